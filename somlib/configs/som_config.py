@@ -1,0 +1,201 @@
+"""The settings of a map, checked when they are made.
+
+`SOMConfig` holds every argument of the `SOM` constructor under the same name and with the same default; the
+constructor builds one from its arguments, so that nothing skips the checks here.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from somlib.errors import ArgumentError
+
+Topology = Literal["rectangular", "hexagonal"]
+Algorithm = Literal["minibatch", "batch"]
+LearningRateDecay = Literal["asymptotic_decay", "lr_inverse_decay_to_zero", "lr_linear_decay_to_zero"]
+SigmaDecay = Literal[
+    "asymptotic_decay", "sig_inverse_decay_to_one", "sig_linear_decay_to_one", "sig_geometric_decay_to_one"
+]
+Neighborhood = Literal["gaussian", "mexican_hat", "bubble", "triangle"]
+Distance = Literal["euclidean", "manhattan", "cosine", "chebyshev"]
+Initialization = Literal["random", "pca"]
+SearchBackend = Literal["auto", "torch", "faiss"]
+Missing = Literal["error", "mask"]
+
+
+class SOMConfig(BaseModel):
+    r"""All settings of a map; frozen, unknown fields refused.
+
+    Raises:
+        pydantic.ValidationError: A value is out of bounds or of the wrong type, or a field is unknown. It is a
+            `ValueError` and lists every problem at once.
+
+    Example:
+        >>> SOMConfig.from_yaml("x: 25\ny: 15\ntopology: hexagonal\nsigma: 1.75\n").topology
+        'hexagonal'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    x: int | None = Field(default=None, ge=1, description="Rows of the map; None: from the data")
+    y: int | None = Field(default=None, ge=1, description="Columns of the map; None: from the data")
+    num_features: int | None = Field(default=None, ge=1, description="Features of a sample; None: from the data")
+    epochs: int = Field(default=10, ge=1, description="Passes over the data in one fit")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Largest mini-batch; None: from the number of samples and neurons"
+    )
+    sigma: float | None = Field(
+        default=None, gt=0, description="Neighborhood radius at the start, in cell widths; None: from the map"
+    )
+    learning_rate: float = Field(default=0.5, gt=0, description="Step of the mini-batch rule at the start")
+    neighborhood_order: int = Field(
+        default=1, ge=1, description="Hops that count as neighborhood in maps and retrieval"
+    )
+    topology: Topology = Field(default="rectangular", description="Cells with 8 or with 6 neighbors")
+    pbc: bool = Field(default=False, description="Periodic boundary conditions: the map is a torus")
+    algorithm: Algorithm = Field(default="minibatch", description="Training rule; batch is Kohonen's batch map")
+    lr_decay_function: LearningRateDecay = Field(default="asymptotic_decay", description="Schedule of learning_rate")
+    sigma_decay_function: SigmaDecay = Field(default="asymptotic_decay", description="Schedule of sigma")
+    neighborhood_function: Neighborhood = Field(default="gaussian", description="Influence by grid distance")
+    distance_function: Distance = Field(default="euclidean", description="Distance of a sample to a neuron")
+    initialization_mode: Initialization = Field(default="random", description="How the first fit starts")
+    search_backend: SearchBackend = Field(default="auto", description="How the nearest neurons are found")
+    device: str | None = Field(default=None, description="Torch device; None: CUDA where there is one, else CPU")
+    random_seed: int = Field(default=42, ge=0, lt=2**63, description="Fixes everything random")
+    missing: Missing = Field(default="error", description="NaN in data: refuse, or take as not observed")
+    feature_weights: tuple[float, ...] | None = Field(
+        default=None, description="Factor of each feature's term in the distance, >= 0; None: 1 each"
+    )
+    deterministic: bool = Field(
+        default=False, description="On CUDA, sums in a fixed order: bit-identical maps, slower training"
+    )
+
+    @field_validator(
+        "x", "y", "num_features", "epochs", "batch_size", "neighborhood_order", "random_seed", mode="before"
+    )
+    @classmethod
+    def _refuse_bool(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a whole number, not a truth value")
+        return value
+
+    @field_validator("feature_weights", mode="before")
+    @classmethod
+    def _weights_as_tuple(cls, value: Any) -> Any:
+        return tuple(value.tolist()) if hasattr(value, "tolist") else value
+
+    @field_validator("feature_weights")
+    @classmethod
+    def _usable_weights(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is None:
+            return None
+        bad = [w for w in value if not math.isfinite(w) or w < 0]
+        if bad:
+            raise ValueError(f"must be finite and not negative, got {bad[0]}")
+        if not any(value):
+            raise ValueError("must not all be 0: no feature would count")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.x is None) != (self.y is None):
+            raise ValueError(f"x and y must both be given or both be left out, got x={self.x}, y={self.y}")
+        if self.topology == "hexagonal" and self.pbc and self.x is not None and self.x % 2:
+            raise ValueError(f"a hexagonal torus (pbc=True) needs an even number of rows, got x={self.x}")
+        given = self.feature_weights
+        if given is not None and self.num_features not in (None, len(given)):
+            raise ValueError(f"feature_weights must have {self.num_features} values, one a feature, got {len(given)}")
+        return self
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """A config from the values, with problems told as `argument must ..., got ...`.
+
+        Raises:
+            ArgumentError: Any value is not allowed; all problems in one message.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ArgumentError("; ".join(readable_problems(error))) from error
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """The settings as YAML text, also written to `path` where one is given."""
+        return _written(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), path)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The settings as JSON text, also written to `path` where one is given."""
+        return _written(json.dumps(self.model_dump(mode="json"), indent=2) + "\n", path)
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> Self:
+        """A config from YAML: a path, or the text itself.
+
+        Raises:
+            ArgumentError: The path does not exist, or the text is no mapping.
+            pydantic.ValidationError: A value is not allowed.
+        """
+        text = _text_of(source)
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ArgumentError(f"source must be YAML, got text that does not parse: {error}") from error
+        return cls(**_mapping(values, "YAML"))
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> Self:
+        """A config from JSON: a path, or the text itself.
+
+        Raises:
+            ArgumentError: The path does not exist, or the text is no mapping.
+            pydantic.ValidationError: A value is not allowed.
+        """
+        text = _text_of(source)
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ArgumentError(f"source must be JSON, got text that does not parse: {error}") from error
+        return cls(**_mapping(values, "JSON"))
+
+
+def readable_problems(error: ValidationError) -> list[str]:
+    """One line for each problem that pydantic found: field, what it must be, what came."""
+    lines = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{field} is no known setting, got {problem['input']!r}")
+        elif problem["type"] == "value_error":
+            lines.append(f"{field} {problem['ctx']['error']}".strip())
+        else:
+            text = problem["msg"].replace("Input should be", "must be", 1)
+            lines.append(f"{field} {text}, got {problem['input']!r}")
+    return lines
+
+
+def _text_of(source: str | Path) -> str:
+    """The text of a file, or `source` itself where it is text (has a line break, a brace or a colon and blank)."""
+    is_text = isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{") or ": " in source)
+    if is_text:
+        return str(source)
+    path = Path(source)
+    if not path.is_file():
+        raise ArgumentError(f"source must be the path of a file, or the text of a config, got {str(source)!r}")
+    return path.read_text(encoding="utf-8")
+
+
+def _mapping(values: Any, kind: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ArgumentError(f"source must be a {kind} mapping of settings, got {type(values).__name__}")
+    return values
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text

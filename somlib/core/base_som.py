@@ -1,0 +1,311 @@
+"""What every map has: settings, a grid, a codebook, and the questions that these alone answer."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from somlib.configs.som_config import SOMConfig
+from somlib.core.persistence import SavedMap, read_map, write_map
+from somlib.core.trainer import OnEpoch
+from somlib.errors import ArgumentError, NotFittedError, SavedMapError, ShapeError
+from somlib.utils.distances import Metric
+from somlib.utils.grid import Grid
+from somlib.utils.heuristics import start_sigma
+from somlib.utils.inputs import read_sample_weight, read_samples
+from somlib.utils.metrics import Adjacency, quantization_error, topographic_error
+from somlib.utils.search import Winners, make_search
+
+
+class BaseSOM(nn.Module, ABC):
+    """A map of `x` rows and `y` columns of neurons over samples of `d` features.
+
+    Every setting is an attribute under its own name; where it was left open, the attribute holds the value taken, as
+    soon as it is known. `config` keeps the settings as they were given.
+
+    Attributes:
+        config: The settings.
+        weights: Codebook, shape (x, y, d). It is live: what is written into it is what every later call uses.
+        quantization_errors: One a epoch, of the latest training.
+        topographic_errors: Likewise.
+        feature_names: Column names of the frame that the map was trained on; None where it had none.
+    """
+
+    config: SOMConfig
+    weights: Tensor
+    x: int | None
+    y: int | None
+    num_features: int | None
+    epochs: int
+    batch_size: int | None
+    sigma: float | None
+    learning_rate: float
+    neighborhood_order: int
+    topology: str
+    pbc: bool
+    algorithm: str
+    lr_decay_function: str
+    sigma_decay_function: str
+    neighborhood_function: str
+    distance_function: str
+    initialization_mode: str
+    search_backend: str
+    device: torch.device
+    random_seed: int
+    missing: str
+    feature_weights: tuple[float, ...] | None
+    deterministic: bool
+    quantization_errors: list[float]
+    topographic_errors: list[float]
+    feature_names: list[str] | None
+
+    def __init__(self, config: SOMConfig) -> None:
+        super().__init__()
+        self.config = config
+        for name, value in config:
+            setattr(self, name, value)
+        self.device = chosen_device(config.device)
+        self.quantization_errors, self.topographic_errors = [], []
+        self.feature_names = None
+        self.initialized = False
+        self.register_buffer("weights", torch.empty(0, 0, 0, device=self.device))
+        if config.x is not None and config.y is not None:
+            self._take_grid(config.x, config.y)
+
+    @abstractmethod
+    def fit(
+        self, data: Any, verbose: bool = True, *, sample_weight: Any = None, on_epoch: OnEpoch | None = None
+    ) -> tuple[list[float], list[float]]:
+        """Train on samples (n, d); quantization and topographic errors, one each an epoch."""
+
+    # ---------------------------------------------------------------- geometry and codebook
+
+    @property
+    def grid(self) -> Grid:
+        """Where the neurons are.
+
+        Raises:
+            NotFittedError: The size was left to the data, and there was none yet.
+        """
+        if self.x is None or self.y is None:
+            raise NotFittedError("the map has no size yet: give x and y, or call fit first")
+        return Grid(self.x, self.y, self.config.topology, self.config.pbc)
+
+    @property
+    def metric(self) -> Metric:
+        """The distance of samples to neurons."""
+        return Metric(self.config.distance_function, self.config.feature_weights)
+
+    @property
+    def codebook(self) -> Tensor:
+        """The weights with neurons in flat order, shape (m, d); a view.
+
+        Raises:
+            NotFittedError: The size was left to the data, and there was none yet.
+        """
+        if not self.weights.numel():
+            raise NotFittedError("the map has no weights yet: give x, y and num_features, or call fit first")
+        expected = (self.x, self.y, self.num_features)
+        if self.weights.shape != expected:
+            raise ShapeError(f"weights must keep the shape (x, y, d) = {expected}, got {tuple(self.weights.shape)}")
+        return self.weights.detach().flatten(0, 1)
+
+    def _take_grid(self, x: int, y: int) -> None:
+        """Set the size, and what follows from it."""
+        Grid(x, y, self.config.topology, self.config.pbc)
+        self.x, self.y = x, y
+        if self.config.sigma is None:
+            self.sigma = start_sigma(x, y)
+        if self.num_features is not None:
+            self._random_start(self.num_features)
+
+    def _random_start(self, d: int) -> None:
+        """Finite weights for a map that has seen no data."""
+        generator = torch.Generator().manual_seed(self.random_seed)
+        shape = (self.grid.x, self.grid.y, d)
+        self.weights = torch.randn(shape, generator=generator).to(self.device)
+        self.num_features = d
+
+    def set_neighborhood_order(self, order: int) -> None:
+        """Change how far the neighborhood of maps and retrieval reaches; the weights stay.
+
+        Raises:
+            ArgumentError: `order` is below 1.
+        """
+        self.config = SOMConfig.checked({**self.config.model_dump(), "neighborhood_order": order})
+        self.neighborhood_order = order
+
+    # ---------------------------------------------------------------- questions to the codebook
+
+    def identify_bmus(self, data: Any) -> Tensor:
+        """Row and column of each sample's nearest neuron (best matching unit).
+
+        Args:
+            data: Samples, shape (n, d), or one of shape (d,).
+
+        Returns:
+            int64, shape (n, 2), or (2,) for one sample; (-1, -1) where nothing is observed, and for a zero vector
+            under cosine.
+        """
+        samples = self._samples(data, single=True)
+        places = self.places(self.winners(samples).index[:, 0])
+        return places[0] if _is_single(data) else places
+
+    def winners(self, samples: Tensor, k: int = 1, distances: bool = False) -> Winners:
+        """The `k` nearest neurons of checked samples (n, d), as flat indices, with distances where asked."""
+        codebook, samples = self._same_dtype(samples)
+        search = make_search(codebook, self.metric, self.config.search_backend, rows=len(samples))
+        return search.nearest(samples, k, distances=distances)
+
+    def places(self, index: Tensor) -> Tensor:
+        """Row and column (n, 2) of flat neuron indices (n,); -1 gives (-1, -1)."""
+        y = self.grid.y
+        rows = torch.div(index, y, rounding_mode="floor")
+        return torch.stack((rows, torch.where(index < 0, -1, index % y)), dim=1)
+
+    def quantization_error(self, data: Any, *, sample_weight: Any = None) -> float:
+        """Mean distance of the samples (n, d) to their nearest neuron, in the metric of the map.
+
+        Samples without a nearest neuron are left out; NaN where none has one.
+        """
+        samples = self._samples(data)
+        weight = read_sample_weight(sample_weight, len(samples), samples)
+        return quantization_error(self.winners(samples, distances=True), weight)
+
+    def topographic_error(self, data: Any, *, adjacency: Adjacency = "lattice", sample_weight: Any = None) -> float:
+        """Share in [0, 1] of the samples (n, d) whose two nearest neurons are not next to each other on the grid.
+
+        Args:
+            data: Samples, shape (n, d).
+            adjacency: `"lattice"` takes the 8 neighbors of a rectangular cell (6 of a hexagon), `"edge"` the 4 (6)
+                that share an edge with it.
+            sample_weight: Shape (n,), None for 1 each.
+
+        Returns:
+            NaN where no sample has two nearest neurons, so on a map of one neuron.
+        """
+        samples = self._samples(data)
+        weight = read_sample_weight(sample_weight, len(samples), samples)
+        return topographic_error(self.winners(samples, k=2), self.grid, adjacency, weight)
+
+    def _samples(self, data: Any, *, name: str = "data", single: bool = False) -> Tensor:
+        """Data as a checked tensor (n, d) on the device of the map."""
+        return read_samples(
+            data, name=name, num_features=self.num_features, device=self.device, missing=self.config.missing,
+            single=single,
+        )  # fmt: skip
+
+    def _same_dtype(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Codebook and samples in the wider of their types."""
+        codebook = self.codebook
+        dtype = torch.promote_types(codebook.dtype, samples.dtype)
+        return codebook.to(dtype), samples.to(dtype)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Follow `.to(device)`: the attribute `device` is where the weights are."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch does not annotate it
+        self.device = self.weights.device
+        return self
+
+    # ---------------------------------------------------------------- saving
+
+    def save(self, path: str | Path) -> None:
+        """Save the map into the folder `path`: `weights.safetensors`, `config.json`, no other file.
+
+        Raises:
+            NotFittedError: The map has no weights yet.
+            SavedMapError: `path` is a file, or holds something other than a saved map.
+        """
+        write_map(path, SavedMap(type(self).__name__, self._config_to_save(), self._state(), self._tensors()))
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device | None = None) -> Self:
+        """The map saved in the folder `path`; it answers exactly like the one that was saved.
+
+        Args:
+            path: A folder that `save` has written.
+            device: Where to put it; None takes what the saved map was configured for.
+
+        Raises:
+            SavedMapError: Missing, damaged, or a map of another class.
+        """
+        saved = read_map(path)
+        if saved.kind != cls.__name__:
+            raise SavedMapError(f"path must hold a {cls.__name__}, got a {saved.kind}: use {saved.kind}.load")
+        settings = {**saved.config, **({} if device is None else {"device": str(device)})}
+        som = cls.from_config(SOMConfig.checked(settings))
+        som._restore(saved.state, saved.tensors)
+        return som
+
+    @classmethod
+    def from_config(cls, config: SOMConfig, num_features: int | None = None) -> Self:
+        """A new map with the settings of `config`; `num_features=None` takes the config's.
+
+        Raises:
+            ArgumentError: `num_features` differs from the config's.
+        """
+        if num_features is not None and config.num_features not in (None, num_features):
+            raise ArgumentError(f"num_features must be the config's {config.num_features}, got {num_features}")
+        settings = config.model_dump()
+        return cls(**{**settings, "num_features": num_features or config.num_features})
+
+    def _config_to_save(self) -> dict[str, Any]:
+        settings = self.config.model_dump(mode="json")
+        return {**settings, "x": self.grid.x, "y": self.grid.y, "num_features": self.codebook.shape[1]}
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "initialized": self.initialized,
+            "batch_size": self.batch_size,
+            "quantization_errors": _json_floats(self.quantization_errors),
+            "topographic_errors": _json_floats(self.topographic_errors),
+            "feature_names": self.feature_names,
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
+        if not self.weights.numel():
+            raise NotFittedError("the map has no weights to save yet: call fit first")
+        return {"weights": self.weights}
+
+    def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        self.weights = tensors["weights"].to(self.device)
+        self.initialized = state["initialized"]
+        self.batch_size = state["batch_size"]
+        self.quantization_errors = _floats_from_json(state["quantization_errors"])
+        self.topographic_errors = _floats_from_json(state["topographic_errors"])
+        self.feature_names = state["feature_names"]
+
+
+def chosen_device(device: str | None) -> torch.device:
+    """The torch device of that name; None takes CUDA where there is one, else the CPU.
+
+    Raises:
+        ArgumentError: No such device, or none that works here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(f"device must be one that torch can use here, got {device!r}: {reason}") from error
+
+
+def _is_single(data: Any) -> bool:
+    shape = getattr(data, "shape", None)
+    if shape is not None:
+        return len(shape) == 1
+    return isinstance(data, Sequence) and bool(data) and not isinstance(data[0], Sequence)
+
+
+def _json_floats(values: list[float]) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values]
+
+
+def _floats_from_json(values: list[float | None]) -> list[float]:
+    return [math.nan if value is None else float(value) for value in values]

@@ -1,0 +1,182 @@
+"""From a map type and its arguments to a map: the dispatch behind `build_map` and `build_multiple_maps`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from somlib.errors import ArgumentError, ShapeError, unknown_name
+from somlib.utils import maps
+from somlib.utils.distances import DISTANCE_FUNCTIONS, Metric
+from somlib.utils.grid import Grid
+from somlib.utils.inputs import read_targets
+from somlib.utils.maps import NeuronSamples, neuron_samples
+from somlib.utils.retrieval import groups_from_dict
+from somlib.utils.topology import require_order
+
+SamplesByPlace = dict[tuple[int, int], Any]
+
+
+class MapConfig(TypedDict, total=False):
+    """One map wanted from `build_multiple_maps`."""
+
+    type: str
+    name: str
+    kwargs: dict[str, Any]
+
+
+# What each type takes beside data and target. `batch_size` is taken everywhere and bounds nothing: the search bounds
+# its own memory.
+MAP_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "hit": (),
+    "distance": ("distance_metric", "neighborhood_order", "scaling"),
+    "bmus_data": ("return_indices",),
+    "metric": ("reduction_parameter",),
+    "score": (),
+    "rank": (),
+    "classification": ("neighborhood_order",),
+}
+TARGET_MAPS = ("metric", "score", "rank", "classification")
+
+
+def require_map_arguments(map_type: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse unknown map types and arguments.
+
+    Raises:
+        ArgumentError: With the names that are known.
+    """
+    if map_type not in MAP_ARGUMENTS:
+        raise unknown_name("map_type", map_type, MAP_ARGUMENTS)
+    known = (*MAP_ARGUMENTS[map_type], "batch_size")
+    for name in arguments:
+        if name not in known:
+            raise ArgumentError(f"build_map({map_type!r}) takes {', '.join(known)}, got {name!r}")
+
+
+def distance_map(codebook: Tensor, grid: Grid, metric: Metric, order: int, arguments: Mapping[str, Any]) -> Tensor:
+    """The U-matrix divided by its maximum, shape (x, y)."""
+    scaling = arguments.get("scaling", "sum")
+    if scaling not in ("sum", "mean"):
+        raise unknown_name("scaling", scaling, ("sum", "mean"))
+    name = arguments.get("distance_metric") or metric.name
+    if name not in DISTANCE_FUNCTIONS:
+        raise unknown_name("distance_metric", name, DISTANCE_FUNCTIONS)
+    order = _order(arguments, order)
+    values = maps.distance_map(codebook, grid, Metric(name, metric.feature_weights), order, scaling)
+    return maps.scaled_to_one(values).reshape(grid.x, grid.y)
+
+
+def target_map(
+    map_type: str, groups: NeuronSamples, target: Tensor, grid: Grid, order: int, arguments: Mapping[str, Any]
+) -> Tensor:
+    """A map of target statistics, float64: shape (x, y), or (o, x, y) for targets (n, o) with o > 1."""
+    if map_type == "metric":
+        flat = _reduction(arguments.get("reduction_parameter", "mean"))(groups, target)
+    elif map_type == "classification":
+        flat = maps.classification_map(groups, target, grid, _order(arguments, order))
+    else:
+        flat = {"score": maps.score_map, "rank": maps.rank_map}[map_type](groups, target)
+    on_grid = flat.reshape(-1, grid.x, grid.y)
+    return on_grid[0] if len(on_grid) == 1 else on_grid
+
+
+def samples_by_place(groups: NeuronSamples, grid: Grid, samples: Tensor | None) -> SamplesByPlace:
+    """Dict `(row, col) ->` list of sample indices, or the rows themselves where `samples` are given."""
+    filled = torch.nonzero(groups.count).flatten().tolist()
+    owned = {divmod(k, grid.y): groups.of(k) for k in filled}
+    return {place: index.tolist() if samples is None else samples[index] for place, index in owned.items()}
+
+
+def grouped(winner: Tensor | None, bmus_data_map: SamplesByPlace | None, grid: Grid, map_type: str) -> NeuronSamples:
+    """Samples by neuron, on the CPU, from winners or from a map of them made earlier.
+
+    Raises:
+        ArgumentError: Neither is given, or the map holds rows instead of indices.
+    """
+    if bmus_data_map is not None:
+        _require_indices(bmus_data_map)
+        return groups_from_dict(bmus_data_map, grid)
+    if winner is None:
+        raise ArgumentError(f"build_map({map_type!r}) needs data or bmus_data_map, got neither")
+    return neuron_samples(winner.cpu(), grid.m)
+
+
+def targets_for(groups: NeuronSamples, target: Any, n: int | None, map_type: str) -> Tensor:
+    """Checked targets (n, o) for grouped samples.
+
+    Args:
+        groups: Samples by neuron.
+        target: As the caller passed it.
+        n: Number of samples where known; else the indices of the groups have to do.
+        map_type: For the error.
+
+    Raises:
+        ArgumentError: No target.
+        ShapeError: Another number of targets than samples.
+    """
+    if target is None:
+        raise ArgumentError(f"build_map({map_type!r}) needs target, got none")
+    length = len(target)
+    covered = int(groups.sample.max()) + 1 if len(groups.sample) else 0
+    if n is None and covered == len(groups.sample):
+        n = covered  # the samples are exactly 0..n-1
+    if length < covered:
+        raise ShapeError(f"target must have a value for each of the {covered} samples, got {length}")
+    return read_targets(target, length if n is None else n)
+
+
+def map_keys(configs: Sequence[MapConfig]) -> list[str]:
+    """A readable key for each map: its name, else type and argument values joined by `_`; numbered where taken."""
+    keys: list[str] = []
+    for config in configs:
+        parts = [config["type"], *(str(value) for value in config.get("kwargs", {}).values())]
+        base = key = config.get("name") or "_".join(parts)
+        count = 2
+        while key in keys:
+            key, count = f"{base}_{count}", count + 1
+        keys.append(key)
+    return keys
+
+
+def require_map_configs(configs: Any) -> list[MapConfig]:
+    """The wanted maps, checked.
+
+    Raises:
+        ArgumentError: Not a list of `{"type": ..., "name": optional, "kwargs": {...}}`.
+    """
+    if not isinstance(configs, Sequence) or isinstance(configs, str):
+        raise ArgumentError(f"map_configs must be a list of dicts, got {type(configs).__name__}")
+    for i, config in enumerate(configs):
+        if not isinstance(config, Mapping) or "type" not in config:
+            raise ArgumentError(f"map_configs[{i}] must be a dict with the key 'type', got {config!r}")
+        unknown = sorted(set(config) - {"type", "name", "kwargs"})
+        if unknown:
+            raise ArgumentError(f"map_configs[{i}] takes type, name and kwargs, got {unknown[0]!r}")
+        require_map_arguments(config["type"], config.get("kwargs", {}))
+    return list(configs)
+
+
+def _reduction(name: str) -> Callable[[NeuronSamples, Tensor], Tensor]:
+    known = {"mean": maps.mean_map, "std": maps.std_map}
+    if name not in known:
+        raise unknown_name("reduction_parameter", name, known)
+    return known[name]
+
+
+def _order(arguments: Mapping[str, Any], default: int) -> int:
+    order = arguments.get("neighborhood_order")
+    if order is None:
+        return default
+    require_order(order)
+    return int(order)
+
+
+def _require_indices(bmus_data_map: SamplesByPlace) -> None:
+    for place, samples in bmus_data_map.items():
+        values = torch.as_tensor(samples)
+        if values.ndim != 1 or (values.is_floating_point() and len(values)):
+            raise ArgumentError(
+                f"bmus_data_map must hold lists of sample indices, got rows of data at {place}: "
+                "build it with return_indices=True"
+            )

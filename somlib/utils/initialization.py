@@ -1,0 +1,148 @@
+r"""Where the neurons of a map start.
+
+`pca`: the plane through the mean along the two leading principal axes,
+
+    w_k = mean + u_k sqrt(lambda_1) e_1 + v_k sqrt(lambda_2) e_2,
+
+with (u, v) the grid positions scaled to run from -1 to 1 on each axis, the longer side (in neurons; rows if equal) on
+the first axis. Samples lie sqrt(lambda) around the mean along an axis, so the map starts as large as the bulk of the
+data. `random`: distinct samples of the data.
+"""
+
+import torch
+from torch import Tensor
+
+from somlib.utils.grid import Grid
+
+GRAM_ROWS = 65_536  # rows at a time in sums over the data
+
+
+def pca_weights(data: Tensor, grid: Grid) -> Tensor:
+    """The codebook on the plane of the two leading principal axes.
+
+    Args:
+        data: Samples, NaN where not observed, shape (n, d).
+        grid: The grid; hexagonal positions are used as they are.
+
+    Returns:
+        Codebook, dtype and device of `data`, shape (m, d). Constant data gives the mean everywhere.
+
+    References:
+        Kohonen, Self-Organizing Maps, 3rd ed., Springer 2001, sec. 3.7 (linear initialization).
+    """
+    mean, covariance = moments(data)
+    eigenvalues, axes = leading_axes(covariance, 2)
+    vertical, horizontal = (_from_minus_one_to_one(p) for p in grid.positions.to(data.device).unbind(1))
+    first, second = (vertical, horizontal) if grid.x >= grid.y else (horizontal, vertical)
+    spread = eigenvalues.sqrt()[:, None] * axes.T  # (2, d)
+    return (mean + first[:, None] * spread[0] + second[:, None] * spread[1]).to(data.dtype)
+
+
+def sampled_weights(data: Tensor, m: int, generator: torch.Generator) -> Tensor:
+    """Distinct samples as codebook, shape (m, d); again from the start where there are fewer than m.
+
+    A missing value takes the mean of its feature.
+    """
+    n = len(data)
+    order = torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-m // n))])[:m]
+    chosen = data[order.to(data.device)]
+    return torch.where(torch.isnan(chosen), feature_means(data).to(data.dtype), chosen)
+
+
+def feature_means(data: Tensor) -> Tensor:
+    """Mean of the observed values of each feature, float64, shape (d,); 0 where nothing is observed."""
+    total = torch.zeros(data.shape[1], dtype=torch.float64, device=data.device)
+    count = torch.zeros_like(total)
+    for chunk in torch.split(data, GRAM_ROWS):
+        total += chunk.nansum(dim=0, dtype=torch.float64)
+        count += (~torch.isnan(chunk)).sum(dim=0)
+    return total / count.clamp_min(1)
+
+
+def moments(data: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and covariance (d, d) of the data, float64; missing values are taken as the mean.
+
+    The covariance is of the sample (divided by n - 1), the zero matrix for one sample.
+    """
+    mean = feature_means(data)
+    scatter = torch.zeros(data.shape[1], data.shape[1], dtype=torch.float64, device=data.device)
+    for chunk in torch.split(data, GRAM_ROWS):
+        centered = (chunk - mean).nan_to_num(nan=0.0)
+        scatter += centered.T @ centered
+    return mean, scatter / max(len(data) - 1, 1)
+
+
+def leading_axes(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` largest eigenvalues (k,) and their axes as columns (d, k); zeros where d < k.
+
+    The sign of each axis is fixed: its component of largest size is positive.
+    """
+    d = len(covariance)
+    values, vectors = torch.linalg.eigh(covariance)  # ascending
+    values, vectors = values.flip(0)[:k].clamp_min(0), vectors.flip(1)[:, :k]
+    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
+    vectors = vectors * torch.where(largest < 0, -1.0, 1.0)
+    missing = max(k - d, 0)
+    values = torch.cat((values, values.new_zeros(missing)))
+    return values, torch.cat((vectors, vectors.new_zeros(d, missing)), dim=1)
+
+
+def interpolated_weights(codebook: Tensor, source: Grid, target: Grid) -> Tensor:
+    """A codebook for another grid, read off the old map by linear interpolation between its neurons.
+
+    Both maps are laid over one another corner to corner (a torus, seam to seam), so a map of the same size and shape
+    comes back as it is.
+
+    Args:
+        codebook: Neurons of the source map, shape (m, d).
+        source: Its grid.
+        target: The grid wanted.
+
+    Returns:
+        Codebook, shape (target.m, d).
+    """
+    if source == target:
+        return codebook.clone()
+    rows = _interpolation(target.x, source.x, 0.0, source.pbc).to(codebook)  # (x', x)
+    by_row = torch.tensordot(rows, _as_columns(codebook, source), dims=1)
+    out = []
+    for row in range(target.x):
+        shift = 0.5 * (row % 2) if target.hexagonal else 0.0
+        columns = _interpolation(target.y, source.y, shift, source.pbc).to(codebook)  # (y', y)
+        out.append(columns @ by_row[row])
+    return torch.cat(out)
+
+
+def _as_columns(codebook: Tensor, source: Grid) -> Tensor:
+    """The codebook on the straight columns of a rectangular grid, shape (x, y, d)."""
+    weights = codebook.reshape(source.x, source.y, -1).clone()
+    if not source.hexagonal:
+        return weights
+    odd = weights[1::2]
+    left = odd.roll(1, dims=1)  # column j of an odd row lies at j + 1/2: the value at j is halfway to the left one
+    if not source.pbc:
+        left[:, 0] = odd[:, 0]
+    weights[1::2] = (odd + left) / 2
+    return weights
+
+
+def _interpolation(to: int, from_: int, shift: float, wrapped: bool) -> Tensor:
+    """Matrix (to, from_) that reads values at `from_` places linearly at `to` places, moved by `shift` of a place."""
+    steps = torch.arange(to, dtype=torch.float64) + shift
+    place = steps * from_ / to if wrapped else steps * ((from_ - 1) / max(to - 1, 1))
+    if not wrapped:
+        place = place.clamp(0, from_ - 1)
+    low = place.floor()
+    share = (place - low)[:, None]
+    one_hot = torch.eye(from_, dtype=torch.float64)
+    low_index = low.long() % from_
+    high_index = (low.long() + 1) % from_ if wrapped else (low.long() + 1).clamp(max=from_ - 1)
+    return (1 - share) * one_hot[low_index] + share * one_hot[high_index]
+
+
+def _from_minus_one_to_one(positions: Tensor) -> Tensor:
+    """Positions along one axis scaled to run from -1 to 1; all 0 where there is one place only."""
+    low, high = positions.min(), positions.max()
+    if not bool(high > low):
+        return torch.zeros_like(positions)
+    return 2 * (positions - low) / (high - low) - 1

@@ -1,0 +1,68 @@
+r"""The two errors that every map reports, from the winners of its samples.
+
+    quantization error   QE = mean_i d(x_i, w_bmu(i))                               in the metric of the map
+    topographic error    TE = share of samples whose two nearest neurons are not neighbors on the grid
+
+Samples that have no winner (nothing observed, a zero vector under cosine) are left out of both; an error of no samples
+is NaN. So is the TE of a map of one neuron, which has no second winner.
+
+References:
+    Kohonen, Self-Organizing Maps, 3rd ed., Springer 2001, sec. 3.12 (QE).
+    Kiviluoto, Topology preservation in self-organizing maps, Proc. ICNN 1996 (TE).
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from somlib.errors import unknown_name
+from somlib.utils.grid import Grid
+from somlib.utils.search import Winners
+from somlib.utils.topology import hop_distances
+
+Adjacency = Literal["lattice", "edge"]
+
+
+def quantization_error(winners: Winners, weight: Tensor | None = None) -> float:
+    """Mean distance to the winner, in float64; NaN where no sample has one.
+
+    Args:
+        winners: With distances, shape (n, k), k >= 1.
+        weight: Sample weights, shape (n,); None for 1 each.
+    """
+    return _weighted_mean(winners.distance[:, 0].double(), winners.index[:, 0] >= 0, weight)
+
+
+def topographic_error(
+    winners: Winners, grid: Grid, adjacency: Adjacency = "lattice", weight: Tensor | None = None
+) -> float:
+    """Share in [0, 1] of samples whose first and second winner are not next to each other; NaN where none has two.
+
+    Args:
+        winners: Shape (n, k), k >= 2.
+        grid: The grid.
+        adjacency: `"lattice"` counts neighbors of order 1 (8 around a rectangular cell, 6 around a hexagon), `"edge"`
+            only cells that share an edge (4 and 6).
+        weight: Sample weights, shape (n,); None for 1 each.
+    """
+    first, second = winners.index[:, 0], winners.index[:, 1]
+    apart = ~adjacent(grid, first.clamp_min(0), second.clamp_min(0), adjacency)
+    return _weighted_mean(apart.double(), (first >= 0) & (second >= 0), weight)
+
+
+def adjacent(grid: Grid, a: Tensor, b: Tensor, adjacency: Adjacency = "lattice") -> Tensor:
+    """Whether neurons `a` and `b` (flat indices) are next to each other, bool, in the broadcast shape."""
+    if adjacency == "lattice":
+        return hop_distances(grid, a, b) <= 1
+    if adjacency == "edge":
+        return grid.squared_distances(a, b) < 1.5  # edges 1 apart, corners of rectangular cells sqrt(2)
+    raise unknown_name("adjacency", adjacency, ("lattice", "edge"))
+
+
+def _weighted_mean(values: Tensor, valid: Tensor, weight: Tensor | None) -> float:
+    share = valid.double() if weight is None else valid * weight.double()
+    total = share.sum()
+    if not bool(total > 0):
+        return float("nan")
+    return float((torch.where(valid, values, 0.0) * share).sum() / total)

@@ -1,0 +1,118 @@
+r"""How strongly a winner pulls the neurons around it, by their distance `r` on the grid.
+
+    gaussian      exp(-r^2 / (2 s^2))
+    mexican_hat   (1 - r^2 / (2 s^2)) exp(-r^2 / (2 s^2))      the 2-D Ricker wavelet, peak 1, negative beyond sqrt(2) s
+    bubble        1 if r <= s else 0
+    triangle      max(0, 1 - r / s)
+
+All take the squared distance, which is what a grid gives exactly, and compute elementwise on whatever device and
+dtype it has.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NeighborhoodFn = Callable[[Tensor, float], Tensor]
+
+
+def gaussian(squared_distance: Tensor, sigma: float) -> Tensor:
+    """Influence exp(-r^2 / (2 sigma^2)) of a winner on neurons at the given grid distances.
+
+    Args:
+        squared_distance: r^2 on the grid, any shape, in squared cell widths.
+        sigma: Radius in cell widths, > 0.
+
+    Returns:
+        Influence in [0, 1], shape of `squared_distance`: 1 at the winner, 0.61 at one sigma.
+
+    References:
+        Kohonen, Self-Organizing Maps, 3rd ed., Springer 2001, ch. 3.
+    """
+    return torch.exp(-squared_distance / (2 * sigma**2))
+
+
+def mexican_hat(squared_distance: Tensor, sigma: float) -> Tensor:
+    """Influence (1 - r^2 / (2 sigma^2)) exp(-r^2 / (2 sigma^2)): attraction near the winner, repulsion around.
+
+    Args:
+        squared_distance: r^2 on the grid, any shape, in squared cell widths.
+        sigma: Radius in cell widths, > 0. The sign changes at sqrt(2) sigma.
+
+    Returns:
+        Influence in [-exp(-2), 1], shape of `squared_distance`; its integral over the plane is 0.
+
+    References:
+        Marr and Hildreth, Theory of edge detection, Proc. R. Soc. B 207, 1980 (the Laplacian of a Gaussian).
+    """
+    scaled = squared_distance / (2 * sigma**2)
+    return (1 - scaled) * torch.exp(-scaled)
+
+
+def bubble(squared_distance: Tensor, sigma: float) -> Tensor:
+    """Influence 1 up to the radius and 0 beyond.
+
+    Args:
+        squared_distance: r^2 on the grid, any shape, in squared cell widths.
+        sigma: Radius in cell widths, > 0; a neuron at exactly sigma is inside.
+
+    Returns:
+        0 or 1, shape and dtype of `squared_distance`.
+    """
+    # A hexagonal r^2 comes from (sqrt(3) / 2)^2 and may miss an integer by an ulp.
+    return (squared_distance <= sigma**2 * (1 + 1e-9)).to(squared_distance.dtype)
+
+
+def triangle(squared_distance: Tensor, sigma: float) -> Tensor:
+    """Influence max(0, 1 - r / sigma), falling in a straight line.
+
+    Args:
+        squared_distance: r^2 on the grid, any shape, in squared cell widths.
+        sigma: Radius in cell widths, > 0, at which the influence reaches 0.
+
+    Returns:
+        Influence in [0, 1], shape of `squared_distance`.
+    """
+    return (1 - squared_distance.sqrt() / sigma).clamp_min(0)
+
+
+NEIGHBORHOOD_FUNCTIONS: dict[str, NeighborhoodFn] = {
+    "gaussian": gaussian,
+    "mexican_hat": mexican_hat,
+    "bubble": bubble,
+    "triangle": triangle,
+}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A neighborhood function with what the smoothing may use of its form.
+
+    Attributes:
+        function: Influence by squared grid distance and sigma.
+        factors: Where the influence is a sum of products of a row part and a column part, the list of
+            (row function, column function) pairs, each by squared distance along its axis and sigma.
+        reach: Distance beyond which the influence is 0, in sigmas; None where it never is.
+        signed: Whether the influence can be negative.
+    """
+
+    function: NeighborhoodFn
+    factors: tuple[tuple[NeighborhoodFn, NeighborhoodFn], ...] = ()
+    reach: float | None = None
+    signed: bool = False
+
+
+def _gaussian_moment(squared_distance: Tensor, sigma: float) -> Tensor:
+    scaled = squared_distance / (2 * sigma**2)
+    return -scaled * torch.exp(-scaled)
+
+
+KERNELS: dict[str, Kernel] = {
+    "gaussian": Kernel(gaussian, factors=((gaussian, gaussian),)),
+    # (1 - a - b) e^-a e^-b = e^-a (1 - b) e^-b + (-a e^-a) e^-b, with a and b the row and the column part
+    "mexican_hat": Kernel(mexican_hat, factors=((gaussian, mexican_hat), (_gaussian_moment, gaussian)), signed=True),
+    "bubble": Kernel(bubble, reach=1.0),
+    "triangle": Kernel(triangle, reach=1.0),
+}

@@ -1,0 +1,101 @@
+r"""Sums over the neighborhood of every neuron: out_k = sum_j h(k, j) v_j.
+
+The m x m matrix h is never built. Where the kernel is a sum of products of a row part and a column part (gaussian,
+mexican hat), the columns are smoothed first and the rows after. Hexagonal rows of other parity are shifted half a
+cell, so the column pass runs twice, once for target rows of each parity; that is exact, and so is the torus, whose
+axes wrap independently. Cost per value column: m (x + y), twice that for hexagons.
+
+Other kernels (bubble, triangle) go row offset by row offset, each a product with a y x y matrix, over the reach of
+the kernel only.
+"""
+
+import math
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from somlib.utils.grid import Grid
+from somlib.utils.neighborhood import Kernel
+
+
+class Smoother:
+    """Applies neighborhood kernels over one grid.
+
+    Args:
+        grid: The grid.
+        device: Where the values to smooth are.
+        dtype: Their type.
+    """
+
+    def __init__(self, grid: Grid, device: torch.device, dtype: torch.dtype) -> None:
+        self.grid = grid
+        self.device = device
+        self.dtype = dtype
+
+    def smooth(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
+        """The neighborhood sums of `values` (m, c), shape (m, c)."""
+        on_grid = values.reshape(self.grid.x, self.grid.y, -1)
+        smooth = self._by_factors if kernel.factors else self._by_row_offsets
+        return smooth(on_grid, kernel, sigma).reshape(values.shape)
+
+    def _by_factors(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
+        total = torch.zeros_like(values)
+        for row_function, column_function in kernel.factors:
+            rows = row_function(self._row_squares, sigma).to(self.device, self.dtype)  # (x, x)
+            for target, sources in self._parities:
+                passed = torch.empty_like(values)
+                for source, squares in sources:
+                    columns = column_function(squares, sigma).to(self.device, self.dtype)  # (y, y)
+                    passed[source] = torch.matmul(columns, values[source])
+                total[target] += torch.matmul(rows[target], passed.flatten(1)).view_as(total[target])
+        return total
+
+    def _by_row_offsets(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
+        x = self.grid.x
+        total = torch.zeros_like(values)
+        for offset in self._row_offsets(math.inf if kernel.reach is None else kernel.reach * sigma):
+            vertical = (self._row_steps_of(offset) * self.grid.row_height) ** 2
+            for target_rows, sources in self._parities:
+                for source_rows, squares in sources:
+                    target = torch.arange(x)[target_rows]
+                    source = (target + offset) % x if self.grid.pbc else target + offset
+                    first, step = source_rows.start or 0, source_rows.step or 1
+                    usable = (source >= 0) & (source < x) & (source % step == first % step)
+                    if not bool(usable.any()):
+                        continue
+                    columns = kernel.function(vertical + squares, sigma).to(self.device, self.dtype)  # (y, y)
+                    total[target[usable]] += torch.matmul(columns, values[source[usable]])
+        return total
+
+    def _row_offsets(self, reach: float) -> range:
+        """Differences of row numbers that may lie within `reach`; each pair of rows is met once."""
+        x = self.grid.x
+        limit = min(math.floor(reach / self.grid.row_height + 1e-9), x - 1) if math.isfinite(reach) else x - 1
+        if self.grid.pbc:
+            return range(x) if 2 * limit + 1 >= x else range(-limit, limit + 1)
+        return range(-limit, limit + 1)
+
+    def _row_steps_of(self, offset: int) -> int:
+        steps = abs(offset)
+        return min(steps, self.grid.x - steps) if self.grid.pbc else steps
+
+    @cached_property
+    def _row_squares(self) -> Tensor:
+        """Squared vertical distance between rows, float64, shape (x, x)."""
+        rows = torch.arange(self.grid.x)
+        return (self.grid.row_steps(rows[:, None], rows).double() * self.grid.row_height).square()
+
+    @cached_property
+    def _parities(self) -> list[tuple[slice, list[tuple[slice, Tensor]]]]:
+        """For the target rows of each parity: the source rows of each parity, with their squared column distances."""
+        if not self.grid.hexagonal:
+            return [(slice(None), [(slice(None), self._column_squares(0, 0))])]
+        rows = [slice(parity, None, 2) for parity in range(min(2, self.grid.x))]
+        return [(t, [(s, self._column_squares(p, q)) for q, s in enumerate(rows)]) for p, t in enumerate(rows)]
+
+    def _column_squares(self, target_shift: int, source_shift: int) -> Tensor:
+        """Squared horizontal distance, float64, shape (y, y), between rows shifted by so many half cells."""
+        half = 2 * torch.arange(self.grid.y)
+        steps = self.grid.half_column_steps((half + target_shift)[:, None], half + source_shift)
+        return (steps.double() / 2).square()

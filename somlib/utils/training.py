@@ -1,0 +1,149 @@
+r"""The two training rules, from sums per winner.
+
+With c_j the number and S_j the sum of the samples won by neuron j, and h the neighborhood kernel over the grid, a step
+needs the smoothed sums (H S)_k = sum_j h(k, j) S_j and (H c)_k only: its cost after the search does not grow with
+the number of samples.
+
+    minibatch   w_k += alpha / b * ((H S)_k - (H c)_k w_k)      = alpha * mean over the batch of h(k, bmu) (x - w_k)
+    batch       w_k  = (H S)_k / (H c)_k                        Kohonen's batch map; kept where (H c)_k is 0
+
+Sums are taken around a fixed center, so that an offset of the data costs no precision. A sample weight multiplies a
+sample in S, c and b. A missing value counts for its feature in neither S, c nor b: c and b are then per feature.
+
+References:
+    Kohonen, Self-Organizing Maps, 3rd ed., Springer 2001, sec. 3.1 and 3.6.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from somlib.utils.neighborhood import Kernel
+from somlib.utils.smoothing import Smoother
+
+# How far outside of the data a kernel that repels may push a neuron, in ranges of each feature.
+CONFINED_TO = 1.0
+
+
+@dataclass(frozen=True)
+class WinnerSums:
+    """What the samples won by each neuron add up to, around a center.
+
+    Attributes:
+        total: Sums of the samples minus the center, shape (m, d).
+        count: Samples (or their weights), shape (m, 1), or (m, d) where features have missing values.
+        center: What was subtracted, shape (d,).
+    """
+
+    total: Tensor
+    count: Tensor
+    center: Tensor
+
+    def to(self, like: Tensor) -> "WinnerSums":
+        """The sums in the dtype and on the device of `like`."""
+        return WinnerSums(self.total.to(like), self.count.to(like), self.center.to(like))
+
+    def forgotten(self, factor: float) -> "WinnerSums":
+        """The sums with every sample so far counted `factor` times."""
+        return WinnerSums(self.total * factor, self.count * factor, self.center)
+
+    def merged(self, other: "WinnerSums") -> "WinnerSums":
+        """The sums of both, around this center."""
+        width = max(self.count.shape[1], other.count.shape[1])
+        count = other.count.expand(-1, width)
+        moved = other.total + count * (other.center - self.center)
+        return WinnerSums(self.total + moved, self.count.expand(-1, width) + count, self.center)
+
+
+def empty_sums(m: int, center: Tensor, per_feature: bool) -> WinnerSums:
+    """Sums of no samples, in the dtype and on the device of `center`."""
+    d = len(center)
+    return WinnerSums(center.new_zeros(m, d), center.new_zeros(m, d if per_feature else 1), center)
+
+
+def add_samples(
+    sums: WinnerSums, data: Tensor, winner: Tensor, weight: Tensor | None = None, deterministic: bool = False
+) -> None:
+    """Add samples to the sums, in place.
+
+    Args:
+        sums: The running sums.
+        data: Samples, NaN where not observed (only if the counts are per feature), shape (b, d).
+        winner: Their winners, int64, shape (b,); samples with -1 are left out.
+        weight: Sample weights, shape (b,).
+        deterministic: Whether CUDA must add in a fixed order; the CPU always does.
+    """
+    if bool((winner < 0).any()):
+        has_winner = winner >= 0
+        data, winner = data[has_winner], winner[has_winner]
+        weight = None if weight is None else weight[has_winner]
+    centered = data - sums.center
+    per_feature = sums.count.shape[1] == data.shape[1] and sums.count.shape[1] > 1
+    counted = centered.new_ones(len(data), sums.count.shape[1])
+    if per_feature:
+        seen = ~torch.isnan(centered)
+        centered, counted = torch.where(seen, centered, 0), seen.to(centered.dtype)
+    if weight is not None:
+        centered, counted = centered * weight[:, None], counted * weight[:, None]
+    if deterministic and data.is_cuda:  # atomic additions have no order; a product with the one-hot winners has
+        chosen = torch.nn.functional.one_hot(winner, len(sums.total)).T.to(centered.dtype)  # (m, b)
+        sums.total.add_(chosen @ centered)
+        sums.count.add_(chosen @ counted)
+    else:
+        sums.total.index_add_(0, winner, centered)
+        sums.count.index_add_(0, winner, counted)
+
+
+def minibatch_step(
+    codebook: Tensor, sums: WinnerSums, smoother: Smoother, kernel: Kernel, sigma: float, learning_rate: float
+) -> Tensor:
+    """The codebook (m, d) after one mini-batch.
+
+    A neuron never moves past the mean of the samples that pull it: where `alpha (H c)_k / b` exceeds 1 (a learning
+    rate above 1 on a narrow batch), the step ends there.
+    """
+    total, count = _smoothed(sums, smoother, kernel, sigma)
+    size = sums.count.sum(dim=0)  # (1,) or (d,)
+    rate = torch.where(size > 0, learning_rate / torch.where(size > 0, size, 1), 0)
+    if not kernel.signed:
+        rate = torch.minimum(rate, 1 / count.clamp_min(torch.finfo(count.dtype).tiny))
+    return codebook + rate * (total - count * (codebook - sums.center))
+
+
+def batch_step(codebook: Tensor, sums: WinnerSums, smoother: Smoother, kernel: Kernel, sigma: float) -> Tensor:
+    """The codebook (m, d) after one epoch of the batch map.
+
+    Neurons whose denominator is 0, or negative under a kernel that repels, keep their weights.
+    """
+    total, count = _smoothed(sums, smoother, kernel, sigma)
+    usable = count > torch.finfo(count.dtype).tiny * 2**20
+    return torch.where(usable, sums.center + total / torch.where(usable, count, 1), codebook)
+
+
+def confined(codebook: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The codebook within the box of the data, widened on each side by its own size.
+
+    Only kernels that repel (mexican hat) can push neurons out of the data; unbounded, they would run to infinity.
+
+    Args:
+        codebook: Neurons, shape (m, d).
+        low: Smallest value of each feature, shape (d,).
+        high: Largest value of each feature, shape (d,).
+    """
+    reach = CONFINED_TO * (high - low)
+    return torch.minimum(torch.maximum(codebook, low - reach), high + reach)
+
+
+def batch_sizes(n: int, largest: int) -> list[int]:
+    """Sizes of the fewest mini-batches of `n` samples, none above `largest`, differing by one at most."""
+    count = -(-n // largest)
+    small, larger = divmod(n, count)
+    return [small + 1] * larger + [small] * (count - larger)
+
+
+def _smoothed(sums: WinnerSums, smoother: Smoother, kernel: Kernel, sigma: float) -> tuple[Tensor, Tensor]:
+    """H S (m, d) and H c (m, 1) or (m, d), in one smoothing."""
+    d = sums.total.shape[1]
+    both = smoother.smooth(torch.cat((sums.total, sums.count), dim=1), kernel, sigma)
+    return both[:, :d], both[:, d:]
