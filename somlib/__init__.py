@@ -1,6 +1,6 @@
 """Self-organizing maps on PyTorch."""
 
 from somlib.configs import SOMConfig
-from somlib.core import SOM, BaseSOM
+from somlib.core import SOM, BaseSOM, GrowingSOM, HierarchicalSOM
 
-__all__ = ["SOM", "BaseSOM", "SOMConfig"]
+__all__ = ["SOM", "BaseSOM", "GrowingSOM", "HierarchicalSOM", "SOMConfig"]

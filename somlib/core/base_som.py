@@ -4,8 +4,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +36,7 @@ class BaseSOM(nn.Module, ABC):
         feature_names: Column names of the frame that the map was trained on; None where it had none.
     """
 
+    config_class: ClassVar[type[SOMConfig]] = SOMConfig
     config: SOMConfig
     weights: Tensor
     x: int | None
@@ -136,8 +138,8 @@ class BaseSOM(nn.Module, ABC):
         Raises:
             ArgumentError: `order` is below 1.
         """
-        self.config = SOMConfig.checked({**self.config.model_dump(), "neighborhood_order": order})
-        self.neighborhood_order = order
+        self.config = self.config_class.checked({**self.config.model_dump(), "neighborhood_order": order})
+        self.neighborhood_order = self.config.neighborhood_order
 
     # ---------------------------------------------------------------- questions to the codebook
 
@@ -220,7 +222,7 @@ class BaseSOM(nn.Module, ABC):
             NotFittedError: The map has no weights yet.
             SavedMapError: `path` is a file, or holds something other than a saved map.
         """
-        write_map(path, SavedMap(type(self).__name__, self._config_to_save(), self._state(), self._tensors()))
+        write_map(path, self._saved())
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device | None = None) -> Self:
@@ -233,13 +235,7 @@ class BaseSOM(nn.Module, ABC):
         Raises:
             SavedMapError: Missing, damaged, or a map of another class.
         """
-        saved = read_map(path)
-        if saved.kind != cls.__name__:
-            raise SavedMapError(f"path must hold a {cls.__name__}, got a {saved.kind}: use {saved.kind}.load")
-        settings = {**saved.config, **({} if device is None else {"device": str(device)})}
-        som = cls.from_config(SOMConfig.checked(settings))
-        som._restore(saved.state, saved.tensors)
-        return som
+        return cls._from_saved(read_map(path), device)
 
     @classmethod
     def from_config(cls, config: SOMConfig, num_features: int | None = None) -> Self:
@@ -251,7 +247,19 @@ class BaseSOM(nn.Module, ABC):
         if num_features is not None and config.num_features not in (None, num_features):
             raise ArgumentError(f"num_features must be the config's {config.num_features}, got {num_features}")
         settings = config.model_dump()
-        return cls(**{**settings, "num_features": num_features or config.num_features})
+        return cls(**{**settings, "num_features": config.num_features if num_features is None else num_features})
+
+    def _saved(self) -> SavedMap:
+        return SavedMap(type(self).__name__, self._config_to_save(), self._state(), self._tensors())
+
+    @classmethod
+    def _from_saved(cls, saved: SavedMap, device: str | torch.device | None) -> Self:
+        if saved.kind != cls.__name__:
+            raise SavedMapError(f"path must hold a {cls.__name__}, got a {saved.kind}: use {saved.kind}.load")
+        settings = {**saved.config, **({} if device is None else {"device": str(device)})}
+        som = cls.from_config(cls.config_class.checked(settings))
+        som._restore(saved.state, saved.tensors)
+        return som
 
     def _config_to_save(self) -> dict[str, Any]:
         settings = self.config.model_dump(mode="json")
@@ -300,7 +308,7 @@ def _is_single(data: Any) -> bool:
     shape = getattr(data, "shape", None)
     if shape is not None:
         return len(shape) == 1
-    return isinstance(data, Sequence) and bool(data) and not isinstance(data[0], Sequence)
+    return isinstance(data, Sequence) and bool(data) and np.ndim(data[0]) == 0
 
 
 def _json_floats(values: list[float]) -> list[float | None]:

@@ -18,17 +18,18 @@ from somlib.core.map_builder import MapConfig, SamplesByPlace
 from somlib.core.progress import training_progress
 from somlib.core.trainer import Epoch, EpochReport, OnEpoch, Rule, TrainingSet, pass_over, train
 from somlib.errors import ArgumentError, DataError, NotFittedError, ShapeError, unknown_name, warn
-from somlib.utils import anomaly
+from somlib.utils import anomaly, quality
 from somlib.utils.clustering import ClusterResult, cluster_neurons
 from somlib.utils.decay import DECAY_FUNCTIONS
 from somlib.utils.heuristics import map_size, minibatch_size
 from somlib.utils.initialization import feature_means, interpolated_weights, pca_weights, sampled_weights
-from somlib.utils.inputs import feature_names, read_sample_weight, read_targets
+from somlib.utils.inputs import feature_names, read_sample_weight, read_samples, read_targets
 from somlib.utils.maps import hit_map, neuron_samples
 from somlib.utils.neighborhood import KERNELS
+from somlib.utils.quality import QualityReport
 from somlib.utils.retrieval import Retrieved, groups_from_dict, retrieve
 from somlib.utils.smoothing import Smoother
-from somlib.utils.training import WinnerSums, batch_step
+from somlib.utils.training import WinnerSums, batch_step, confined
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class SOM(BaseSOM):
         y: Columns.
         num_features: Features of a sample; None takes the data's.
         epochs: Passes over the data in one `fit`.
-        batch_size: Largest mini-batch; None takes about fifty a pass, of 16 to 256 samples.
-        sigma: Neighborhood radius at the start, in cell widths; None takes a fifth of the mean side, at least 1.5.
+        batch_size: Largest mini-batch; None takes a two-hundredth of the samples, from 1 to 256.
+        sigma: Neighborhood radius at the start, in cell widths; None takes a sixth of the mean side, at least 2.
         learning_rate: Step of the mini-batch rule at the start.
         neighborhood_order: Hops that count as neighborhood in maps and retrieval.
         topology: `"rectangular"` or `"hexagonal"`.
@@ -113,12 +114,13 @@ class SOM(BaseSOM):
         """Set the weights from data (n, d), by `mode` or else by `initialization_mode`.
 
         Raises:
-            ArgumentError: Unknown mode.
+            ArgumentError: Unknown mode, or data of another width than `feature_weights`.
         """
         mode = self.initialization_mode if mode is None else mode
         if mode not in ("random", "pca"):
             raise unknown_name("mode", mode, ("random", "pca"))
         samples = self._samples(data)
+        self._require_feature_weights(samples.shape[1])
         self._size_for(samples)
         if mode == "pca":
             flat = pca_weights(samples, self.grid)
@@ -133,18 +135,23 @@ class SOM(BaseSOM):
 
         Raises:
             ShapeError: Weights of another shape, or a map of other features.
+            DataError: Weights that are not finite.
+            ArgumentError: Other features than `feature_weights` has values.
         """
         if isinstance(other, BaseSOM):
-            if self.num_features not in (None, other.num_features):
-                raise ShapeError(f"other must have {self.num_features} features, got {other.num_features}")
+            codebook = other.codebook
+            if self.num_features not in (None, codebook.shape[1]):
+                raise ShapeError(f"other must have {self.num_features} features, got {codebook.shape[1]}")
+            self._require_feature_weights(codebook.shape[1])
             if self.x is None:
                 self._take_grid(other.grid.x, other.grid.y)
-            self._start_from(interpolated_weights(other.codebook, other.grid, self.grid).to(self.device))
+            self._start_from(interpolated_weights(codebook, other.grid, self.grid).to(self.device))
             return
         expected = (self.grid.x, self.grid.y, self.num_features or other.shape[-1])
-        if tuple(other.shape) != expected or not bool(torch.isfinite(other).all()):
-            raise ShapeError(f"other must be finite weights of shape {expected}, got shape {tuple(other.shape)}")
-        self._start_from(other.detach().flatten(0, 1).clone().to(self.device))
+        if tuple(other.shape) != expected:
+            raise ShapeError(f"other must be weights of shape {expected}, got {tuple(other.shape)}")
+        self._require_feature_weights(expected[2])
+        self._start_from(read_samples(other.flatten(0, 1), name="other", device=self.device).clone())
 
     def fit(
         self, data: Any, verbose: bool = True, *, sample_weight: Any = None, on_epoch: OnEpoch | None = None
@@ -168,6 +175,7 @@ class SOM(BaseSOM):
             DataTypeError: Data that is not numeric.
             ShapeError: Data of another shape.
             DataError: Data that is empty, not finite, or without any row that could have a winner.
+            ArgumentError: Data of another width than `feature_weights`.
         """
         rows = self._training_set(data, sample_weight)
         if self.initialized:
@@ -185,15 +193,16 @@ class SOM(BaseSOM):
             data: Samples, shape (n, d).
             sample_weight: Shape (n,), None for 1 each.
             forgetting_factor: None makes one pass of the training rule over `data` alone. A number in [0, 1] updates
-                from sufficient statistics instead: the sums per winner of everything seen so far, counted so many
-                times, plus those of `data`, make one step of the batch map. 1 never forgets; 0 knows `data` only.
+                from sufficient statistics instead: the sums per winner of the latest training and of each such update
+                since, counted so many times, plus those of `data`, make one step of the batch map. 1 never forgets; 0
+                knows `data` only.
 
         Returns:
             Quantization and topographic error on `data` after the pass, in lists of one.
 
         Raises:
             ArgumentError: `forgetting_factor` outside of [0, 1].
-            DataError: As in `fit`.
+            DataTypeError, ShapeError, DataError: As in `fit`.
         """
         if forgetting_factor is not None and not 0 <= forgetting_factor <= 1:
             raise ArgumentError(f"forgetting_factor must lie in [0, 1], got {forgetting_factor}")
@@ -208,8 +217,8 @@ class SOM(BaseSOM):
     def _run(self, rows: TrainingSet, epochs: range, verbose: bool, on_epoch: OnEpoch | None) -> None:
         """Run epochs of the schedules, keeping weights and errors as they come."""
         rule, qe, te = self._rule(len(rows.data)), [], []
+        self._runs += 1  # first, so that no shuffle repeats the draw of the random start
         generator = torch.Generator().manual_seed((self.random_seed + self._runs) % 2**63)
-        self._runs += 1
         with training_progress(len(epochs), verbose) as show:
             for epoch in train(self.codebook.clone(), rows, rule, generator, epochs, self.epochs):
                 self._last_epoch = epoch.report.epoch
@@ -229,6 +238,9 @@ class SOM(BaseSOM):
         sigma = rule.sigma_decay(rule.sigma, self._last_epoch, self.epochs)
         smoother = Smoother(self.grid, self.device, rows.data.dtype)
         codebook = batch_step(self.codebook, sums, smoother, rule.kernel, sigma)
+        if rule.kernel.signed:
+            (low, high), (past_low, past_high) = rows.box, sums.box
+            codebook = confined(codebook, torch.minimum(low, past_low), torch.maximum(high, past_high))
         after = pass_over(codebook, rows, rule, k=2)
         report = EpochReport.of(after.winners, rows.weight, rule, self._last_epoch, self.epochs, sigma, float("nan"))
         self._keep(Epoch(codebook, report, after.winners, sums), rows)
@@ -246,20 +258,30 @@ class SOM(BaseSOM):
 
     def _training_set(self, data: Any, sample_weight: Any) -> TrainingSet:
         samples = self._samples(data)
+        self._require_feature_weights(samples.shape[1])
         weight = read_sample_weight(sample_weight, len(samples), samples)
         if self.initialized and self.weights.dtype == torch.float64:
             samples = samples.double()
             weight = None if weight is None else weight.double()
         incomplete = self.missing == "mask" and bool(torch.isnan(samples).any())
-        self._require_usable(samples, incomplete)
+        self._require_usable(samples, weight, incomplete)
         return TrainingSet(samples, weight, feature_means(samples).to(samples.dtype), incomplete)
 
-    def _require_usable(self, samples: Tensor, incomplete: bool) -> None:
-        """Refuse data of which no row can have a winner."""
-        if incomplete and bool(torch.isnan(samples).all()):
-            raise DataError(f"data must have an observed value, got {len(samples)} rows of missing values only")
-        if self.distance_function == "cosine" and not bool(samples.nan_to_num(nan=0.0).any()):
-            raise DataError(f"data must have a row other than zero under cosine, got {len(samples)} zero vectors")
+    def _require_usable(self, samples: Tensor, weight: Tensor | None, incomplete: bool) -> None:
+        """Refuse data of which no row can have a winner and counts."""
+        counts = torch.ones(len(samples), dtype=torch.bool, device=samples.device) if weight is None else weight > 0
+        if incomplete:
+            counts = counts & ~torch.isnan(samples).all(dim=1)
+        if self.distance_function == "cosine":
+            counts = counts & self.metric.scaled(samples).nan_to_num(nan=0.0).any(dim=1)
+        if not bool(counts.any()):
+            value = "a value other than 0 (cosine)" if self.distance_function == "cosine" else "an observed value"
+            raise DataError(f"data must have a row with {value} and a weight above 0, got none in {len(samples)} rows")
+
+    def _require_feature_weights(self, d: int) -> None:
+        """Refuse feature weights that are not one for each of `d` features."""
+        if self.feature_weights is not None and len(self.feature_weights) != d:
+            raise ArgumentError(f"feature_weights must have {d} values, one a feature, got {len(self.feature_weights)}")
 
     def _prepare(self, samples: Tensor, names: list[str] | None) -> None:
         """Size, initialise and convert the map for training on checked samples."""
@@ -276,11 +298,6 @@ class SOM(BaseSOM):
     def _size_for(self, samples: Tensor) -> None:
         """Take number of features and map size from the data where they were left open."""
         if self.num_features is None:
-            weights = self.feature_weights
-            if weights is not None and len(weights) != samples.shape[1]:
-                raise ArgumentError(
-                    f"feature_weights must have {samples.shape[1]} values, one a feature, got {len(weights)}"
-                )
             self.num_features = samples.shape[1]
         if self.x is None:
             self._take_grid(*map_size(samples, self.topology == "hexagonal", self.pbc))
@@ -414,6 +431,36 @@ class SOM(BaseSOM):
         return cluster_neurons(
             self.codebook, self.grid, method, n_clusters, feature_space, random_seed=self.random_seed, **kwargs
         )
+
+    def quality_report(
+        self,
+        data: Any,
+        *,
+        sigma: float | None = None,
+        n_neighbors: int = 10,
+        resamples: int = 1_000,
+        confidence: float = 0.95,
+    ) -> QualityReport:
+        """All measures of quality on samples (n, d), with bootstrap intervals; see `somlib.utils.quality`.
+
+        Args:
+            data: Samples, shape (n, d).
+            sigma: Radius of the kernel in the distortion, in cell widths; None takes that of the last epoch.
+            n_neighbors: Size of the neighborhoods in trustworthiness and neighborhood preservation.
+            resamples: Bootstrap resamples.
+            confidence: Of the intervals, between 0 and 1.
+
+        Raises:
+            ArgumentError: An argument is out of its range.
+        """
+        samples, generator = self._samples(data), torch.Generator().manual_seed(self.random_seed)
+        rule = self._rule(len(samples))
+        sigma = rule.sigma_decay(rule.sigma, self._last_epoch, self.epochs) if sigma is None else sigma
+        winners = self.winners(samples, k=2, distances=True)
+        return quality.quality_report(
+            samples, winners, self.codebook, rule.grid, rule.metric, rule.kernel, sigma, generator,
+            n_neighbors=n_neighbors, resamples=resamples, confidence=confidence,
+        )  # fmt: skip
 
     # ---------------------------------------------------------------- retrieval
 

@@ -16,10 +16,10 @@ Positions are those of the flat grid. On a torus the cells at the seam are there
 `combined`; Ward's contiguity and `topological_quality` do know the torus.
 
 Neurons that training pulled together differ by rounding only. Splitting on that would be noise, so the methods see
-features rounded to 2^-20 of their spread, and neurons equal on that lattice count as one distinct neuron.
+features rounded to about a millionth of their spread, and neurons equal on that lattice count as one distinct neuron.
 
-HDBSCAN is scikit-learn's: exact (the `hdbscan` package takes an approximate spanning tree by default and meets tiny
-maps with errors from its tree code), and kept and released together with the other three.
+HDBSCAN is scikit-learn's: its spanning tree is exact (that of the `hdbscan` package is approximate by default), and it
+is kept and released together with the other three.
 """
 
 import logging
@@ -41,7 +41,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor
 
-from somlib.errors import ArgumentError, DataError, ShapeError, unknown_name, warn
+from somlib.errors import ArgumentError, DataError, DataTypeError, ShapeError, unknown_name, warn
 from somlib.utils.grid import Grid
 from somlib.utils.topology import neighbor_table
 
@@ -52,7 +52,7 @@ FEATURE_SPACES: tuple[FeatureSpace, ...] = ("weights", "positions", "combined")
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-RESOLUTION = 2.0**-20  # in units of the spread; its square stays far above float64 rounding of squared distances
+RESOLUTION = 2.0**-20  # of the spread; its square stays far above the float64 rounding of squared distances
 ROUNDINGS = 8  # a feature is constant if it varies by no more than so many rounding errors of its size
 MOST_CLUSTERS = 20  # upper end of an automatic k, with the root of m (Vesanto and Alhoniemi 2000) on smaller maps
 SILHOUETTE_NEURONS = 5_000  # its cost is quadratic: 0.4 s for these on one core, 8 s for a choice of k
@@ -130,12 +130,14 @@ class Neurons:
         distinct: Number of different rows of `points`.
         grid: Their grid.
         seed: Fixes everything random, below 2^32.
+        uniform: Whether all neurons lie equally dense, as cells do on the grid.
     """
 
     points: FloatArray
     distinct: int
     grid: Grid
     seed: int
+    uniform: bool = False
 
     @property
     def most_clusters(self) -> int:
@@ -201,7 +203,7 @@ def cluster_neurons(
         random_seed: Fixes the starts of `"kmeans"` and `"gmm"`, and the sample of the silhouette on large maps; >= 0.
         **kwargs: Options of the scikit-learn estimator: for `"kmeans"` n_init, max_iter, tol, algorithm; for `"gmm"`
             covariance_type, tol, reg_covar (in units of the features' mean variance), max_iter, n_init, init_params;
-            for `"hdbscan"` min_cluster_size (half the root of m unless given, at least 3), min_samples (2 unless
+            for `"hdbscan"` min_cluster_size (half the root of m unless given, at least 5), min_samples (2 unless
             given: neurons are means of samples already), max_cluster_size, cluster_selection_epsilon,
             cluster_selection_method, allow_single_cluster, alpha; none for `"ward"`.
 
@@ -213,6 +215,7 @@ def cluster_neurons(
             `n_clusters` below 1 or beyond the distinct neurons.
         ShapeError: `codebook` is not of shape (m, d) for the grid.
         DataError: `codebook` is not finite.
+        DataTypeError: `codebook` is not of a float type.
 
     Example:
         >>> codebook = torch.tensor([[0.0], [0.1], [5.0], [5.1], [5.2]])
@@ -228,16 +231,17 @@ def cluster_neurons(
     """
     chosen = _method(method, kwargs)
     features = _features(codebook, grid, feature_space)
-    neurons = _neurons(features, torch.finfo(codebook.dtype).eps, grid, random_seed)
+    uniform = feature_space == "positions"
+    neurons = _neurons(features, torch.finfo(codebook.dtype).eps, grid, random_seed, uniform)
     _require_n_clusters(n_clusters, neurons, feature_space)
     if n_clusters is not None and not chosen.takes_n_clusters:
         warn(f"n_clusters={n_clusters} has no effect: method={method!r} finds the number of clusters itself")
     with _one_thread():
         partition = _fit(chosen, method, neurons, n_clusters, kwargs)
-    result = _result(partition, features, neurons, codebook)
+        result = _result(partition, features, neurons, codebook, method, feature_space)
     if chosen.takes_n_clusters and n_clusters not in (None, result["n_clusters"]):
-        warn(f"n_clusters={n_clusters} was asked for, but only {result['n_clusters']} hold neurons")
-    return {**result, "method": method, "feature_space": feature_space}
+        warn(f"n_clusters={n_clusters} was asked for, but only {result['n_clusters']} of them hold neurons")
+    return result
 
 
 def neuron_features(codebook: Tensor, grid: Grid, feature_space: str = "weights") -> Tensor:
@@ -256,8 +260,9 @@ def neuron_features(codebook: Tensor, grid: Grid, feature_space: str = "weights"
         ArgumentError: The feature space is unknown.
         ShapeError: `codebook` is not of shape (m, d) for the grid.
         DataError: `codebook` is not finite.
+        DataTypeError: `codebook` is not of a float type.
     """
-    return torch.from_numpy(_features(codebook, grid, feature_space)).to(codebook)
+    return torch.from_numpy(_features(codebook, grid, feature_space)).to(codebook, copy=True)
 
 
 def kmeans_inertias(features: Tensor, max_k: int, random_seed: int = 0) -> tuple[list[int], list[float]]:
@@ -275,6 +280,7 @@ def kmeans_inertias(features: Tensor, max_k: int, random_seed: int = 0) -> tuple
         ArgumentError: `max_k` is below 1, or `random_seed` below 0.
         ShapeError: `features` is not of shape (m, f).
         DataError: `features` is not finite.
+        DataTypeError: `features` is not of a float type.
     """
     if not _is_whole(max_k, least=1):
         raise ArgumentError(f"max_k must be a whole number of at least 1, got {max_k!r}")
@@ -302,6 +308,7 @@ def silhouette_values(features: Tensor, labels: Tensor) -> Tensor:
     Raises:
         ShapeError: `features` is not of shape (m, f), or `labels` not (m,).
         DataError: `features` is not finite.
+        DataTypeError: `features` is not of a float type.
     """
     values, numbers = _checked(features, "features"), labels.detach().cpu().numpy()
     if numbers.shape != (len(values),):
@@ -312,7 +319,8 @@ def silhouette_values(features: Tensor, labels: Tensor) -> Tensor:
     if reason:
         logger.info("silhouettes are not defined: %s", reason)
     else:
-        silhouettes[clustered] = _silhouettes(_unit(values)[clustered], numbers[clustered])
+        points = _unit(_on_lattice(values, torch.finfo(features.dtype).eps))
+        silhouettes[clustered] = _silhouettes(points[clustered], numbers[clustered])
     return torch.from_numpy(silhouettes).to(features)
 
 
@@ -335,15 +343,15 @@ def topological_quality(labels: Tensor, grid: Grid) -> float:
     numbers = labels.detach().cpu().numpy()
     if numbers.shape != (grid.m,):
         raise ShapeError(f"labels must have shape ({grid.m},) on a {grid.x} x {grid.y} grid, got {numbers.shape}")
-    clusters = np.unique(numbers[numbers >= 0])
-    if not len(clusters):
+    clustered = numbers >= 0
+    if not clustered.any():
         return _undefined("topological_quality", "all neurons are noise")
     first, second = _neighbor_pairs(grid)
     same = numbers[first] == numbers[second]
-    _, piece = connected_components(_graph(first[same], second[same], grid.m), directed=False)
-    size = np.bincount(piece)
-    in_main = sum(int(size[piece[numbers == cluster]].max()) for cluster in clusters)
-    return in_main / int((numbers >= 0).sum())
+    piece = _pieces(_graph(first[same], second[same], grid.m))
+    main = np.zeros(numbers.max() + 1, dtype=np.int64)  # size of the main piece by cluster
+    np.maximum.at(main, numbers[clustered], np.bincount(piece)[piece[clustered]])
+    return int(main.sum()) / int(clustered.sum())
 
 
 def _kmeans(neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any]) -> Partition:
@@ -362,9 +370,9 @@ def _fit_kmeans(neurons: Neurons, k: int, options: Mapping[str, Any]) -> KMeans:
 
 def _ward(neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any]) -> Partition:
     if neurons.distinct == 1:
-        return _all_in_one(neurons)
+        return Partition(_all_in_one(neurons))
     connectivity = _graph(*_neighbor_pairs(neurons.grid), neurons.grid.m)
-    merges = ward_tree(neurons.points, connectivity=connectivity)[0]
+    merges = ward_tree(neurons.points, connectivity=connectivity)[0].astype(np.int64)
 
     def partition(k: int) -> Partition:
         return Partition(_cut(merges, k))
@@ -372,13 +380,13 @@ def _ward(neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any]) 
     return partition(n_clusters) if n_clusters else _best_silhouette(neurons, partition)
 
 
-def _cut(merges: NDArray[np.integer[Any]], k: int) -> IntArray:
+def _cut(merges: IntArray, k: int) -> IntArray:
     """The k clusters after the first m - k merges; row i joins two nodes into node m + i, shape (m - 1, 2)."""
     m = len(merges) + 1
     done = merges[: m - k]
     parents = np.repeat(np.arange(m, m + len(done)), 2)
-    _, cluster = connected_components(_graph(done.ravel(), parents, m + len(done)), directed=False)
-    return cluster[:m].astype(np.int64)
+    cluster = _pieces(_graph(done.ravel(), parents, m + len(done)))
+    return cluster[:m]
 
 
 def _best_silhouette(neurons: Neurons, partition: Callable[[int], Partition]) -> Partition:
@@ -395,9 +403,9 @@ def _best_silhouette(neurons: Neurons, partition: Callable[[int], Partition]) ->
 
 def _gmm(neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any]) -> Partition:
     if neurons.distinct == 1:
-        undefined = _undefined("bic and aic", "all neurons are equal, so their likelihood has no bound")
-        scores = {"bic": undefined, "aic": undefined}
-        return Partition(np.zeros(len(neurons.points), np.int64), probabilities=_ones(neurons), scores=scores)
+        undefined = _undefined("BIC and AIC", "all neurons are equal, so their likelihood has no bound")
+        probabilities = np.ones((len(neurons.points), 1))
+        return Partition(_all_in_one(neurons), None, probabilities, {"bic": undefined, "aic": undefined})
     # Constant features tell no cluster from another, but would add to the parameters that BIC counts.
     varying = neurons.points.any(axis=0)
     scale = math.sqrt(np.square(neurons.points[:, varying]).mean())
@@ -411,7 +419,7 @@ def _gmm(neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any]) -
 
 
 def _mixture(points: FloatArray, k: int, seed: int, options: Mapping[str, Any]) -> GaussianMixture:
-    # Overlapping components converge slowly; 100 steps, the default, end some fits of ordinary maps early.
+    # On maps of 50 x 50 neurons EM took up to 93 steps; 100, the default, would leave no room.
     return GaussianMixture(k, random_state=seed, **{"max_iter": 1_000, **options}).fit(points)
 
 
@@ -422,12 +430,12 @@ def _best_bic(points: FloatArray, neurons: Neurons, options: Mapping[str, Any]) 
     regularization and grows without bound, and BIC would count it as a gain.
     """
     m, f = points.shape
-    least = f + 1 if options.get("covariance_type", "full") == "full" else 2
+    singular = f if options.get("covariance_type", "full") == "full" else 1
     best = _mixture(points, 1, neurons.seed, options)
-    largest = min(neurons.most_clusters, m // least)
+    largest = min(neurons.most_clusters, m // (singular + 1))
     for k in range(2, largest + 1):
         model = _mixture(points, k, neurons.seed, options)
-        supported = model.weights_.min() * m >= least and len(np.unique(model.predict(points))) == k
+        supported = model.weights_.min() * m > singular and len(np.unique(model.predict(points))) == k
         if supported and model.bic(points) < best.bic(points):
             best = model
     logger.info("chose %d of 1..%d clusters by BIC", best.n_components, max(1, largest))
@@ -435,10 +443,14 @@ def _best_bic(points: FloatArray, neurons: Neurons, options: Mapping[str, Any]) 
 
 
 def _hdbscan(neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any]) -> Partition:
+    m = len(neurons.points)
     if neurons.distinct == 1:
-        return Partition(np.zeros(len(neurons.points), np.int64), probabilities=_ones(neurons)[:, 0])
-    defaults = {"min_cluster_size": max(3, math.isqrt(len(neurons.points)) // 2), "min_samples": 2}
+        return Partition(_all_in_one(neurons), probabilities=np.ones(m))
+    defaults = {"min_cluster_size": max(5, math.isqrt(m) // 2), "min_samples": 2}
     model = HDBSCAN(copy=True, **{**defaults, **options}).fit(neurons.points)
+    if neurons.uniform and model.labels_.max() > 0:
+        logger.info("no dense regions: cells are equally dense, and only rounding tells their distances apart")
+        return Partition(np.full(m, -1), probabilities=np.zeros(m))
     return Partition(model.labels_.astype(np.int64), probabilities=model.probabilities_)
 
 
@@ -460,3 +472,256 @@ CLUSTERING_METHODS: dict[str, ClusteringMethod] = {
     ),
     "ward": ClusteringMethod(_ward),
 }
+
+
+def _method(name: str, options: Mapping[str, Any]) -> ClusteringMethod:
+    if name not in CLUSTERING_METHODS:
+        raise unknown_name("method", name, CLUSTERING_METHODS)
+    method = CLUSTERING_METHODS[name]
+    for option in options:
+        if option not in method.options:
+            known = ", ".join(method.options) or "none"
+            raise ArgumentError(f"method={name!r} takes the options {known}, got {option!r}")
+    return method
+
+
+def _fit(
+    method: ClusteringMethod, name: str, neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any]
+) -> Partition:
+    try:
+        return method.fit(neurons, n_clusters, options)
+    except ValueError as error:
+        if not options:
+            raise  # no fault of the caller's
+        given = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        raise ArgumentError(f"method={name!r} cannot use {given}: {error}") from error
+
+
+def _one_thread() -> threadpool_limits:
+    """Keeps sums in one order, and small matrices from waiting for threads.
+
+    K-Means adds up the partial sums of its threads in the order in which they end: with 8 threads and 5 000 neurons,
+    30 equal fits of scikit-learn 1.9 gave 29 different sets of centers.
+    """
+    return threadpool_limits(limits=1)
+
+
+def _require_n_clusters(n_clusters: int | None, neurons: Neurons, feature_space: str) -> None:
+    if n_clusters is None:
+        return
+    m = len(neurons.points)
+    if not _is_whole(n_clusters, least=1):
+        raise ArgumentError(f"n_clusters must be None or a whole number of at least 1, got {n_clusters!r}")
+    if n_clusters > m:
+        raise ArgumentError(f"n_clusters must be at most {m}, the number of neurons, got {n_clusters}")
+    if n_clusters > neurons.distinct:
+        raise ArgumentError(
+            f"n_clusters must be at most {neurons.distinct}, the number of neurons that differ in "
+            f"feature_space={feature_space!r}, got {n_clusters}"
+        )
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _checked(values: Tensor, name: str) -> FloatArray:
+    """The values as float64 on the CPU, refused unless they are a finite matrix."""
+    if not values.is_floating_point():
+        raise DataTypeError(f"{name} must be of a float type, got {values.dtype}")
+    if values.ndim != 2 or not values.numel():
+        raise ShapeError(f"{name} must have shape (m, f), one row a neuron, got {tuple(values.shape)}")
+    bad = torch.nonzero(~torch.isfinite(values))
+    if len(bad):
+        row, column = bad[0].tolist()
+        raise DataError(f"{name} must be finite, got {float(values[row, column])} at neuron {row}, feature {column}")
+    return values.detach().to("cpu", torch.float64).numpy()
+
+
+def _features(codebook: Tensor, grid: Grid, feature_space: str) -> FloatArray:
+    """`neuron_features` in float64."""
+    if feature_space not in FEATURE_SPACES:
+        raise unknown_name("feature_space", feature_space, FEATURE_SPACES)
+    weights, positions = _checked(codebook, "codebook"), grid.positions.numpy()
+    if len(weights) != grid.m:
+        raise ShapeError(f"codebook must have {grid.m} rows on a {grid.x} x {grid.y} grid, got {len(weights)}")
+    if feature_space == "weights":
+        return weights
+    if feature_space == "positions":
+        return positions
+    eps = torch.finfo(codebook.dtype).eps
+    return np.hstack([block / (_spread(_deviations(block, eps)) or 1.0) for block in (weights, positions)])
+
+
+def _neurons(features: FloatArray, eps: float, grid: Grid, random_seed: int, uniform: bool = False) -> Neurons:
+    if not _is_whole(random_seed, least=0):
+        raise ArgumentError(f"random_seed must be a whole number of at least 0, got {random_seed!r}")
+    points = _on_lattice(features, eps)
+    seed = int(np.random.SeedSequence(int(random_seed)).generate_state(1)[0])  # scikit-learn's seeds end at 2^32
+    return Neurons(points, len(np.unique(points, axis=0)), grid, seed, uniform)
+
+
+def _on_lattice(features: FloatArray, eps: float) -> FloatArray:
+    """The deviations from the mean, rounded to the resolution, shape (m, f)."""
+    deviations = _deviations(features, eps)
+    # A power of two: whole numbers keep their exact differences, and grid cells their ties.
+    step = math.ldexp(RESOLUTION, math.frexp(_spread(deviations))[1] - 1)
+    return np.round(deviations / step) * step
+
+
+def _deviations(features: FloatArray, eps: float) -> FloatArray:
+    """The deviations from the mean (m, f), exactly 0 in a column that varies by rounding (`eps`) only."""
+    deviations = features - features.mean(axis=0)
+    constant = np.abs(deviations).max(axis=0) <= ROUNDINGS * eps * np.abs(features).max(axis=0)
+    return np.where(constant, 0.0, deviations)
+
+
+def _spread(deviations: FloatArray) -> float:
+    """The root of the total variance."""
+    return float(np.sqrt(np.square(deviations).sum(axis=1).mean()))
+
+
+def _unit(points: FloatArray) -> FloatArray:
+    """The points at total variance 1 (0 if they are all equal); scikit-learn's scores have absolute tolerances."""
+    return points / (_spread(points) or 1.0)
+
+
+def _all_in_one(neurons: Neurons) -> IntArray:
+    return np.zeros(len(neurons.points), np.int64)
+
+
+def _neighbor_pairs(grid: Grid) -> tuple[IntArray, IntArray]:
+    """Both ends of every pair of grid neighbors, each pair in both directions."""
+    table = neighbor_table(grid, 1).numpy()
+    neuron, slot = np.nonzero(table >= 0)
+    return neuron, table[neuron, slot]
+
+
+def _graph(first: IntArray, second: IntArray, size: int) -> csr_array:
+    return csr_array((np.ones(len(first)), (first, second)), shape=(size, size))
+
+
+def _pieces(graph: csr_array) -> IntArray:
+    """The number of the connected component of each node."""
+    _, piece = connected_components(graph, directed=False)
+    return np.asarray(piece, dtype=np.int64)
+
+
+def _result(
+    partition: Partition, features: FloatArray, neurons: Neurons, codebook: Tensor, method: str, feature_space: str
+) -> ClusterResult:
+    numbers, order = _numbered(partition.labels)
+    labels = torch.from_numpy(numbers)
+    if partition.centers is None:
+        centers = _means(features, numbers)
+    else:
+        centers = features.mean(axis=0) + partition.centers[order]
+    result: ClusterResult = {
+        "labels": labels.to(codebook.device),
+        "centers": torch.from_numpy(centers).to(codebook),
+        "n_clusters": len(order),
+        "method": method,
+        "feature_space": feature_space,
+        "metrics": _metrics(_unit(neurons.points), labels, neurons),
+        "original_data": torch.from_numpy(features).to(codebook, copy=True),
+    }
+    if partition.probabilities is not None:
+        result["probabilities"] = torch.from_numpy(_renumbered(partition.probabilities, order)).to(codebook)
+    return {**result, **partition.scores}  # type: ignore[typeddict-item]  # the scores are keys of ClusterResult
+
+
+def _numbered(labels: IntArray) -> tuple[IntArray, IntArray]:
+    """Clusters from 1 by first appearance, noise -1, shape (m,); and the old number of each cluster, shape (k,)."""
+    old, first = np.unique(labels[labels >= 0], return_index=True)
+    order = old[np.argsort(first)]
+    new = np.full(int(labels.max()) + 2, -1, dtype=np.int64)  # the last entry is that of noise
+    new[order] = np.arange(1, len(order) + 1)
+    return new[labels], order
+
+
+def _renumbered(probabilities: FloatArray, order: IntArray) -> FloatArray:
+    """The columns of the clusters in their new order, rows summing to 1; strengths of membership as they are."""
+    if probabilities.ndim == 1:
+        return probabilities
+    kept: FloatArray = probabilities[:, order] / probabilities[:, order].sum(axis=1, keepdims=True)
+    return kept
+
+
+def _means(features: FloatArray, labels: IntArray) -> FloatArray:
+    """The mean of each cluster from 1 up, shape (k, f)."""
+    sums = np.zeros((max(int(labels.max()), 0), features.shape[1]))
+    np.add.at(sums, labels[labels > 0] - 1, features[labels > 0])
+    return sums / np.bincount(labels[labels > 0], minlength=len(sums) + 1)[1:, None]
+
+
+def _metrics(unit: FloatArray, labels: Tensor, neurons: Neurons) -> ClusterMetrics:
+    numbers = labels.numpy()
+    clustered = numbers > 0
+    noise = int((~clustered).sum())
+    silhouette, davies_bouldin, calinski_harabasz = _separation(unit, numbers, neurons.seed)
+    return {
+        "silhouette_score": silhouette,
+        "davies_bouldin_score": davies_bouldin,
+        "calinski_harabasz_score": calinski_harabasz,
+        "n_noise_points": noise,
+        "noise_ratio": noise / len(numbers),
+        "topological_quality": topological_quality(labels, neurons.grid),
+    }
+
+
+def _separation(unit: FloatArray, labels: IntArray, seed: int) -> tuple[float, float, float]:
+    """Silhouette, Davies-Bouldin and Calinski-Harabasz score of the clustered neurons."""
+    clustered = labels > 0
+    reason = _incomparable(labels[clustered])
+    if not reason and clustered.mean() < LEAST_CLUSTERED:
+        reason = f"only {clustered.sum()} of {len(labels)} neurons are in a cluster"
+    if reason:
+        undefined = _undefined("silhouette, Davies-Bouldin and Calinski-Harabasz score", reason)
+        return undefined, undefined, undefined
+    points, labels = unit[clustered], labels[clustered]
+    return _mean_silhouette(points, labels, seed), _davies_bouldin(points, labels), _calinski_harabasz(points, labels)
+
+
+def _incomparable(labels: IntArray) -> str:
+    """Why the labels of the clustered neurons allow no comparison of clusters; empty if they do."""
+    k = len(np.unique(labels))
+    if k == 0:
+        return "all neurons are noise"
+    if k == 1:
+        return "there is only one cluster"
+    return "every neuron is a cluster of its own" if k == len(labels) else ""
+
+
+def _davies_bouldin(points: FloatArray, labels: IntArray) -> float:
+    centers = np.round(_means(points, labels) / RESOLUTION)
+    if len(np.unique(centers, axis=0)) < len(centers):
+        return _undefined("Davies-Bouldin score", "two clusters share one center")
+    return float(davies_bouldin_score(points, labels))
+
+
+def _calinski_harabasz(points: FloatArray, labels: IntArray) -> float:
+    within = np.square(points - _means(points, labels)[labels - 1]).mean()
+    if within < RESOLUTION**2:
+        return _undefined("Calinski-Harabasz score", "the neurons of each cluster are all equal")
+    return float(calinski_harabasz_score(points, labels))
+
+
+def _mean_silhouette(points: FloatArray, labels: IntArray, seed: int) -> float:
+    """The mean silhouette, of a fixed sample where there are many points; NaN where it is not defined."""
+    if len(points) > SILHOUETTE_NEURONS:
+        rows = np.random.default_rng(seed).choice(len(points), SILHOUETTE_NEURONS, replace=False)
+        points, labels = points[rows], labels[rows]
+    reason = _incomparable(labels)  # a sample may miss a small cluster
+    return _undefined("silhouette score", reason) if reason else float(_silhouettes(points, labels).mean())
+
+
+def _silhouettes(points: FloatArray, labels: IntArray) -> FloatArray:
+    with sklearn.config_context(working_memory=WORKING_MEMORY_MB):
+        silhouettes: FloatArray = silhouette_samples(points, labels)
+    return silhouettes
+
+
+def _undefined(score: str, reason: str) -> float:
+    """NaN, with the reason in the log."""
+    logger.info("%s not defined: %s", score, reason)
+    return math.nan

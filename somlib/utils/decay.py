@@ -10,8 +10,9 @@ at `t = 0`:
     sig_linear_decay_to_one       s0 + t (1 - s0) / T                                   radius
     sig_geometric_decay_to_one    s0 ^ (1 - t / (T - 1)), which is 1 in the last epoch  radius
 
-The first five are those of the torchsom reference; their limits are reached at `t = T`, after the last epoch. The
-geometric one spends equal effort on each scale of the map and is meant for `algorithm="batch"`.
+The first five are those of the torchsom reference. They end at `t = T`, one step after the last epoch, at theta0 / 3,
+lr0 / 101, 0, 1 and 1. The geometric one spends equal effort on each scale of the map and is meant for
+`algorithm="batch"`.
 """
 
 from collections.abc import Callable

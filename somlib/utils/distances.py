@@ -6,7 +6,8 @@ r"""Distance of samples to neurons in feature space.
     chebyshev   max_a |x_a - w_a|
 
 The four functions of `DISTANCE_FUNCTIONS` are the definitions, computed from differences, exact at any offset, never
-with an n x m x d block. Searching for winners takes faster roads to the same answer; see `search.py`.
+with an n x m x d block. Squares are taken in float64: in float32 they leave its range at coordinates of 1e19 and 1e-19.
+Searching for winners takes faster roads to the same answer; see `search.py`.
 
 A `Metric` is one of the four with its feature weights: each weight multiplies its feature's term. That is the plain
 distance after a change of coordinates (weight on |x - w|, root of the weight on squares and products), so all else
@@ -42,7 +43,7 @@ def euclidean(data: Tensor, weights: Tensor) -> Tensor:
         >>> euclidean(torch.tensor([[0.0, 0.0]]), torch.tensor([[[3.0, -4.0]]]))
         tensor([[[5.]]])
     """
-    return _on_grid(lambda x, w: torch.cdist(x, w, p=2.0, compute_mode=DIRECT), data, weights)
+    return _on_grid(lambda x, w: torch.cdist(x.double(), w.double(), p=2.0, compute_mode=DIRECT), data, weights)
 
 
 def manhattan(data: Tensor, weights: Tensor) -> Tensor:
@@ -77,9 +78,10 @@ def cosine(data: Tensor, weights: Tensor) -> Tensor:
     """
 
     def half_square(x: Tensor, w: Tensor) -> Tensor:
-        return torch.cdist(unit_vectors(x), unit_vectors(w), p=2.0, compute_mode=DIRECT).square() / 2
+        units = unit_vectors(x.double()), unit_vectors(w.double())
+        return (torch.cdist(*units, p=2.0, compute_mode=DIRECT).square() / 2).clamp(max=2)
 
-    return _on_grid(half_square, data, weights).clamp(max=2)
+    return _on_grid(half_square, data, weights)
 
 
 DISTANCE_FUNCTIONS: dict[str, DistanceFn] = {
@@ -96,7 +98,8 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     Scaled by the largest component first, so that neither tiny nor huge vectors under- or overflow.
     """
     vectors = vectors / vectors.abs().amax(dim=-1, keepdim=True)
-    return vectors / vectors.norm(dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / length
 
 
 @dataclass(frozen=True)
@@ -124,25 +127,39 @@ class Metric:
         return vectors * (factor.sqrt() if self.squared else factor)
 
     def pairwise(self, data: Tensor, codebook: Tensor) -> Tensor:
-        """Exact distances (n, m) of samples (n, d) without NaN to neurons (m, d)."""
-        return DISTANCE_FUNCTIONS[self.name](self.scaled(data), self.scaled(codebook)[None])[:, 0]
+        """Exact distances (n, m) of samples (n, d) without NaN to neurons (m, d), in the dtype of `data`."""
+        function = DISTANCE_FUNCTIONS[self.name]
+        if self.feature_weights is None:
+            return function(data, codebook[None])[:, 0]
+        # In float64: a factor rounds coordinates, and an offset would make that as large as the distance.
+        return function(self.scaled(data.double()), self.scaled(codebook.double())[None])[:, 0].to(data.dtype)
 
     def rowwise(self, data: Tensor, neurons: Tensor) -> Tensor:
         """Exact distances (n,) between rows of equal index, both (n, d); NaN in `data` means not observed.
 
-        Over the observed features, the sum scaled by d / observed as in `masked_pairwise`.
+        Over the observed features, the sum scaled by d / observed as in `masked_pairwise`; NaN where nothing is
+        observed. Computed in float64, returned in the dtype of `data`.
         """
-        a, b = self.scaled(data), self.scaled(neurons)
+        a, b = data.double(), neurons.double()
         seen = ~torch.isnan(a)
-        a, b = torch.where(seen, a, 0), torch.where(seen, b, 0)
-        share = a.shape[1] / seen.sum(dim=1)
+        if bool(seen.all()):
+            return self._of_complete_rows(a, b).to(data.dtype)
+        observed = seen.sum(dim=1).double()
+        share = a.shape[1] / torch.where(observed > 0, observed, torch.nan)
+        scale = {"euclidean": share.sqrt(), "manhattan": share}.get(self.name, 1 + 0 * share)
+        distance = self._of_complete_rows(torch.where(seen, a, 0), torch.where(seen, b, 0))
+        return (distance * scale).to(data.dtype)
+
+    def _of_complete_rows(self, a: Tensor, b: Tensor) -> Tensor:
         if self.name == "cosine":
-            return ((unit_vectors(a) - unit_vectors(b)).square().sum(dim=1) / 2).clamp(max=2)
+            units = unit_vectors(self.scaled(a)), unit_vectors(self.scaled(b))
+            return ((units[0] - units[1]).square_().sum(dim=1) / 2).clamp(max=2)
+        difference = self.scaled(a - b)
         if self.name == "chebyshev":
-            return (a - b).abs().amax(dim=1)
+            return difference.abs_().amax(dim=1)
         if self.name == "manhattan":
-            return (a - b).abs().sum(dim=1) * share
-        return ((a - b).square().sum(dim=1) * share).sqrt()
+            return difference.abs_().sum(dim=1)
+        return difference.square_().sum(dim=1).sqrt()
 
 
 def masked_pairwise(metric: Metric, data: Tensor, codebook: Tensor) -> Tensor:
@@ -190,5 +207,5 @@ def _on_grid(pairwise: DistanceFn, data: Tensor, weights: Tensor) -> Tensor:
         )
     if data.shape[1] != weights.shape[2]:
         raise ShapeError(f"weights must have {data.shape[1]} features, like data, got {weights.shape[2]}")
-    distances: Tensor = pairwise(data, weights.flatten(0, 1))
+    distances = pairwise(data, weights.flatten(0, 1)).to(torch.promote_types(data.dtype, weights.dtype))
     return distances.reshape(len(data), *weights.shape[:2])

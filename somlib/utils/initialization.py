@@ -32,7 +32,8 @@ def pca_weights(data: Tensor, grid: Grid) -> Tensor:
     """
     mean, covariance = moments(data)
     eigenvalues, axes = leading_axes(covariance, 2)
-    vertical, horizontal = (_from_minus_one_to_one(p) for p in grid.positions.to(data.device).unbind(1))
+    rows, columns = grid.positions.to(data.device).unbind(1)
+    vertical, horizontal = _from_minus_one_to_one(rows, grid.x), _from_minus_one_to_one(columns, grid.y)
     first, second = (vertical, horizontal) if grid.x >= grid.y else (horizontal, vertical)
     spread = eigenvalues.sqrt()[:, None] * axes.T  # (2, d)
     return (mean + first[:, None] * spread[0] + second[:, None] * spread[1]).to(data.dtype)
@@ -140,9 +141,9 @@ def _interpolation(to: int, from_: int, shift: float, wrapped: bool) -> Tensor:
     return (1 - share) * one_hot[low_index] + share * one_hot[high_index]
 
 
-def _from_minus_one_to_one(positions: Tensor) -> Tensor:
-    """Positions along one axis scaled to run from -1 to 1; all 0 where there is one place only."""
-    low, high = positions.min(), positions.max()
-    if not bool(high > low):
+def _from_minus_one_to_one(positions: Tensor, side: int) -> Tensor:
+    """Positions along an axis of `side` neurons scaled to run from -1 to 1; all 0 where there is one neuron only."""
+    if side == 1:  # one column of hexagons has two places, half a cell apart, and still no extent
         return torch.zeros_like(positions)
+    low, high = positions.min(), positions.max()
     return 2 * (positions - low) / (high - low) - 1

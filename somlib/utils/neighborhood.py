@@ -75,7 +75,10 @@ def triangle(squared_distance: Tensor, sigma: float) -> Tensor:
     Returns:
         Influence in [0, 1], shape of `squared_distance`.
     """
-    return (1 - squared_distance.sqrt() / sigma).clamp_min(0)
+    influence = 1 - squared_distance.sqrt() / sigma
+    # A hexagon at exactly sigma may come out an ulp nearer; a crumb of influence would move a whole neuron under the
+    # batch rule, which divides by it.
+    return torch.where(influence > 1e-9, influence, 0)
 
 
 NEIGHBORHOOD_FUNCTIONS: dict[str, NeighborhoodFn] = {

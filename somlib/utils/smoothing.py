@@ -3,7 +3,7 @@ r"""Sums over the neighborhood of every neuron: out_k = sum_j h(k, j) v_j.
 The m x m matrix h is never built. Where the kernel is a sum of products of a row part and a column part (gaussian,
 mexican hat), the columns are smoothed first and the rows after. Hexagonal rows of other parity are shifted half a
 cell, so the column pass runs twice, once for target rows of each parity; that is exact, and so is the torus, whose
-axes wrap independently. Cost per value column: m (x + y), twice that for hexagons.
+axes wrap independently. Cost per product of factors and value column: m (x + y), for hexagons m (x + 2 y).
 
 Other kernels (bubble, triangle) go row offset by row offset, each a product with a y x y matrix, over the reach of
 the kernel only.

@@ -40,6 +40,13 @@ class WinnerSums:
     count: Tensor
     center: Tensor
 
+    @property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """Smallest and largest mean of the samples of any neuron, shape (d,) each; inf and -inf where there is none."""
+        known = (self.count > 0).expand_as(self.total)
+        mean = self.total / torch.where(known, self.count, 1) + self.center
+        return torch.where(known, mean, torch.inf).amin(dim=0), torch.where(known, mean, -torch.inf).amax(dim=0)
+
     def to(self, like: Tensor) -> "WinnerSums":
         """The sums in the dtype and on the device of `like`."""
         return WinnerSums(self.total.to(like), self.count.to(like), self.center.to(like))
@@ -101,7 +108,7 @@ def minibatch_step(
     """The codebook (m, d) after one mini-batch.
 
     A neuron never moves past the mean of the samples that pull it: where `alpha (H c)_k / b` exceeds 1 (a learning
-    rate above 1 on a narrow batch), the step ends there.
+    rate above 1 on a narrow batch), the step ends there. Kernels that repel have no such mean; see `confined`.
     """
     total, count = _smoothed(sums, smoother, kernel, sigma)
     size = sums.count.sum(dim=0)  # (1,) or (d,)

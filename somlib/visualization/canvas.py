@@ -24,12 +24,13 @@ logger = logging.getLogger(__name__)
 
 MARGIN = 0.12  # inches around everything
 POINTS = 72  # an inch
+MINUS = "\N{MINUS SIGN}"
 NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def new_figure(config: VisualizationConfig) -> Figure:
     """An empty figure that pyplot knows nothing of."""
-    figure = Figure(dpi=config.dpi, facecolor=config.background, layout="none")
+    figure = Figure(dpi=config.dpi, facecolor=config.background, layout="none")  # type: ignore[arg-type]  # missing in the stubs; overrules rcParams
     FigureCanvasAgg(figure)
     return figure
 
@@ -57,23 +58,34 @@ def plain(text: Text) -> Text:
 
 def text_width(figure: Figure, text: str, properties: FontProperties) -> float:
     """Width of a line of text in points."""
-    width, _, _ = _renderer(figure).get_text_width_height_descent(text, properties, False)
+    width, _, _ = _renderer(figure).get_text_width_height_descent(text, properties, False)  # type: ignore[no-untyped-call]  # stubs lack it
     return float(width) * POINTS / figure.dpi
 
 
 def shortened(figure: Figure, text: str, properties: FontProperties, width: float) -> str:
-    """The text, cut with an ellipsis where it is wider than `width` points."""
-    if text_width(figure, text, properties) <= width:
-        return text
-    keep = len(text)
-    while keep > 1 and text_width(figure, text[:keep].rstrip() + "…", properties) > width:
+    """The text, or its beginning and end where it is wider than `width` points: similar names differ at either."""
+    shown, keep = text, len(text)
+    while keep > 2 and text_width(figure, shown, properties) > width:
         keep -= 1
-    return text[:keep].rstrip() + "…"
+        shown = f"{text[: (keep + 1) // 2].rstrip()}…{text[len(text) - keep // 2 :].lstrip()}"
+    return shown
 
 
-def title(axes: Axes, config: VisualizationConfig, text: str, subtitle: str = "", lift: float = 0.0) -> None:
-    """A title above the axes, flush left, and a smaller line beneath it; `lift` points higher than usual."""
-    gap = 6 + lift
+def wrapped(figure: Figure, text: str, properties: FontProperties, width: float) -> str:
+    """The text, broken between words into lines of `width` points where they allow it."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(figure, longer, properties) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def title(axes: Axes, config: VisualizationConfig, text: str, subtitle: str = "", size: float | None = None) -> None:
+    """A title above the axes, flush left, and a smaller line beneath it."""
+    gap = 6.0
     if subtitle:
         note = axes.annotate(
             subtitle,
@@ -88,8 +100,21 @@ def title(axes: Axes, config: VisualizationConfig, text: str, subtitle: str = ""
         plain(note)
         gap += 1.55 * config.small_size
     heading = axes.set_title(text, loc="left", pad=gap, color=config.ink)
-    heading.set_fontproperties(font(config, config.title_size, bold=True))
+    heading.set_fontproperties(font(config, config.title_size if size is None else size, bold=True))
     plain(heading)
+
+
+def sheet_title(
+    figure: Figure, config: VisualizationConfig, text: str, subtitle: str, left: float, above: float
+) -> None:
+    """Title and subtitle of several axes; `left` and `above` say in inches where, from the upper left corner."""
+    width, height = figure.get_size_inches()
+    heading = figure.suptitle(text, x=left / width, y=1 - (above - 0.19) / height, ha="left", va="baseline")
+    heading.set(color=config.ink, fontproperties=font(config, config.title_size, bold=True))
+    note = figure.text(left / width, 1 - above / height, subtitle, ha="left", va="baseline")
+    note.set(color=config.muted_ink, fontproperties=font(config, config.small_size))
+    plain(heading)
+    plain(note)
 
 
 def style_chart(axes: Axes, config: VisualizationConfig, *, grid: str = "y") -> None:
@@ -97,21 +122,23 @@ def style_chart(axes: Axes, config: VisualizationConfig, *, grid: str = "y") -> 
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set(color=config.muted_ink, linewidth=0.8)
-    axes.tick_params(which="both", length=3, width=0.8, color=config.muted_ink, labelcolor=config.ink)
+    axes.tick_params(which="both", length=3, width=0.8, pad=3.5, color=config.muted_ink, labelcolor=config.ink)
     axes.grid(visible=False)
     axes.grid(visible=True, axis="both" if grid == "both" else ("x" if grid == "x" else "y"), color="#E3E6E8", lw=0.7)
     axes.set_axisbelow(True)
 
 
-def style_texts(axes: Axes, config: VisualizationConfig) -> None:
-    """Fonts of tick and axis labels."""
+def style_texts(axes: Axes, config: VisualizationConfig, ticks: float | None = None) -> None:
+    """Fonts of axis and tick labels, the latter small or of a size in points; both as they stand, without formulas."""
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_fontproperties(font(config, config.text_size))
         label.set_color(config.ink)
         plain(label)
-    axes.tick_params(labelsize=config.small_size)
+    axes.tick_params(labelsize=config.small_size if ticks is None else ticks)
+    for tick in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        plain(tick)
     if config.font_family is not None:
-        axes.tick_params(labelfontfamily=config.font_family[0])
+        axes.tick_params(labelfontfamily=list(config.font_family))
 
 
 def style_legend(legend: Legend, config: VisualizationConfig) -> Legend:
@@ -129,8 +156,8 @@ def fit_to_content(figure: Figure) -> Figure:
     old_width, old_height = figure.get_size_inches()
     width, height = box.width + 2 * MARGIN, box.height + 2 * MARGIN
     left, bottom = box.x0 - MARGIN, box.y0 - MARGIN
-    for axes in figure.axes:
-        place = axes.get_position(original=True)
+    places = [axes.get_position(original=True) for axes in figure.axes]  # all first: twins move together
+    for axes, place in zip(figure.axes, places, strict=True):
         axes.set_position(
             (
                 (place.x0 * old_width - left) / width,
@@ -139,6 +166,9 @@ def fit_to_content(figure: Figure) -> Figure:
                 place.height * old_height / height,
             )
         )
+    for text in figure.texts:
+        x, y = text.get_position()
+        text.set_position(((x * old_width - left) / width, (y * old_height - bottom) / height))
     figure.set_size_inches(width, height)
     return figure
 
@@ -164,7 +194,7 @@ def save(figure: Figure, folder: str | Path, name: str, config: VisualizationCon
             dpi=config.dpi,
             facecolor=config.background,
             transparent=False,
-            metadata=NO_DATE[file_format],  # the same figure gives the same bytes
+            metadata=NO_DATE[file_format],  # nothing in the file tells when it was made
         )
         paths.append(path)
     logger.debug("saved %s", ", ".join(str(path) for path in paths))
@@ -203,4 +233,5 @@ def boxes(texts: Sequence[Text], figure: Figure) -> list[Any]:
 def _renderer(figure: Figure) -> RendererAgg:
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)  # what `new_figure` gave it
-    return canvas.get_renderer()
+    renderer: RendererAgg = canvas.get_renderer()  # type: ignore[no-untyped-call]  # stubs lack it
+    return renderer

@@ -46,11 +46,14 @@ class VisualizationConfig(BaseModel):
     cell_text: bool = Field(default=True, description="Write values into cells where they fit")
 
     sequential_colors: str = Field(default="viridis", description="Color map of values from low to high")
-    distance_colors: str = Field(default="cividis", description="Color map of distances between neurons")
+    distance_colors: str = Field(default="magma", description="Color map of distances between neurons")
     diverging_colors: str = Field(default="RdBu_r", description="Color map of values around a center")
     category_colors: tuple[str, ...] = Field(default=MUTED, min_length=2, description="Colors of classes and clusters")
     empty_color: str = Field(default="#EFEFEF", description="Neurons without a value; hatched as well")
-    highlight_color: str = Field(default="#D55E00", description="What a figure points at")
+    highlight_color: str = Field(default="#D55E00", description="What a chart points at")
+    retrieval_colors: tuple[str, str, str] = Field(
+        default=("#0B4F8A", "#86BCE4", "#F2A541"), description="The query's neuron, its neighborhood, the fallback"
+    )
     ink: str = Field(default="#1F2328", description="Text and lines")
     muted_ink: str = Field(default="#667079", description="Subtitles, ticks, hatching")
     background: str = Field(default="white", description="Behind everything")
@@ -67,10 +70,12 @@ class VisualizationConfig(BaseModel):
     def _known_color(cls, color: str) -> str:
         return _checked_color(color)
 
-    @field_validator("category_colors")
+    @field_validator("category_colors", "retrieval_colors")
     @classmethod
     def _known_colors(cls, colors: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_checked_color(color) for color in colors)
+        for color in colors:
+            _checked_color(color)
+        return colors
 
 
 def _checked_color(color: str) -> str:

@@ -103,10 +103,20 @@ class Lattice:
             ring.append(start[ends[ring[-1]]])
         return np.asarray(outer[ring, 0])
 
-    def lines_between(self, labels: Ints) -> Floats:
-        """The sides between cells of different labels (m,), on a torus at both ends too, shape (e, 2, 2)."""
+    def lines_between(self, labels: Ints, background: int | None = None) -> Floats:
+        """The sides between cells of different labels, on a torus at both ends too.
+
+        Args:
+            labels: Any whole numbers, shape (m,).
+            background: Label whose cells have no sides of their own; only the other cells are lined.
+
+        Returns:
+            Both ends of each side, shape (e, 2, 2).
+        """
         across = self.across(wrapped=True)
         differ = (across >= 0) & (labels[across.clip(0)] != labels[:, None])
+        if background is not None:
+            differ &= labels[:, None] != background
         return np.asarray(self.sides[differ])
 
     def pieces(self, labels: Ints) -> list[Ints]:

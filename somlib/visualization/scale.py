@@ -45,6 +45,7 @@ def scale_for(
     values: Floats,
     colors: str,
     *,
+    reverse: bool = False,
     vmin: float | None = None,
     vmax: float | None = None,
     center: float | None = None,
@@ -54,6 +55,7 @@ def scale_for(
     Args:
         values: Any shape; NaN is left out.
         colors: Name of a color map.
+        reverse: Whether low values take its upper end.
         vmin: Value at the lower end; None takes the smallest.
         vmax: Value at the upper end; None takes the largest.
         center: Value that gets the middle of the color map; the ends move outwards to lie equally far from it.
@@ -74,7 +76,8 @@ def scale_for(
         only = least if least == most else None
         low, high = _room_around(low, high, vmin, vmax)
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    return Scale(low, high, matplotlib.colormaps[colors], extend[least < low, most > high], only)
+    color_map = matplotlib.colormaps[colors]
+    return Scale(low, high, color_map.reversed() if reverse else color_map, extend[least < low, most > high], only)
 
 
 def _room_around(low: float, high: float, vmin: float | None, vmax: float | None) -> tuple[float, float]:

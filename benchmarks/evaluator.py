@@ -1,0 +1,42 @@
+"""One judge for every library: quantization and topographic error of a codebook in float64.
+
+Independent of somlib on purpose. For hexagonal maps the judge takes the better of the two conventions (odd or even rows
+shifted), so that a library is not charged for its choice.
+"""
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+Array = np.ndarray
+
+
+def judge(weights: Array, data: Array, topology: str, chunk: int = 4096) -> tuple[float, float]:
+    """Quantization error and topographic error (share) of weights (x, y, d) on data (n, d)."""
+    x, y, d = weights.shape
+    flat = weights.reshape(-1, d).astype(np.float64)
+    first, second, total = [], [], 0.0
+    for start in range(0, len(data), chunk):
+        distance = cdist(data[start : start + chunk].astype(np.float64), flat)
+        order = np.argpartition(distance, 1, axis=1)[:, :2]
+        pair = np.take_along_axis(distance, order, axis=1)
+        swap = pair[:, 0] > pair[:, 1]
+        order[swap] = order[swap][:, ::-1]
+        total += pair.min(axis=1).sum()
+        first.append(order[:, 0])
+        second.append(order[:, 1])
+    a, b = np.concatenate(first), np.concatenate(second)
+    parities = (0,) if topology == "rectangular" else (0, 1)
+    te = min(float(np.mean(hops(a, b, y, topology, parity) > 1)) for parity in parities)
+    return total / len(data), te
+
+
+def hops(a: Array, b: Array, y: int, topology: str, shifted: int = 1) -> Array:
+    """Steps between cells: Chebyshev on squares, cube coordinates on hexagons whose rows of parity `shifted` are moved."""
+    rows, columns = np.divmod(a, y), np.divmod(b, y)
+    dr = rows[0] - columns[0]
+    if topology == "rectangular":
+        return np.maximum(np.abs(dr), np.abs(rows[1] - columns[1]))
+    q_a = rows[1] - (rows[0] - (rows[0] % 2 == shifted)) // 2
+    q_b = columns[1] - (columns[0] - (columns[0] % 2 == shifted)) // 2
+    dq = q_a - q_b
+    return np.maximum.reduce([np.abs(dq), np.abs(dr), np.abs(dq + dr)])

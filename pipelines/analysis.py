@@ -1,0 +1,173 @@
+"""What a trained map says: maps of hits, distances and targets, clusters of neurons, and how good it is."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from pipelines.config import AnalysisConfig
+from pipelines.scaling import Scaler
+from pipelines.training import TrainedMap
+from somlib import SOM
+from somlib.utils.clustering import ClusterResult
+
+TARGET_MAPS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("mean", "metric", {"reduction_parameter": "mean"}),
+    ("std", "metric", {"reduction_parameter": "std"}),
+    ("score", "score", {}),
+    ("rank", "rank", {}),
+)
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TargetMaps:
+    """How one target is spread over the map.
+
+    Attributes:
+        values: The target of every training row, NaN where missing, shape (n,).
+        rows: Numbers of the training rows with a value, by the (row, col) of their neuron.
+        maps: `mean`, `std`, `score` and `rank`, shape (x, y) each.
+    """
+
+    values: NDArray[np.float64]
+    rows: Mapping[Place, Sequence[int]]
+    maps: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a map says about the samples it was trained on.
+
+    Attributes:
+        hits: Training samples of each neuron, shape (x, y).
+        distances: Mean distance of each neuron to its neighbors, scaled to at most 1, shape (x, y).
+        planes: Weights in the units of the data, shape (x, y, d).
+        features: Their names.
+        targets: By name.
+        clusters: Of neurons.
+    """
+
+    hits: NDArray[np.float64]
+    distances: NDArray[np.float64]
+    planes: NDArray[np.float64]
+    features: tuple[str, ...]
+    targets: Mapping[str, TargetMaps]
+    clusters: ClusterResult
+
+
+def analyze(
+    som: SOM,
+    samples: NDArray[np.float32],
+    targets: Mapping[str, NDArray[np.float64]],
+    scaler: Scaler,
+    config: AnalysisConfig,
+) -> Analysis:
+    """Maps and clusters of a trained map.
+
+    Args:
+        som: The map.
+        samples: What it was trained on, scaled, shape (n, d).
+        targets: By name, shape (n,), NaN where missing.
+        scaler: How the samples were scaled.
+        config: How neurons are clustered.
+    """
+    wanted: list[Any] = [{"type": "hit"}, {"type": "distance", "kwargs": {"scaling": "mean"}}, {"type": "bmus_data"}]
+    hits, distances, rows = som.build_multiple_maps(wanted, torch.from_numpy(samples)).values()
+    return Analysis(
+        hits=_array(hits),
+        distances=_array(distances),
+        planes=scaler.inverse(_array(som.weights)),
+        features=scaler.features,
+        targets={name: _target_maps(som, values, rows) for name, values in targets.items()},
+        clusters=som.cluster(config.clustering, config.n_clusters, config.feature_space),
+    )
+
+
+def _target_maps(som: SOM, values: NDArray[np.float64], rows: Mapping[Place, Sequence[int]]) -> TargetMaps:
+    observed = np.isfinite(values)
+    with_value = {place: kept for place, owned in rows.items() if (kept := [i for i in owned if observed[i]])}
+    maps = {
+        name: _array(som.build_map(kind, target=torch.from_numpy(values), bmus_data_map=with_value, **arguments))
+        for name, kind, arguments in TARGET_MAPS
+    }
+    return TargetMaps(values, with_value, maps)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.float64]:
+    return tensor.detach().cpu().double().numpy()
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def train_scores(trained: TrainedMap) -> dict[str, float]:
+    """Both errors on all training samples, as the last epoch of training measured them."""
+    return {"train_qe": trained.quantization_errors[-1], "train_te": trained.topographic_errors[-1]}
+
+
+def heldout_scores(som: SOM, heldout: NDArray[np.float32]) -> dict[str, float]:
+    """Both errors on scaled samples that did not train, shape (k, d); nothing where there are none."""
+    if not len(heldout):
+        return {}
+    samples = torch.from_numpy(heldout)
+    return {"heldout_qe": som.quantization_error(samples), "heldout_te": som.topographic_error(samples)}
+
+
+def measure(trained: TrainedMap, heldout: NDArray[np.float32], clusters: ClusterResult) -> dict[str, float]:
+    """Everything that says how good a map is."""
+    return train_scores(trained) | heldout_scores(trained.som, heldout) | cluster_scores(clusters)
+
+
+def cluster_scores(clusters: ClusterResult) -> dict[str, float]:
+    """Number of clusters, and the scores under `cluster/`."""
+    scores: dict[str, Any] = {name: clusters[name] for name in ("inertia", "bic", "aic") if name in clusters}
+    scores |= clusters["metrics"]
+    numbers = {f"cluster/{name}": float(value) for name, value in scores.items()}
+    return {"clusters": float(clusters["n_clusters"])} | numbers
+
+
+# ---------------------------------------------------------------- tables
+
+
+def tables(analysis: Analysis) -> dict[str, pl.DataFrame]:
+    """Every map as a table with one row a neuron in flat order, by the path of its file without suffix.
+
+    All tables open with `row` and `col`, by which they join.
+    """
+    row, col = np.indices(analysis.hits.shape)
+    places = pl.DataFrame({"row": row.ravel(), "col": col.ravel()})
+    hits = analysis.hits.ravel().astype(np.int64)
+    planes = pl.DataFrame(analysis.planes.reshape(-1, len(analysis.features)), schema=list(analysis.features))
+    by_path = {
+        "maps/hits": places.with_columns(hits=hits),
+        "maps/distances": places.with_columns(distance=analysis.distances.ravel()),
+        "maps/component_planes": pl.concat([_beside(places, planes), planes], how="horizontal"),
+        "clusters": places.with_columns(cluster=analysis.clusters["labels"].cpu().numpy(), hits=hits),
+    }
+    for stem, target in zip(file_stems(analysis.targets), analysis.targets.values(), strict=True):
+        flat = {statistic: values.ravel() for statistic, values in target.maps.items()}
+        by_path[f"maps/target_{stem}"] = places.with_columns(**flat)
+    return by_path
+
+
+def _beside(places: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
+    """`row` and `col`, renamed to `neuron_row`, `neuron_col` beside features that have these names."""
+    return places.rename({name: f"neuron_{name}" for name in places.columns if name in named.columns})
+
+
+def file_stems(names: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """A file name for each column name: what file systems dislike becomes `_`, and a number tells equal ones apart."""
+    stems: list[str] = []
+    for name in names:
+        stem = base = re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"
+        count = 2
+        while stem.lower() in (taken.lower() for taken in stems):
+            stem, count = f"{base}_{count}", count + 1
+        stems.append(stem)
+    return stems

@@ -1,0 +1,122 @@
+"""What the sub-commands of `som` do."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from pipelines.config import DataConfig, PipelineConfig, checked, load_config, read_settings, without_password
+from pipelines.data import Source, Survey, find_source, survey
+from pipelines.errors import ConfigError, DatasetError
+from pipelines.progress import Stages, listening
+from pipelines.terminal import TerminalListener, facts_table
+from pipelines.validation import remarks, require_map, require_usable
+from pipelines.wording import some
+
+NAMES_SHOWN = 30
+
+
+def train(file: str, overrides: Sequence[str]) -> None:
+    """Run the training flow and print what it came to.
+
+    Raises:
+        PipelineError: It cannot do its work.
+    """
+    from pipelines.engine import quick_flows, start_engine  # Prefect, which `check` does without
+
+    config = load_config(file, overrides)
+    source = find_source(config.data)  # what can be seen without reading a row is refused before anything is started
+    require_map(config.som, len(source.features))
+    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
+        with Stages()("start"):
+            wait_for_engine = start_engine()
+            from pipelines.flows import train_flow
+            from pipelines.tracking import connect
+
+            connect(config.tracking.uri)
+            wait_for_engine()
+        with quick_flows():
+            result = train_flow(config)
+    facts = [*result.lines(), ("look at it", result.how_to_open)]
+    Console().print(facts_table(f"som train: {config.name}", facts))
+
+
+def check(file: str, overrides: Sequence[str]) -> None:
+    """Print what would run on what data; nothing is run, and nothing is written.
+
+    Raises:
+        PipelineError: With a line for each problem, those of the settings and those of the data alike.
+    """
+    settings = read_settings(file, overrides)
+    try:
+        config = checked(settings, file)
+    except ConfigError as error:
+        raise ConfigError(*error.problems, *_data_problems(settings)) from None
+    source, found = _inspected(config.data, config.som.missing)
+    require_map(config.som, len(source.features))
+    console = Console()
+    console.print(facts_table(f"som check: {config.name}", _plan(config, source, found)))
+    for text in remarks(source, found, config.neurons, _training_rows(config, found)):
+        console.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _inspected(data: DataConfig, missing: str) -> tuple[Source, Survey]:
+    """What the data holds.
+
+    Raises:
+        DatasetError: It cannot be used; with a line for each problem.
+    """
+    source = find_source(data)
+    found = survey(source, data.drop_incomplete)
+    require_usable(source, found, data, missing)
+    return source, found
+
+
+def _data_problems(settings: Mapping[str, Any]) -> Sequence[str]:
+    """Problems of the data, where the settings have problems elsewhere."""
+    data = _data_section(settings)
+    som = settings.get("som")
+    missing = str(som.get("missing", "error")) if isinstance(som, Mapping) else "error"
+    try:
+        if data is not None:
+            _inspected(data, missing)
+    except DatasetError as error:
+        return error.problems
+    return ()
+
+
+def _data_section(settings: Mapping[str, Any]) -> DataConfig | None:
+    """The data section of settings that have problems elsewhere, so that the data can be checked all the same."""
+    try:
+        return DataConfig.model_validate(settings.get("data"))
+    except ValidationError:
+        return None
+
+
+def _training_rows(config: PipelineConfig, found: Survey) -> int:
+    return found.used - int(found.used * config.data.holdout)
+
+
+def _plan(config: PipelineConfig, source: Source, found: Survey) -> Iterator[tuple[str, str]]:
+    """Name and value of each line of what would run."""
+    trained = _training_rows(config, found)
+    yield "data", f"{source.path}: {len(source.files)} files, {found.found:,} rows, {found.left_out:,} left out"
+    if source.time is not None:
+        yield "time", f"{source.time} from {found.first} to {found.last}"
+    yield "features", f"{len(source.features)}: {some(source.features, NAMES_SHOWN)}"
+    yield "target", some(source.target, NAMES_SHOWN) or "none"
+    order = f"the newest by {source.time}" if source.time else "drawn at random"
+    yield "split", f"{trained:,} rows train, {found.used - trained:,} are held out, {order}"
+    yield "scaling", config.scaling.method
+    size = f"{config.som.x} x {config.som.y}" if config.neurons else "size from the data,"
+    yield "map", f"{size} {config.som.topology}{', torus' if config.som.pbc else ''}, missing: {config.som.missing}"
+    yield "training", f"{config.som.algorithm}, {config.som.epochs} epochs, seed {config.som.random_seed}"
+    yield "clusters", f"{config.analysis.clustering}, {config.analysis.n_clusters or 'number by score'}"
+    yield "MLflow", f"experiment {config.experiment_name} in {config.tracking.uri or _tracking_default()}"
+    yield "model", config.model_name if config.tracking.publish else "not registered"
+
+
+def _tracking_default() -> str:
+    return without_password(os.environ.get("MLFLOW_TRACKING_URI")) or "mlflow.db in the working folder"

@@ -1,0 +1,390 @@
+"""One experiment is one file: what to train on, how, and where the results go.
+
+    name: weather
+    data:
+      path: data/weather
+      features: [temp_EWR, humid_EWR, temp_LGA, humid_LGA]
+      target: humid_JFK
+    som: {x: 25, y: 15}
+
+is a complete one. `data.path` is taken from the folder of the file that holds it, so that a run does not depend on
+where it was started. Command-line overrides (`som.sigma=2.5`) are parsed like values of the file; a path in them is
+taken from the working folder, like every path on a command line.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from pipelines.errors import ConfigError
+from somlib.configs import SOMConfig
+
+ScalingMethod = Literal["standard", "minmax", "robust", "none"]
+ClusteringMethod = Literal["kmeans", "gmm", "hdbscan", "ward"]
+FeatureSpace = Literal["weights", "positions", "combined"]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _refuse_number(value: Any) -> Any:
+    if isinstance(value, bool | int | float):  # pydantic would take 2013 for 33 minutes past New Year 1970
+        raise ValueError(f"must be a date or a time such as 2013-06-01 or 2013-06-01T12:00:00Z, got {value!r}")
+    return value
+
+
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)]
+Moment = Annotated[datetime, BeforeValidator(_refuse_number)]
+
+
+class Section(BaseModel):
+    """Settings that belong together; frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which rows and columns of which Parquet files."""
+
+    path: str = Field(min_length=1, description="Parquet file, folder (hive partitions welcome) or glob pattern")
+    features: Names = Field(
+        min_length=1, description="Columns the map is trained on; temp_* is all that match, but for target and time"
+    )
+    target: Names = Field(default=(), description="Columns the map is read by, and never trained on")
+    time: str | None = Field(default=None, description="Column that orders the rows; held-out rows are then the newest")
+    start: Moment | None = Field(default=None, description="Rows from this time on; needs data.time")
+    end: Moment | None = Field(default=None, description="Rows before this time; needs data.time")
+    where: str | None = Field(default=None, description="Rows for which this SQL condition holds, e.g. month <= 6")
+    drop_incomplete: bool = Field(default=False, description="Leave out rows in which a feature is missing")
+    holdout: float = Field(default=0.2, ge=0, le=0.9, description="Share of rows kept from training, to measure on")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = [*_roles_problems(self.features, self.target, self.time)]
+        if self.time is None and (self.start or self.end):
+            problems.append(f"{'start' if self.start else 'end'} needs data.time, the column of dates or times")
+        if self.start and self.end and _as_utc(self.start) >= _as_utc(self.end):
+            problems.append(f"start must be before end, got {self.start} and {self.end}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class ScalingConfig(Section):
+    """How features become comparable; the scaler is part of the model."""
+
+    method: ScalingMethod = Field(
+        default="standard",
+        description="standard: mean 0, deviation 1; minmax: 0 to 1; robust: median 0, quartiles 1 apart; none",
+    )
+
+
+class AnalysisConfig(Section):
+    """How the trained map is read."""
+
+    clustering: ClusteringMethod = Field(default="kmeans", description="How neurons are grouped")
+    n_clusters: int | None = Field(default=None, ge=1, description="Number of clusters; None: chosen by its score")
+    feature_space: FeatureSpace = Field(default="weights", description="What neurons are compared by")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.clustering == "hdbscan" and self.n_clusters is not None:
+            raise ValueError(f"n_clusters must be left out with hdbscan, which finds its own, got {self.n_clusters}")
+        return self
+
+
+class TrackingConfig(Section):
+    """Where MLflow keeps the run and the model."""
+
+    uri: str | None = Field(
+        default=None, min_length=1, description="MLflow tracking URI; None: MLflow's own settings, else mlflow.db here"
+    )
+    experiment: str | None = Field(default=None, min_length=1, description="MLflow experiment; None: the name")
+    model: str | None = Field(
+        default=None, pattern=r"^[^/:]+$", max_length=256, description="Registered model; None: the name"
+    )
+    publish: bool = Field(default=True, description="Whether to register the model as a new version")
+
+    @field_validator("uri")
+    @classmethod
+    def _without_secret(cls, uri: str | None) -> str | None:
+        if without_password(uri) != uri:
+            raise ValueError(
+                "must not hold a password, for it would end up in logs and in the run: set MLFLOW_TRACKING_URI, or "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in the environment"
+            )
+        return uri
+
+
+class RuntimeConfig(Section):
+    """How the machine is used."""
+
+    threads: int | None = Field(default=None, ge=1, description="CPU threads for training; None: torch's own choice")
+
+
+class PipelineConfig(Section):
+    """Everything that one experiment is; frozen, unknown fields refused.
+
+    Example:
+        >>> config = PipelineConfig(name="demo", data={"path": "demo.parquet", "features": ["a", "b"]})
+        >>> config.scaling.method, config.som.algorithm
+        ('standard', 'minibatch')
+    """
+
+    name: str = Field(description="What the experiment and the registered model are called")
+    data: DataConfig
+    scaling: ScalingConfig = Field(default_factory=ScalingConfig)
+    som: SOMConfig = Field(default_factory=SOMConfig)
+    analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][\w .-]{0,99}", name):
+            raise ValueError(f"must be letters, digits, blanks and _ . - only, letter or digit first, got {name!r}")
+        return name
+
+    @property
+    def experiment_name(self) -> str:
+        """The MLflow experiment that runs go to."""
+        return self.tracking.experiment or self.name
+
+    @property
+    def model_name(self) -> str:
+        """The registered model that versions go to."""
+        return self.tracking.model or self.name
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what decides the map: all settings but names and places."""
+        decisive = self.model_dump(
+            mode="json", exclude={"name": True, "data": {"path"}, "tracking": True, "runtime": True, "som": {"device"}}
+        )
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def neurons(self) -> int | None:
+        """Neurons of the map; None where its size is left to the data."""
+        return None if self.som.x is None or self.som.y is None else self.som.x * self.som.y
+
+    def settled(self) -> dict[str, Any]:
+        """Settings by dotted name (`som.sigma`), without those of the map that are left to the data."""
+        taken = {"tracking.experiment": self.experiment_name, "tracking.model": self.model_name}
+        values = dict(_flattened(self.model_dump(mode="json"))) | taken
+        return {name: value for name, value in values.items() if value is not None or not name.startswith("som.")}
+
+    def to_yaml(self) -> str:
+        """The settings as text that `load_config` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(file: str | Path, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """The configuration in a YAML file, with `section.field=value` overrides on top.
+
+    Raises:
+        ConfigError: No such file, no YAML, or settings that are not allowed; every problem has its line.
+    """
+    return checked(read_settings(file, overrides), str(file))
+
+
+def read_settings(file: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings of a YAML file with overrides on top, not checked yet; a relative `data.path` is resolved.
+
+    Raises:
+        ConfigError: No such file, no YAML mapping, or an override that is none.
+    """
+    path = Path(file).expanduser()
+    settings = _parsed(_text(path), str(file))
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{file}: must be a mapping of settings such as name: weather, got {_kind(settings)}")
+    data = settings.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = _resolved(data["path"], path.resolve().parent)
+    for override in overrides:
+        _apply(settings, override)
+    return settings
+
+
+def checked(settings: Mapping[str, Any], origin: str) -> PipelineConfig:
+    """A configuration from settings; `origin` opens each line of an error.
+
+    Raises:
+        ConfigError: Settings that are missing, unknown or not allowed; every problem has its line.
+    """
+    try:
+        return PipelineConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(*(f"{origin}: {line}" for line in problem_lines(error))) from None
+
+
+def problem_lines(error: ValidationError) -> list[str]:
+    """One line for each problem: the setting, what it must be, what came, and near names for an unknown one."""
+    return [line for problem in error.errors() for line in _lines(problem)]
+
+
+def without_password(uri: str | None) -> str | None:
+    """The URI with the password in it, if any, replaced by ***."""
+    parts = urlsplit(uri or "")
+    if parts.password is None:
+        return uri
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+
+
+# ---------------------------------------------------------------- reading
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, but a key given twice is an error; YAML itself would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in _siblings(path)], n=1)
+        hint = f": did you mean {path.with_name(near[0])}?" if near else ""
+        raise ConfigError(f"{path}: no such file{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+
+
+def _siblings(path: Path) -> Iterable[Path]:
+    return path.parent.iterdir() if path.parent.is_dir() else ()
+
+
+def _parsed(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{origin}{place}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _resolved(path: str, folder: Path) -> str:
+    """`path` from `folder`, unless it is absolute, a home path, or a URI."""
+    return path if "://" in path else str(folder / Path(path).expanduser())
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    """Set `section.field=value` in nested settings."""
+    name, equals, text = override.partition("=")
+    *sections, field = name.strip().split(".")
+    if not equals or not field:
+        raise ConfigError(f"--set must look like som.sigma=2.5, got {override!r}")
+    value = _parsed(text, f"--set {override}")
+    for section in sections:
+        inner = settings.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: {section} is not a section, it is set to {inner!r}")
+        settings = inner
+    settings[field] = value
+
+
+# ---------------------------------------------------------------- problems
+
+
+def _lines(problem: ErrorDetails) -> Iterator[str]:
+    name = ".".join(str(part) for part in problem["loc"])
+    kind, value = problem["type"], problem["input"]
+    if kind == "missing":
+        yield f"{name} is required{_description(problem['loc'])}"
+    elif kind == "extra_forbidden":
+        yield f"{name} is no known setting{_suggestion(problem['loc'])}"
+    elif kind == "value_error":
+        separator = "." if name else ""
+        for reason in str(problem["ctx"]["error"]).split("; "):
+            yield f"{name}{separator if _names_field(reason) else ' '}{reason}".strip()
+    elif kind == "model_type":
+        yield f"{name} must be a section of settings, got {value!r}"
+    else:
+        rule = problem["msg"].replace("Input should be", "must be", 1).replace("String should", "must", 1)
+        yield f"{name} {rule}, got {value!r}"
+
+
+def _names_field(reason: str) -> bool:
+    """Whether the reason of a section's own check opens with the name of a field, so that it reads section.field."""
+    return reason.split(maxsplit=1)[0] in {known.rpartition(".")[2] for known in _known_settings()}
+
+
+def _suggestion(place: tuple[int | str, ...]) -> str:
+    *sections, field = (str(part) for part in place)
+    known = list(_known_settings())
+    prefix = "".join(f"{section}." for section in sections)
+    within = [name.removeprefix(prefix) for name in known if name.startswith(prefix)]
+    beside = [name for name in within if "." not in name] + sorted(
+        {name.split(".")[0] for name in within if "." in name}
+    )
+    near = [prefix + name for name in difflib.get_close_matches(field, beside, n=1)]
+    near = near or [name for name in known if name.rpartition(".")[2] == field]
+    return f": did you mean {' or '.join(near)}?" if near else f": known here are {', '.join(beside)}"
+
+
+def _known_settings(model: type[BaseModel] = PipelineConfig, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all settings."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _known_settings(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _description(place: tuple[int | str, ...]) -> str:
+    model: Any = PipelineConfig
+    for part in place[:-1]:
+        model = model.model_fields[part].annotation
+    field = model.model_fields[place[-1]]
+    return f": {field.description}" if field.description else ""
+
+
+def _roles_problems(features: Sequence[str], target: Sequence[str], time: str | None) -> Iterator[str]:
+    for role, names in (("features", features), ("target", target)):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            yield f"{role} must name each column once, got {', '.join(twice)} twice"
+    both = [name for name in target if name in features]
+    if both:
+        yield f"target must not be among the features, got {', '.join(both)} in both"
+    if time is not None and time in (*features, *target):
+        yield f"time must be neither feature nor target, got {time}"
+
+
+def _as_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _kind(value: Any) -> str:
+    return "an empty file" if value is None else f"a {type(value).__name__}"

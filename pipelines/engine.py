@@ -1,0 +1,52 @@
+"""Running a flow from a terminal: Prefect's temporary server, started early, and settings that save waiting."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from pipelines.errors import FlowEngineError
+
+
+def start_engine() -> Callable[[], None]:
+    """Start to reach the Prefect API in the background, and return the function that waits for it.
+
+    Without `PREFECT_API_URL` a temporary server is started, which takes seconds; the caller has other things to load.
+
+    The returned function raises `FlowEngineError` where the API cannot be reached.
+    """
+    if PREFECT_API_URL.value() is None:
+        # What the thread would import: not while this thread imports other things that import the same.
+        pass
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefect-start")
+    contact = pool.submit(_contact)
+    pool.shutdown(wait=False)
+
+    def wait() -> None:
+        problem = contact.result()
+        if problem is not None:
+            address = PREFECT_API_URL.value() or "its temporary address"
+            raise FlowEngineError(f"Prefect API at {address} cannot be reached: {problem}")
+
+    return wait
+
+
+def _contact() -> Exception | None:
+    try:
+        with get_client(sync_client=True) as client:
+            return client.api_healthcheck()
+    except RuntimeError as error:  # the temporary server did not come up
+        return error
+
+
+@contextmanager
+def quick_flows() -> Iterator[None]:
+    """Flow runs inside send no heartbeats, unless the user has set their frequency.
+
+    Heartbeats tell a server that a run on another machine is alive. Here the process that started the run is still
+    waiting for it, and the thread that sends them costs every run the second that it sleeps.
+    """
+    with temporary_settings(set_defaults={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield

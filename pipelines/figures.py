@@ -1,0 +1,59 @@
+"""The pictures of a run: the only module that saves images."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.analysis import Analysis, TargetMaps, file_stems
+from pipelines.training import TrainedMap
+from somlib import SOM
+from somlib.visualization import SOMVisualizer
+
+
+def draw_figures(trained: TrainedMap, samples: NDArray[np.float32], analysis: Analysis, folder: Path) -> list[Path]:
+    """Draw a map and its training into a folder, which is made if need be.
+
+    Args:
+        trained: The map and its curves.
+        samples: What it was trained on, scaled, shape (n, d).
+        analysis: What was found on it.
+        folder: Where the files go.
+
+    Returns:
+        The files: `training_errors`, `distance_map`, `hit_map`, `component_planes` (in the units of the data; further
+        sheets numbered), `cluster_map`, `cluster_profiles`, and for each target `mean_TARGET` and `std_TARGET`.
+    """
+    draw = SOMVisualizer(trained.som)
+    data = torch.from_numpy(samples)
+    draw.plot_training_errors(trained.quantization_errors, trained.topographic_errors, trained.sigmas, save_path=folder)
+    draw.plot_distance_map(scaling="mean", save_path=folder)
+    draw.plot_hit_map(data, save_path=folder)
+    SOMVisualizer(in_data_units(trained.som, analysis)).plot_component_planes(save_path=folder)
+    draw.plot_cluster_map(analysis.clusters, data, save_path=folder)
+    draw.plot_cluster_profiles(analysis.clusters, save_path=folder)
+    _draw_targets(draw, analysis.targets, folder)
+    return sorted(folder.iterdir())
+
+
+def _draw_targets(draw: SOMVisualizer, targets: Mapping[str, TargetMaps], folder: Path) -> None:
+    for stem, (name, target) in zip(file_stems(targets), targets.items(), strict=True):
+        for statistic in ("mean", "std"):
+            draw.plot_metric_map(
+                torch.from_numpy(target.values),
+                bmus_data_map=dict(target.rows),
+                reduction_parameter=statistic,
+                target_names=[name],
+                save_path=folder,
+                fig_name=f"{statistic}_{stem}",
+            )
+
+
+def in_data_units(som: SOM, analysis: Analysis) -> SOM:
+    """A copy of the map whose weights are in the units of the data, so that they can be read off a picture."""
+    copy = deepcopy(som)
+    copy.weights = torch.from_numpy(analysis.planes).to(som.device)
+    return copy

@@ -1,0 +1,38 @@
+"""What flows know of Prefect around them: which run they are, and where its summary goes."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
+
+
+@dataclass(frozen=True)
+class PrefectRun:
+    """The Prefect run around a flow.
+
+    Attributes:
+        name: Its name, None outside of one.
+        tags: For the MLflow run: its id, and its address where there is a server that will still answer tomorrow.
+    """
+
+    name: str | None
+    tags: Mapping[str, str | None]
+
+
+def this_run() -> PrefectRun:
+    """The Prefect run that is going on."""
+    lasting = PREFECT_API_URL.value() is not None
+    tags = {
+        "prefect.flow_run_id": flow_run.get_id(),
+        "prefect.flow_run_name": flow_run.get_name(),
+        "prefect.flow_run_url": flow_run.get_ui_url() if lasting else None,
+    }
+    return PrefectRun(flow_run.get_name(), tags)
+
+
+def publish_summary(key: str, markdown: str) -> None:
+    """Show a summary as an artifact of the Prefect run; the key is made of what Prefect allows in one."""
+    create_markdown_artifact(markdown, key=re.sub("[^a-z0-9]+", "-", key.lower()).strip("-"))

@@ -1,0 +1,73 @@
+"""What a trained map leaves behind, wherever it was trained: the one way of a flow and of a notebook into MLflow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pipelines.analysis import Analysis, tables
+from pipelines.model import MapModel
+from pipelines.scaling import Scaler
+from pipelines.tracking import Published, TrackedRun
+from pipelines.training import TrainedMap, settings_taken
+
+
+@dataclass(frozen=True)
+class LoggedMap:
+    """Where a map went.
+
+    Attributes:
+        run_id: Its MLflow run.
+        model_uri: What `mlflow.pyfunc.load_model` takes.
+        metrics: Errors and scores that were logged.
+        published: The registered version, None if it was not registered.
+    """
+
+    run_id: str
+    model_uri: str
+    metrics: Mapping[str, float]
+    published: Published | None
+
+
+def log_map(
+    run: TrackedRun,
+    trained: TrainedMap,
+    analysis: Analysis,
+    metrics: Mapping[str, float],
+    scaler: Scaler,
+    example: NDArray[Any],
+    folder: Path,
+    register_as: str | None,
+) -> LoggedMap:
+    """Log a map with everything that was found out about it.
+
+    Args:
+        run: Where to.
+        trained: The map and its curves; the curves are logged by `TrackedRun.epoch`.
+        analysis: Maps and clusters, logged as tables.
+        metrics: Errors and scores.
+        scaler: How its samples were scaled; part of the model.
+        example: Some samples in the units of the data, shape (n, d).
+        folder: Figures and other files that shall be artifacts; the tables go there too.
+        register_as: Name of the registered model that gets a new version, None for none.
+    """
+    last_epoch = len(trained.quantization_errors) - 1
+    run.params({f"som.{name}": value for name, value in settings_taken(trained.som).items()})
+    run.metrics(metrics, step=last_epoch)
+    write_tables(analysis, folder)
+    run.files(folder)
+    model = MapModel(trained.som, scaler, analysis.clusters["labels"].cpu())
+    model_id, digest = run.model(model, example, step=last_epoch)
+    run.tags({"som.model_sha256": digest, "som.device": str(trained.som.device)})
+    published = None if register_as is None else run.publish(register_as, model_id, {"som.model_sha256": digest})
+    return LoggedMap(run.run_id, f"models:/{model_id}", metrics, published)
+
+
+def write_tables(analysis: Analysis, folder: Path) -> None:
+    """Write every map and the clusters as Parquet files below a folder."""
+    for path, table in tables(analysis).items():
+        file = folder / f"{path}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table.write_parquet(file)

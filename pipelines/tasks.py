@@ -1,0 +1,21 @@
+"""Prefect's view of the steps: plain functions under the same names, with a task name each.
+
+No step caches: they pass arrays and maps, which Prefect would hash or pickle on every call. None is retried: reading is
+local and training is seeded, so a second try fails the same way; MLflow's client retries requests on its own.
+"""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from pipelines import analysis, data, figures, results, samples, training, validation
+
+find_source = task(name="find-source", cache_policy=NO_CACHE)(data.find_source)
+survey = task(name="survey-rows", cache_policy=NO_CACHE)(data.survey)
+require_usable = task(name="validate-rows", cache_policy=NO_CACHE)(validation.require_usable)
+read_dataset = task(name="read-rows", cache_policy=NO_CACHE)(data.read_dataset)
+prepare_samples = task(name="scale-samples", cache_policy=NO_CACHE)(samples.prepare_samples)
+train_som = task(name="train-som", cache_policy=NO_CACHE)(training.train_som)
+analyze = task(name="analyze-map", cache_policy=NO_CACHE)(analysis.analyze)
+measure = task(name="measure-map", cache_policy=NO_CACHE)(analysis.measure)
+draw_figures = task(name="draw-figures", cache_policy=NO_CACHE)(figures.draw_figures)
+log_map = task(name="log-map", cache_policy=NO_CACHE)(results.log_map)

@@ -1,0 +1,590 @@
+"""Starting, training and going on: what `fit`, `partial_fit` and the initializers promise beside the rules."""
+
+import logging
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+
+from somlib import SOM
+from somlib.core import trainer
+from somlib.core.trainer import EpochReport
+from somlib.errors import (
+    ArgumentError,
+    DataError,
+    DataTypeError,
+    NotFittedError,
+    ShapeError,
+    SomlibError,
+    SomlibWarning,
+)
+from somlib.utils import search
+from somlib.utils.initialization import pca_weights
+from tests.somlib import oracle
+from tests.somlib.oracle import FOUR, Array
+
+Call = Callable[[], object]
+RULES = ("batch", "minibatch")
+LATTICE = FOUR[1]  # 5 x 4 hexagons
+
+
+def samples(n: int = 60, d: int = 3, seed: int = 1) -> Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 2
+
+
+def new_map(**changed: Any) -> SOM:
+    return SOM(**{"epochs": 3, "device": "cpu", **LATTICE.arguments, **changed})
+
+
+def fitted(data: Tensor | None = None, **changed: Any) -> SOM:
+    som = new_map(**changed)
+    som.fit(samples() if data is None else data, verbose=False)
+    return som
+
+
+def reports_of(som: SOM, data: Tensor) -> list[EpochReport]:
+    reports: list[EpochReport] = []
+    som.fit(data, verbose=False, on_epoch=reports.append)
+    return reports
+
+
+# ---- starting
+
+
+@pytest.mark.parametrize("mode", ["random", "pca"])
+@pytest.mark.parametrize("start", ["fit", "partial_fit", "initialize_weights"])
+def test_a_new_map_starts_by_its_initialization_mode(start: str, mode: str) -> None:
+    som, begun = new_map(initialization_mode=mode, learning_rate=1e-12), samples()
+    call: dict[str, Call] = {
+        "fit": lambda: som.fit(begun, verbose=False),
+        "partial_fit": lambda: som.partial_fit(begun),
+        "initialize_weights": lambda: som.initialize_weights(begun),
+    }
+    call[start]()
+    if mode == "pca":
+        torch.testing.assert_close(som.codebook, pca_weights(begun, som.grid))
+    else:
+        nearest = torch.cdist(som.codebook, begun, p=1).min(dim=1)
+        assert float(nearest.values.max()) < 1e-9
+        assert len(set(nearest.indices.tolist())) == som.grid.m
+
+
+def test_the_mode_given_to_initialize_weights_goes_before_the_configured_one() -> None:
+    som = new_map(initialization_mode="random")
+    som.initialize_weights(samples(), mode="pca")
+    torch.testing.assert_close(som.codebook, pca_weights(samples(), som.grid))
+    with pytest.raises(ArgumentError, match="mode must be one of 'random', 'pca', got 'linear'"):
+        som.initialize_weights(samples(), mode="linear")
+
+
+def test_weights_written_into_a_new_map_do_not_count_as_a_start() -> None:
+    plain, written = new_map(num_features=3), new_map(num_features=3)
+    written.weights.data.fill_(50.0)
+    plain.fit(samples(), verbose=False)
+    written.fit(samples(), verbose=False)
+    assert torch.equal(plain.weights, written.weights)
+
+
+@pytest.mark.parametrize("begin", ["initialize_weights", "initialize_from", "fit", "partial_fit", "load"])
+def test_a_map_that_has_started_goes_on_from_its_weights(begin: str, tmp_path: Path) -> None:
+    som, there = new_map(learning_rate=1e-12), torch.full((5, 4, 3), 50.0, dtype=torch.float64)
+    if begin == "initialize_from":
+        som.initialize_from(there)
+    elif begin == "initialize_weights":
+        som.initialize_weights(samples())
+    elif begin == "partial_fit":
+        som.partial_fit(samples())
+    else:
+        som.fit(samples(), verbose=False)
+    som.weights.data.copy_(there)
+    if begin == "load":
+        som.save(tmp_path / "map")
+        som = SOM.load(tmp_path / "map")
+    som.fit(samples(), verbose=False)
+    torch.testing.assert_close(som.weights, there)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("mode", ["random", "pca"])
+def test_a_start_is_finite_and_within_the_data(mode: str, missing: bool) -> None:
+    data = samples()
+    if missing:
+        data[torch.rand(data.shape, generator=torch.Generator().manual_seed(0)) < 0.4] = torch.nan
+        data[0] = torch.nan
+    som = new_map(missing="mask")
+    som.initialize_weights(data, mode)
+    assert bool(torch.isfinite(som.weights).all())
+    assert float(som.weights.min()) >= float(data.nan_to_num(nan=9).min())
+    assert float(som.weights.max()) <= float(data.nan_to_num(nan=-9).max())
+
+
+def test_a_map_without_a_size_takes_size_sigma_and_batch_size_from_the_data() -> None:
+    som = SOM(device="cpu", epochs=1)
+    assert (som.x, som.y, som.num_features, som.sigma, som.batch_size) == (None, None, None, None, None)
+    data = samples(900)
+    som.fit(data, verbose=False)
+    assert som.x is not None
+    assert som.y is not None
+    assert som.weights.shape == (som.x, som.y, 3)
+    assert 120 <= som.x * som.y <= 180  # 5 sqrt(900) = 150
+    assert som.sigma == pytest.approx(max(2.0, (som.x + som.y) / 12))
+    assert som.batch_size == 4
+    assert (som.config.x, som.config.sigma, som.config.batch_size) == (None, None, None)
+
+
+def test_fewer_samples_than_neurons_are_warned_about_at_the_line_of_the_caller() -> None:
+    calls: list[Call] = [
+        lambda: new_map().fit(samples(7), verbose=False),
+        lambda: new_map().partial_fit(samples(7)),
+    ]
+    for call in calls:
+        with pytest.warns(SomlibWarning, match="data has 7 rows for 20 neurons") as caught:
+            call()
+        assert caught[0].filename == __file__
+
+
+# ---- starting from another map
+
+
+@pytest.mark.parametrize("lattice", FOUR, ids=str)
+def test_a_start_from_a_map_of_the_same_shape_copies_it(lattice: oracle.Lattice) -> None:
+    source, som = fitted(**lattice.arguments), new_map(**lattice.arguments)
+    som.initialize_from(source)
+    assert torch.equal(som.weights, source.weights)
+    som.weights.zero_()
+    assert bool(source.weights.any())
+    assert torch.equal(source.identify_bmus(samples()), fitted(**lattice.arguments).identify_bmus(samples()))
+
+
+def test_a_start_from_a_map_of_another_size_keeps_its_order_and_most_of_its_fit() -> None:
+    data = samples(400, d=2)
+    source = fitted(data, epochs=10, initialization_mode="pca", algorithm="batch")
+    for shape in ({"x": 10, "y": 8}, {"x": 10, "y": 8, "topology": "rectangular"}):
+        som = new_map(**shape)
+        som.initialize_from(source)
+        assert som.weights.shape == (10, 8, 2)
+        assert som.quantization_error(data) < 1.05 * source.quantization_error(data)
+        assert som.topographic_error(data) < 0.2
+        before = som.weights.clone()
+        som.partial_fit(data[:1])
+        assert float((som.weights - before).abs().max()) < 1  # goes on from there
+
+
+def test_a_map_without_a_size_takes_that_of_the_map_it_starts_from() -> None:
+    som = SOM(device="cpu")
+    som.initialize_from(fitted())
+    assert (som.x, som.y, som.num_features) == (5, 4, 3)
+    assert som.sigma is not None
+
+
+def test_given_weights_are_copied_in_a_type_that_training_takes() -> None:
+    given = torch.arange(60).reshape(5, 4, 3)
+    som = new_map()
+    som.initialize_from(given)
+    assert som.weights.dtype == torch.float32
+    som.weights.zero_()
+    assert given.flatten().tolist() == list(range(60))
+    som.initialize_from(given.double())
+    assert som.weights.dtype == torch.float64
+
+
+def test_a_refused_start_from_elsewhere_changes_nothing() -> None:
+    refusals: list[tuple[dict[str, Any], Any, type[SomlibError], str]] = [
+        ({}, torch.zeros(4, 5, 3), ShapeError, r"\(5, 4, 3\), got \(4, 5, 3\)"),
+        ({"num_features": 3}, torch.zeros(5, 4, 2), ShapeError, r"\(5, 4, 3\), got \(5, 4, 2\)"),
+        ({}, torch.full((5, 4, 3), torch.nan), DataError, "other must be finite"),
+        ({"num_features": 2}, fitted(), ShapeError, "other must have 2 features, got 3"),
+        ({"x": None, "y": None}, torch.zeros(5, 4, 3), NotFittedError, "no size yet"),
+        ({"x": None, "y": None}, new_map(), NotFittedError, "no weights yet"),
+        ({"x": None, "y": None, "pbc": True}, fitted(), ArgumentError, "even number of rows, got x=5"),
+        ({"feature_weights": [1.0, 2.0]}, fitted(), ArgumentError, "feature_weights must have 3 values"),
+        ({"feature_weights": [1.0, 2.0]}, torch.zeros(5, 4, 3), ArgumentError, "feature_weights must have 3 values"),
+    ]
+    for settings, other, error, message in refusals:
+        som = new_map(**settings)
+        before = (som.x, som.y, som.num_features, som.sigma, som.initialized, som.weights.clone())
+        with pytest.raises(error, match=message):
+            som.initialize_from(other)
+        after = (som.x, som.y, som.num_features, som.sigma, som.initialized)
+        assert after == before[:5]
+        assert torch.equal(som.weights, before[5])
+
+
+# ---- errors and reports
+
+
+@pytest.mark.parametrize("algorithm", RULES)
+def test_fit_returns_one_pair_of_errors_an_epoch_the_last_of_the_map_it_leaves(algorithm: str) -> None:
+    som = new_map(algorithm=algorithm, epochs=4)
+    quantization, topographic = som.fit(samples(), verbose=False)
+    assert [len(quantization), len(topographic)] == [4, 4]
+    assert all(type(error) is float for error in quantization + topographic)
+    assert (som.quantization_errors, som.topographic_errors) == (quantization, topographic)
+    expected = oracle.errors(som.codebook.numpy(), samples().numpy(), LATTICE)
+    assert (quantization[-1], topographic[-1]) == pytest.approx(expected, rel=1e-9)
+    assert som.quantization_error(samples()) == pytest.approx(expected[0], rel=1e-9)
+    assert som.topographic_error(samples()) == expected[1]
+
+
+@pytest.mark.parametrize("algorithm", RULES)
+def test_errors_of_many_rows_are_of_one_fixed_sample_and_the_last_of_all(
+    algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "MEASURED_ROWS", 50)
+    data = samples(400)
+    som = new_map(algorithm=algorithm, learning_rate=1e-12, sigma=30.0, sigma_decay_function="sig_linear_decay_to_one")
+    som.initialize_weights(data)
+    codebooks: list[Array] = []
+    quantization, _ = som.fit(data, verbose=False, on_epoch=lambda _: codebooks.append(som.codebook.numpy().copy()))
+    of_all = [oracle.errors(codebook, data.numpy(), LATTICE)[0] for codebook in codebooks]
+    assert quantization[-1] == pytest.approx(of_all[-1], rel=1e-9)
+    assert all(abs(one - other) > 1e-6 for one, other in zip(quantization[:-1], of_all[:-1], strict=True))
+    assert quantization[:-1] == pytest.approx(of_all[:-1], rel=0.2)
+    if algorithm == "minibatch":  # the map stands still, so equal errors mean equal rows
+        assert quantization[0] == pytest.approx(quantization[1], rel=1e-9)
+
+
+def test_the_rows_measured_are_not_those_that_the_map_started_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stream of random numbers for both would put a neuron on every measured row."""
+    monkeypatch.setattr(trainer, "MEASURED_ROWS", 20)
+    quantization, _ = new_map(learning_rate=1e-12).fit(samples(400), verbose=False)
+    assert quantization[0] == pytest.approx(quantization[-1], rel=0.3)
+
+
+def test_on_epoch_sees_the_weights_of_its_epoch_and_may_stop_the_training() -> None:
+    som, seen = new_map(epochs=5), []
+
+    def stop_after_the_third(report: EpochReport) -> None:
+        seen.append((report.epoch, report.epochs, report.quantization_error, som.quantization_error(samples())))
+        if report.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        som.fit(samples(), verbose=False, on_epoch=stop_after_the_third)
+    assert [(epoch, epochs) for epoch, epochs, _, _ in seen] == [(0, 5), (1, 5), (2, 5)]
+    assert [reported for *_, reported, _ in seen] == pytest.approx([measured for *_, measured in seen], rel=1e-9)
+    assert som.quantization_errors == [reported for *_, reported, _ in seen]
+    assert som.identify_bmus(samples()).shape == (60, 2)
+
+
+def test_topographic_error_of_a_single_neuron_is_not_a_number() -> None:
+    for algorithm in RULES:
+        som = new_map(x=1, y=1, topology="rectangular", algorithm=algorithm)
+        quantization, topographic = som.fit(samples(), verbose=False)
+        assert np.isnan(topographic).all()
+        assert np.isfinite(quantization).all()
+    torch.testing.assert_close(som.codebook[0], samples().mean(dim=0), rtol=0, atol=1.0)
+
+
+@pytest.mark.parametrize("algorithm", RULES)
+@pytest.mark.parametrize(("n", "d"), [(1, 3), (2, 1), (30, 1)])
+def test_the_smallest_data_trains_a_finite_map(n: int, d: int, algorithm: str) -> None:
+    som = SOM(device="cpu", algorithm=algorithm, epochs=2)
+    som.fit(samples(n, d), verbose=False)
+    assert bool(torch.isfinite(som.weights).all())
+    assert som.weights.shape[2] == d
+
+
+def test_the_progress_bar_is_shown_on_standard_error_and_only_when_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    new_map().fit(samples(), verbose=False)
+    assert capsys.readouterr() == ("", "")
+    new_map().fit(samples())
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "3/3" in err
+
+
+# ---- going on
+
+
+def test_a_second_fit_goes_on_with_its_schedules_anew_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    som = new_map(epochs=4, sigma=3.0)
+    with caplog.at_level(logging.INFO, logger="somlib"):
+        first = reports_of(som, samples())
+        assert "goes on" not in caplog.text
+        second = reports_of(som, samples())
+    assert "goes on from the present weights" in caplog.text
+    assert [report.sigma for report in first] == [report.sigma for report in second]
+    assert [report.learning_rate for report in first] == [report.learning_rate for report in second]
+    assert len(som.quantization_errors) == 4
+    restarted = fitted(epochs=4, sigma=3.0)
+    assert not torch.equal(som.weights, restarted.weights)
+
+
+def test_a_second_fit_shuffles_anew() -> None:
+    def second(seen_before: int) -> Tensor:
+        som = new_map(batch_size=5, epochs=1)
+        for _ in range(seen_before):
+            som.fit(samples(), verbose=False)
+        som.initialize_weights(samples())
+        som.fit(samples(), verbose=False)
+        return som.weights
+
+    assert not torch.equal(second(0), second(1))
+    assert torch.equal(second(1), second(1))
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("algorithm", RULES)
+def test_partial_fit_is_one_epoch_at_the_last_schedule_values_or_the_first_of_a_new_map(
+    algorithm: str, before: int
+) -> None:
+    settings: dict[str, Any] = {"algorithm": algorithm, "sigma": 3.0, "learning_rate": 0.8, "batch_size": 1_000}
+    som = fitted(**settings) if before else new_map(**settings)
+    if not before:
+        som.initialize_weights(samples())
+    sigma, rate = (3.0 / (1 + 2 / 1.5), 0.8 / (1 + 2 / 1.5)) if before else (3.0, 0.8)
+    expected = som.codebook.numpy().copy()
+    for part in (samples(30, seed=7), samples(25, seed=8)):
+        kernel = oracle.kernel_matrix(LATTICE, "gaussian", sigma)
+        if algorithm == "batch":
+            expected = oracle.batch_epoch(expected, part.numpy(), kernel)
+        else:
+            expected = oracle.minibatch_update(expected, part.numpy(), kernel, rate)
+        errors = som.partial_fit(part)
+        np.testing.assert_allclose(som.codebook.numpy(), expected, rtol=1e-9, atol=1e-11)
+        measured = oracle.errors(expected, part.numpy(), LATTICE)
+        assert [*errors[0], *errors[1]] == pytest.approx(measured)
+
+
+def test_partial_fit_of_a_new_map_starts_it() -> None:
+    begun, fresh = new_map(), new_map()
+    begun.initialize_weights(samples())
+    begun.partial_fit(samples())
+    fresh.partial_fit(samples())
+    assert torch.equal(begun.weights, fresh.weights)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("algorithm", RULES)
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0])
+def test_partial_fit_with_forgetting_takes_the_means_of_faded_and_new_sums(
+    factor: float, algorithm: str, gaps: bool
+) -> None:
+    som = fitted(samples(40), algorithm=algorithm, sigma=3.0, missing="mask")
+    weights = som.codebook.numpy().copy()
+    sums, counts = oracle.sums_by_winner(weights, samples(40).numpy())
+    kernel = oracle.kernel_matrix(LATTICE, "gaussian", 3.0 / (1 + 2 / 1.5))
+    for seed in (7, 8):
+        part = samples(40, seed=seed) + 0.3
+        part[::4, 1] = torch.nan if gaps else 0.0
+        share = [float(k % 3) for k in range(40)]
+        errors = som.partial_fit(part, forgetting_factor=factor, sample_weight=share)
+        new_sums, new_counts = oracle.sums_by_winner(weights, part.numpy(), share)
+        sums, counts = factor * sums + new_sums, factor * counts + new_counts
+        weights = oracle.smoothed_means(weights, sums, counts, kernel)
+        np.testing.assert_allclose(som.codebook.numpy(), weights, rtol=1e-9, atol=1e-11)
+        measured = oracle.errors(weights, part.numpy(), LATTICE, share)
+        assert [*errors[0], *errors[1]] == pytest.approx(measured)
+
+
+def test_partial_fit_with_forgetting_on_a_new_map_is_a_batch_epoch() -> None:
+    som, data = new_map(sigma=3.0), samples()
+    som.initialize_weights(data)
+    expected = oracle.batch_epoch(som.codebook.numpy(), data.numpy(), oracle.kernel_matrix(LATTICE, "gaussian", 3.0))
+    som.partial_fit(data, forgetting_factor=0.9)
+    np.testing.assert_allclose(som.codebook.numpy(), expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("factor", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_forgetting_factor_outside_of_zero_to_one_is_refused(factor: float) -> None:
+    som = fitted()
+    before = som.weights.clone()
+    with pytest.raises(ArgumentError, match=r"forgetting_factor must lie in \[0, 1\], got"):
+        som.partial_fit(samples(), forgetting_factor=factor)
+    assert torch.equal(som.weights, before)
+
+
+# ---- the same each time, and nothing else touched
+
+
+@pytest.mark.parametrize("algorithm", RULES)
+@pytest.mark.parametrize("mode", ["random", "pca"])
+def test_one_seed_gives_bit_identical_maps_and_another_seed_another_map(mode: str, algorithm: str) -> None:
+    def run(seed: int) -> Tensor:
+        som = new_map(random_seed=seed, initialization_mode=mode, algorithm=algorithm, batch_size=7)
+        som.fit(samples().float(), verbose=False)
+        som.partial_fit(samples(20, seed=5).float())
+        return som.weights
+
+    assert torch.equal(run(3), run(3))
+    if mode == "random" or algorithm == "minibatch":
+        assert not torch.equal(run(3), run(4))
+
+
+def test_new_maps_of_one_seed_hold_the_same_finite_random_weights() -> None:
+    one, same, other = (new_map(num_features=3, random_seed=seed) for seed in (1, 1, 2))
+    assert bool(torch.isfinite(one.weights).all())
+    assert torch.equal(one.weights, same.weights)
+    assert not torch.equal(one.weights, other.weights)
+    assert one.identify_bmus(samples()).shape == (60, 2)
+
+
+@pytest.mark.parametrize("algorithm", RULES)
+def test_the_global_random_state_is_neither_moved_nor_read(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "MEASURED_ROWS", 10)  # the sample of measured rows is drawn too
+
+    def states() -> list[Any]:
+        return [torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())]  # noqa: NPY002
+
+    maps = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        random.seed(seed)
+        before = states()
+        som = SOM(device="cpu", algorithm=algorithm, epochs=2)
+        som.initialize_weights(samples(), "random")
+        som.fit(samples(), verbose=False)
+        som.partial_fit(samples())
+        som.partial_fit(samples(), forgetting_factor=0.5)
+        assert states() == before
+        maps.append(som.weights)
+    assert torch.equal(*maps)
+
+
+@pytest.mark.parametrize("algorithm", RULES)
+def test_chunks_of_any_size_give_the_same_map(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = samples(700).float()
+    settings: dict[str, Any] = {"algorithm": algorithm, "batch_size": 350}
+    whole = fitted(data, **settings)
+    monkeypatch.setattr(search, "CHUNK_ENTRIES", {"cpu": 1})
+    chunked = fitted(data, **settings)
+    torch.testing.assert_close(chunked.weights, whole.weights, rtol=1e-5, atol=1e-5)
+    assert chunked.quantization_errors == pytest.approx(whole.quantization_errors, rel=1e-5)
+
+
+def test_data_of_any_kind_trains_the_same_map_and_is_not_changed() -> None:
+    array = samples().numpy()
+    reference = fitted().weights
+    columns = ["a", "b", "c"]
+    for data in (array, pl.DataFrame(array, schema=columns), pd.DataFrame(array, columns=columns), array.tolist()):
+        som = new_map()
+        som.fit(data, verbose=False)
+        torch.testing.assert_close(som.weights.double(), reference, rtol=1e-4, atol=1e-4)
+        assert som.feature_names == (columns if hasattr(data, "columns") else None)
+    np.testing.assert_array_equal(array, samples().numpy())
+
+
+def test_a_map_takes_the_type_of_its_data_and_stays_double_once_it_is() -> None:
+    som = fitted(samples().float())
+    assert som.weights.dtype == torch.float32
+    som.fit(samples(), verbose=False)
+    assert som.weights.dtype == torch.float64
+    som.partial_fit(samples().float())
+    som.partial_fit(samples().float(), forgetting_factor=0.5)
+    assert som.weights.dtype == torch.float64
+
+
+# ---- the live codebook
+
+
+@pytest.mark.parametrize("write", ["copy_", "data", "index"])
+def test_what_is_written_into_the_weights_is_what_every_later_call_uses(write: str) -> None:
+    som, data = fitted(), samples()
+    som.identify_bmus(data)  # whatever a search might keep is kept now
+    weights = samples(20, seed=9).reshape(5, 4, 3)
+    if write == "copy_":
+        som.weights.data.copy_(weights)
+    elif write == "data":
+        som.weights.data = weights
+    else:
+        som.weights[:] = weights
+    flat = weights.flatten(0, 1).numpy()
+    expected = [list(divmod(oracle.ranked(sample, flat)[0], 4)) for sample in data.numpy()]
+    assert som.identify_bmus(data).tolist() == expected
+    errors = (som.quantization_error(data), som.topographic_error(data))
+    assert errors == pytest.approx(oracle.errors(flat, data.numpy(), LATTICE), rel=1e-9)
+    kernel = oracle.kernel_matrix(LATTICE, "gaussian", som.sigma or 0)
+    batch = new_map(algorithm="batch", epochs=1)
+    batch.initialize_weights(data)
+    batch.weights.data = weights
+    batch.fit(data, verbose=False)
+    np.testing.assert_allclose(batch.codebook.numpy(), oracle.batch_epoch(flat, data.numpy(), kernel), rtol=1e-9)
+
+
+# ---- refusals
+
+
+def refused_data() -> list[tuple[str, Any, dict[str, Any], type[SomlibError], str]]:
+    """Name, data, settings, error and its message."""
+    good, gap, infinite = samples(), samples(), samples()
+    gap[4, 1], infinite[2, 0] = torch.nan, torch.inf
+    text = pd.DataFrame({"a": [1.0], "b": ["x"]})
+    fails: list[tuple[str, Any, dict[str, Any], type[SomlibError], str]] = [
+        ("empty", torch.empty(0, 3), {}, DataError, "data must not be empty"),
+        ("no features", torch.empty(3, 0), {}, DataError, "data must not be empty"),
+        ("one sample", good[0], {}, ShapeError, r"data must have shape \(n, d\), got \(3,\)"),
+        ("wrong width", good[:, :2], {"num_features": 3}, ShapeError, "data must have 3 features"),
+        ("gap", gap, {}, DataError, r"got nan at row 4, column 1 \(1 such value\)"),
+        ("infinity", infinite, {"missing": "mask"}, DataError, "got inf at row 2, column 0"),
+        ("text", text, {}, DataTypeError, "column 'b'"),
+        ("none", None, {}, DataTypeError, "data must be"),
+        ("complex", good.to(torch.complex64), {}, DataTypeError, "real numbers"),
+        ("nothing observed", good * torch.nan, {"missing": "mask"}, DataError, "none in 60 rows"),
+        ("zero vectors", good * 0, {"distance_function": "cosine"}, DataError, "none in 60 rows"),
+        ("feature weights", good, {"feature_weights": [1.0, 2.0]}, ArgumentError, "must have 3 values"),
+    ]
+    on_zeros = good.clone()
+    on_zeros[:, 0] = 0
+    cosine = {"distance_function": "cosine", "feature_weights": [1.0, 0.0, 0.0]}
+    return [*fails, ("zero where it counts", on_zeros, cosine, DataError, "none in 60 rows")]
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "error", "message"), [pytest.param(*case[1:], id=case[0]) for case in refused_data()]
+)
+def test_refused_data_changes_nothing_on_a_new_map(
+    data: Any, settings: dict[str, Any], error: type[SomlibError], message: str
+) -> None:
+    som = new_map(**settings)
+    calls: list[Call] = [lambda: som.fit(data, verbose=False), lambda: som.partial_fit(data)]
+    for call in calls:
+        with pytest.raises(error, match=message):
+            call()
+        assert (som.initialized, som.num_features, som.batch_size) == (False, settings.get("num_features"), None)
+        assert (som.quantization_errors, som.topographic_errors, som.feature_names) == ([], [], None)
+    if "feature_weights" not in settings:
+        twin = new_map(**settings)
+        som.fit(samples(), verbose=False)
+        twin.fit(samples(), verbose=False)
+        assert torch.equal(som.weights, twin.weights)  # the next training is as if nothing had happened
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "message"),
+    [
+        (torch.ones(59), ShapeError, r"sample_weight must have shape \(60,\), got \(59,\)"),
+        (-torch.ones(60), DataError, "sample_weight must be finite and not negative"),
+        (torch.full((60,), torch.nan), DataError, "sample_weight must be finite and not negative"),
+        (torch.zeros(60), DataError, "sample_weight must not be 0 for every sample"),
+        (torch.arange(60) >= 30, DataError, "none in 60 rows"),  # the rows that count have no value
+    ],
+)
+def test_refused_calls_change_nothing_on_a_trained_map(weight: Tensor, error: type[SomlibError], message: str) -> None:
+    som, twin = fitted(missing="mask"), fitted(missing="mask")
+    data = samples()
+    if weight.dtype == torch.bool:
+        data[30:] = torch.nan
+    before = (som.weights.clone(), list(som.quantization_errors), list(som.topographic_errors))
+    calls: list[Call] = [
+        lambda: som.fit(data, verbose=False, sample_weight=weight),
+        lambda: som.partial_fit(data, sample_weight=weight),
+        lambda: som.partial_fit(data, sample_weight=weight, forgetting_factor=0.5),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=message):
+            call()
+    assert torch.equal(som.weights, before[0])
+    assert (som.quantization_errors, som.topographic_errors) == before[1:]
+    for one in (som, twin):
+        one.partial_fit(samples(), forgetting_factor=0.5)
+        one.partial_fit(samples())
+    assert torch.equal(som.weights, twin.weights)
