@@ -1,5 +1,30 @@
 """Prefect and MLflow around somlib: train, judge, publish and serve maps of Parquet data."""
 
+from typing import TYPE_CHECKING, Any
+
 from pipelines.environment import DEFAULTS, set_defaults
 
 set_defaults(DEFAULTS)  # before anything below imports Prefect, MLflow or torch
+
+if TYPE_CHECKING:
+    from pipelines.config import PipelineConfig, load_config
+    from pipelines.flows import train_flow
+    from pipelines.notebook import log_som
+
+__all__ = ["PipelineConfig", "load_config", "log_som", "train_flow"]
+
+_HOMES = {
+    "PipelineConfig": "pipelines.config",
+    "load_config": "pipelines.config",
+    "log_som": "pipelines.notebook",
+    "train_flow": "pipelines.flows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that `som --help` need not wait for torch and MLflow."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -3,6 +3,7 @@
 Heavy imports happen inside of the commands, so that `som --help` and a mistyped option answer at once.
 """
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-INTERRUPTED = 130  # what shells report for a command ended by Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # what shells report for a command ended by Ctrl-C, and by SIGTERM
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]
 Overrides = Annotated[
@@ -32,6 +33,8 @@ Overrides = Annotated[
 def main() -> None:
     """Entry point of the installed command."""
     set_defaults(QUIET)
+    # An orderly exit, which takes Prefect's temporary server along; by default it would stay behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     app()
 
 

@@ -295,7 +295,7 @@ def tracking_store(uri: str | None) -> Iterator[None]:
 def _close(tracked: TrackedRun, error: BaseException) -> None:
     """End a run that failed; must not hide why, so what goes wrong here is only logged."""
     interrupted = not isinstance(error, Exception)
-    reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+    reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".rstrip(": ")
     try:
         tracked.tags({"som.failure": reason[:REASON_CHARACTERS]})
         tracked.flush()
@@ -359,8 +359,14 @@ def mlflow_errors() -> Iterator[None]:
     """Turns what MLflow raises inside into one line with the address of the store."""
     try:
         yield
+    except ModuleNotFoundError as error:  # the driver of a database
+        raise TrackingError(f"MLflow at {_store()} needs the package {error.name}, which is not installed") from error
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"MLflow at {without_password(mlflow.get_tracking_uri())}: {_reason(error)}") from error
+        raise TrackingError(f"MLflow at {_store()}: {_reason(error)}") from error
+
+
+def _store() -> str | None:
+    return without_password(mlflow.get_tracking_uri())
 
 
 def _reason(error: BaseException) -> str:

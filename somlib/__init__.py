@@ -2,5 +2,14 @@
 
 from somlib.configs import SOMConfig
 from somlib.core import SOM, BaseSOM, GrowingSOM, HierarchicalSOM
+from somlib.visualization import SOMVisualizer, VisualizationConfig
 
-__all__ = ["SOM", "BaseSOM", "GrowingSOM", "HierarchicalSOM", "SOMConfig"]
+__all__ = [
+    "SOM",
+    "BaseSOM",
+    "GrowingSOM",
+    "HierarchicalSOM",
+    "SOMConfig",
+    "SOMVisualizer",
+    "VisualizationConfig",
+]

@@ -76,12 +76,13 @@ class SOMConfig(BaseModel):
     )
 
     @field_validator(
-        "x", "y", "num_features", "epochs", "batch_size", "neighborhood_order", "random_seed", mode="before"
-    )
+        "x", "y", "num_features", "epochs", "batch_size", "sigma", "learning_rate", "neighborhood_order",
+        "random_seed", mode="before",
+    )  # fmt: skip
     @classmethod
     def _refuse_bool(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("must be a whole number, not a truth value")
+            raise ValueError(f"must be a number, not a truth value, got {value}")
         return value
 
     @field_validator("feature_weights", mode="before")
@@ -145,7 +146,7 @@ class SOMConfig(BaseModel):
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ArgumentError(f"source must be YAML, got text that does not parse: {error}") from error
-        return cls(**_mapping(values, "YAML"))
+        return cls.model_validate(_mapping(values, "YAML"))
 
     @classmethod
     def from_json(cls, source: str | Path) -> Self:
@@ -160,7 +161,7 @@ class SOMConfig(BaseModel):
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise ArgumentError(f"source must be JSON, got text that does not parse: {error}") from error
-        return cls(**_mapping(values, "JSON"))
+        return cls.model_validate(_mapping(values, "JSON"))
 
 
 def readable_problems(error: ValidationError) -> list[str]:
@@ -183,10 +184,13 @@ def _text_of(source: str | Path) -> str:
     is_text = isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{") or ": " in source)
     if is_text:
         return str(source)
-    path = Path(source)
-    if not path.is_file():
-        raise ArgumentError(f"source must be the path of a file, or the text of a config, got {str(source)!r}")
-    return path.read_text(encoding="utf-8")
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8
+        reason = getattr(error, "strerror", None) or error
+        raise ArgumentError(
+            f"source must be the path of a file, or the text of a config, got {str(source)[:200]!r}: {reason}"
+        ) from error
 
 
 def _mapping(values: Any, kind: str) -> dict[str, Any]:

@@ -256,9 +256,13 @@ class BaseSOM(nn.Module, ABC):
     def _from_saved(cls, saved: SavedMap, device: str | torch.device | None) -> Self:
         if saved.kind != cls.__name__:
             raise SavedMapError(f"path must hold a {cls.__name__}, got a {saved.kind}: use {saved.kind}.load")
-        settings = {**saved.config, **({} if device is None else {"device": str(device)})}
-        som = cls.from_config(cls.config_class.checked(settings))
-        som._restore(saved.state, saved.tensors)
+        try:
+            settings = {**saved.config, **({} if device is None else {"device": str(device)})}
+            som = cls.from_config(cls.config_class.checked(settings))
+            som._restore(saved.state, saved.tensors)
+            som.codebook  # noqa: B018  # raises where the weights do not fit the settings
+        except (KeyError, TypeError, ValueError) as error:
+            raise SavedMapError(f"the saved map must be whole and fit this machine, got {error!r}") from error
         return som
 
     def _config_to_save(self) -> dict[str, Any]:
@@ -267,8 +271,8 @@ class BaseSOM(nn.Module, ABC):
 
     def _state(self) -> dict[str, Any]:
         return {
-            "initialized": self.initialized,
             "batch_size": self.batch_size,
+            "sigma": self.sigma,
             "quantization_errors": _json_floats(self.quantization_errors),
             "topographic_errors": _json_floats(self.topographic_errors),
             "feature_names": self.feature_names,
@@ -281,8 +285,8 @@ class BaseSOM(nn.Module, ABC):
 
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self.weights = tensors["weights"].to(self.device)
-        self.initialized = state["initialized"]
-        self.batch_size = state["batch_size"]
+        self.initialized = True
+        self.batch_size, self.sigma = state["batch_size"], state["sigma"]
         self.quantization_errors = _floats_from_json(state["quantization_errors"])
         self.topographic_errors = _floats_from_json(state["topographic_errors"])
         self.feature_names = state["feature_names"]

@@ -95,14 +95,13 @@ def grouped(winner: Tensor | None, bmus_data_map: SamplesByPlace | None, grid: G
         ArgumentError: Neither is given, or the map holds rows instead of indices.
     """
     if bmus_data_map is not None:
-        _require_indices(bmus_data_map)
         return groups_from_dict(bmus_data_map, grid)
     if winner is None:
         raise ArgumentError(f"build_map({map_type!r}) needs data or bmus_data_map, got neither")
     return neuron_samples(winner.cpu(), grid.m)
 
 
-def targets_for(groups: NeuronSamples, target: Any, n: int | None, map_type: str) -> Tensor:
+def targets_for(groups: NeuronSamples, target: Any, n: int | None, map_type: str, all_placed: bool = True) -> Tensor:
     """Checked targets (n, o) for grouped samples.
 
     Args:
@@ -110,6 +109,7 @@ def targets_for(groups: NeuronSamples, target: Any, n: int | None, map_type: str
         target: As the caller passed it.
         n: Number of samples where known; else the indices of the groups have to do.
         map_type: For the error.
+        all_placed: Whether every sample has a neuron, so that the largest index tells their number.
 
     Raises:
         ArgumentError: No target.
@@ -117,21 +117,23 @@ def targets_for(groups: NeuronSamples, target: Any, n: int | None, map_type: str
     """
     if target is None:
         raise ArgumentError(f"build_map({map_type!r}) needs target, got none")
-    length = len(target)
     covered = int(groups.sample.max()) + 1 if len(groups.sample) else 0
-    if n is None and covered == len(groups.sample):
+    if n is None and all_placed and covered == len(groups.sample):
         n = covered  # the samples are exactly 0..n-1
+    if n is not None:
+        return read_targets(target, n)
+    length = len(target) if hasattr(target, "__len__") else 0
     if length < covered:
         raise ShapeError(f"target must have a value for each of the {covered} samples, got {length}")
-    return read_targets(target, length if n is None else n)
+    return read_targets(target, length)
 
 
 def map_keys(configs: Sequence[MapConfig]) -> list[str]:
     """A readable key for each map: its name, else type and argument values joined by `_`; numbered where taken."""
     keys: list[str] = []
     for config in configs:
-        parts = [config["type"], *(str(value) for value in config.get("kwargs", {}).values())]
-        base = key = config.get("name") or "_".join(parts)
+        parts = [config["type"], *(str(value) for value in config["kwargs"].values())]
+        base = key = config["name"] or "_".join(parts)
         count = 2
         while key in keys:
             key, count = f"{base}_{count}", count + 1
@@ -140,21 +142,27 @@ def map_keys(configs: Sequence[MapConfig]) -> list[str]:
 
 
 def require_map_configs(configs: Any) -> list[MapConfig]:
-    """The wanted maps, checked.
+    """The wanted maps, checked, each with its `kwargs`.
 
     Raises:
         ArgumentError: Not a list of `{"type": ..., "name": optional, "kwargs": {...}}`.
     """
     if not isinstance(configs, Sequence) or isinstance(configs, str):
         raise ArgumentError(f"map_configs must be a list of dicts, got {type(configs).__name__}")
-    for i, config in enumerate(configs):
-        if not isinstance(config, Mapping) or "type" not in config:
-            raise ArgumentError(f"map_configs[{i}] must be a dict with the key 'type', got {config!r}")
-        unknown = sorted(set(config) - {"type", "name", "kwargs"})
-        if unknown:
-            raise ArgumentError(f"map_configs[{i}] takes type, name and kwargs, got {unknown[0]!r}")
-        require_map_arguments(config["type"], config.get("kwargs", {}))
-    return list(configs)
+    return [_map_config(i, config) for i, config in enumerate(configs)]
+
+
+def _map_config(i: int, config: Any) -> MapConfig:
+    if not isinstance(config, Mapping) or "type" not in config:
+        raise ArgumentError(f"map_configs[{i}] must be a dict with the key 'type', got {config!r}")
+    unknown = sorted(set(config) - {"type", "name", "kwargs"})
+    if unknown:
+        raise ArgumentError(f"map_configs[{i}] takes type, name and kwargs, got {unknown[0]!r}")
+    kwargs = config.get("kwargs") or {}
+    if not isinstance(kwargs, Mapping):
+        raise ArgumentError(f"map_configs[{i}]['kwargs'] must be a dict, got {kwargs!r}")
+    require_map_arguments(config["type"], kwargs)
+    return {"type": config["type"], "name": config.get("name") or "", "kwargs": dict(kwargs)}
 
 
 def _reduction(name: str) -> Callable[[NeuronSamples, Tensor], Tensor]:
@@ -170,13 +178,3 @@ def _order(arguments: Mapping[str, Any], default: int) -> int:
         return default
     require_order(order)
     return int(order)
-
-
-def _require_indices(bmus_data_map: SamplesByPlace) -> None:
-    for place, samples in bmus_data_map.items():
-        values = torch.as_tensor(samples)
-        if values.ndim != 1 or (values.is_floating_point() and len(values)):
-            raise ArgumentError(
-                f"bmus_data_map must hold lists of sample indices, got rows of data at {place}: "
-                "build it with return_indices=True"
-            )

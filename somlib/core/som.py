@@ -6,7 +6,7 @@ functions of `somlib.utils` for all else.
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from somlib.utils.clustering import ClusterResult, cluster_neurons
 from somlib.utils.decay import DECAY_FUNCTIONS
 from somlib.utils.heuristics import map_size, minibatch_size
 from somlib.utils.initialization import feature_means, interpolated_weights, pca_weights, sampled_weights
-from somlib.utils.inputs import feature_names, read_sample_weight, read_samples, read_targets
+from somlib.utils.inputs import feature_names, read_outputs, read_sample_weight, read_samples
 from somlib.utils.maps import hit_map, neuron_samples
 from somlib.utils.neighborhood import KERNELS
 from somlib.utils.quality import QualityReport
@@ -392,7 +392,7 @@ class SOM(BaseSOM):
         configs = map_builder.require_map_configs(map_configs)
         samples = self._samples(data)
         winner = self.winners(samples).index[:, 0]
-        built = [self._map(c["type"], samples, winner, target, None, c.get("kwargs", {})) for c in configs]
+        built = [self._map(c["type"], samples, winner, target, None, c["kwargs"]) for c in configs]
         return dict(zip(map_builder.map_keys(configs), built, strict=True))
 
     def _map(
@@ -412,7 +412,8 @@ class SOM(BaseSOM):
                 bmus_data_map = None
             groups = map_builder.grouped(winner, bmus_data_map, grid, map_type)
             n = None if winner is None else len(winner)
-            targets = map_builder.targets_for(groups, target, n, map_type)
+            all_placed = self.missing == "error" and self.distance_function != "cosine"
+            targets = map_builder.targets_for(groups, target, n, map_type, all_placed)
             built = map_builder.target_map(map_type, groups, targets, grid, self.neighborhood_order, arguments)
             return built.to(self.device)
         if samples is None or winner is None:
@@ -497,9 +498,11 @@ class SOM(BaseSOM):
         if len(query) != 1:
             raise ShapeError(f"query_sample must be one sample, got {len(query)}: use collect_samples_batch")
         history = self._samples(historical_samples, name="historical_samples")
-        outputs = read_targets(historical_outputs, len(history), name="historical_outputs").to(history)
+        outputs = read_outputs(historical_outputs, len(history), name="historical_outputs", device=history.device)
         found = self._retrieve(query, len(history), bmus_idx_map, min_buffer_threshold, retrieval_mode)
         index = found.sample.to(history.device)
+        if not len(index):
+            logger.warning("no historical sample is relevant to the query by %s: the buffer is empty", retrieval_mode)
         buffer = (history[index], outputs[index])
         return (*buffer, index) if return_indices else buffer
 
@@ -560,6 +563,15 @@ class SOM(BaseSOM):
         if self._scales is None:
             raise NotFittedError("anomaly scores need the distances seen in training: call fit first")
         return self._scales
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Follow `.to(device)` with what training learned beside the weights."""
+        super()._apply(fn, recurse)
+        if self._sums is not None:
+            self._sums = self._sums.to(self._sums.total.to(self.device))
+        if self._scales is not None and self._calibration is not None:
+            self._scales, self._calibration = self._scales.to(self.device), self._calibration.to(self.device)
+        return self
 
     # ---------------------------------------------------------------- saving
 

@@ -167,7 +167,7 @@ def trained_map(settings: Mapping[str, Any], X: NDArray[Any], weight: FloatArray
         weight: Checked weight of each, shape (n,).
     """
     X, weight = X[weight > 0], weight[weight > 0]
-    som = SOM(**settings)
+    som = SOM(**settings, num_features=X.shape[1])
     som.initialize_weights(distinct_rows(X))
     som.fit(X, verbose=False, sample_weight=weight)
     return som

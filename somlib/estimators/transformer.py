@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 from torch import Tensor
 
 from somlib.errors import unknown_name
@@ -69,9 +69,13 @@ class SOMTransformer(TransformerMixin, SOMEstimator):  # type: ignore[misc]  # s
         return distances_to_all(self.som_.metric, samples, codebook).cpu().numpy().astype(X.dtype, copy=False)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """`som_row` and `som_column`, or `som_distance_<row>_<column>` for each neuron; `input_features` is ignored."""
-        del input_features
+        """`som_row` and `som_column`, or `som_distance_<row>_<column>` for each neuron.
+
+        Args:
+            input_features: None, or as many names as `fit` saw features (the same, where it saw names).
+        """
         check_is_fitted(self)
+        _check_feature_names_in(self, input_features, generate_names=False)
         if self.output == "positions":
             return np.array(["som_row", "som_column"], dtype=object)
         places = self.som_.grid.coordinates.tolist()

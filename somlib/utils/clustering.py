@@ -38,7 +38,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import HDBSCAN, KMeans, ward_tree
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_samples
 from sklearn.mixture import GaussianMixture
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from somlib.errors import ArgumentError, DataError, DataTypeError, ShapeError, unknown_name, warn

@@ -52,16 +52,28 @@ def read_samples(
 def read_targets(target: Any, n: int, *, name: str = "target") -> Tensor:
     """Targets as a float64 tensor of shape (n, o) on the CPU; integers up to 2^53 stay exact.
 
+    Arguments and errors are those of `read_outputs`.
+    """
+    return read_outputs(target, n, name=name).to("cpu", torch.float64)
+
+
+def read_outputs(target: Any, n: int, *, name: str = "target", device: torch.device | None = None) -> Tensor:
+    """Targets as a tensor of shape (n, o), in the precision that they came with.
+
     Args:
         target: Tensor, array, frame, series, table or list of numbers, shape (n,) or (n, o).
         n: The number of samples it must have.
         name: What to call it in errors.
+        device: Where the tensor shall be; None leaves it where it is.
+
+    Returns:
+        float32, or float64 where the targets were (or hold integers beyond 2^24), shape (n, o).
 
     Raises:
         DataTypeError: `target` is not numeric.
         ShapeError: `target` is not 1-D or 2-D, or of another length.
     """
-    tensor = _as_tensor(target, name).detach().to("cpu", torch.float64)
+    tensor = _as_float(_as_tensor(target, name), device)
     if tensor.ndim == 1:
         tensor = tensor[:, None]
     if tensor.ndim != 2 or tensor.shape[1] == 0:
@@ -124,6 +136,8 @@ def _as_tensor(data: Any, name: str) -> Tensor:
         return tensor.to(torch.float32)
     if tensor.is_complex():
         raise DataTypeError(f"{name} must be real numbers, got {tensor.dtype}")
+    if tensor.layout != torch.strided:
+        raise DataTypeError(f"{name} must be a dense tensor, got one of layout {tensor.layout}: use to_dense()")
     return tensor
 
 
@@ -132,23 +146,46 @@ def _as_array(data: Any, name: str) -> np.ndarray[Any, Any]:
     kind = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
     if isinstance(data, str | bytes | dict | set) or data is None:
         raise DataTypeError(f"{name} must be a tensor, array, frame or table of numbers, got {type(data).__name__}")
+    if kind == "polars.LazyFrame":
+        raise DataTypeError(f"{name} must hold its rows, got a LazyFrame: call collect() first")
     _refuse_non_numeric_columns(data, name)
-    if kind == "pyarrow.Table":
-        columns = [data.column(i).to_numpy() for i in range(data.num_columns)]
-        array = np.column_stack(columns) if columns else np.empty((data.num_rows, 0))
-    else:
-        try:
-            array = data.to_numpy() if hasattr(data, "to_numpy") else np.asarray(data)
-        except (TypeError, ValueError) as error:
-            raise DataTypeError(f"{name} must be numeric, got {kind}: {error}") from error
-    if array.dtype == object:  # nullable pandas columns, ragged or mixed lists
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataTypeError(f"{name} must be numeric, got an array of objects: {error}") from error
+    try:
+        array = _array_of(data, kind)
+        if array.dtype == object:
+            array = _numbers_of(array)
+    except (TypeError, ValueError) as error:
+        raise DataTypeError(f"{name} must be numeric, got {kind}: {error}") from error
     if array.dtype.kind not in "fiub":
         raise DataTypeError(f"{name} must be numeric, got dtype {array.dtype}")
     return array
+
+
+def _array_of(data: Any, kind: str) -> np.ndarray[Any, Any]:
+    if kind == "pyarrow.Table":
+        columns = [data.column(i).to_numpy() for i in range(data.num_columns)]
+        return np.column_stack(columns) if columns else np.empty((data.num_rows, 0))
+    if isinstance(data, np.ma.MaskedArray):  # asarray would show what lies under the mask
+        masked = np.ma.is_masked(data)
+        return np.asarray(np.ma.filled(data.astype(np.float64), np.nan) if masked else data)
+    array: np.ndarray[Any, Any] = data.to_numpy() if hasattr(data, "to_numpy") else np.asarray(data)
+    return array
+
+
+def _numbers_of(objects: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array of objects (nullable pandas columns, lists with None) as float64, NaN for what is missing.
+
+    Raises:
+        TypeError: Something in it is no number; text that looks like one is none.
+    """
+
+    def number(value: Any) -> float:
+        if value is None or type(value).__name__ == "NAType":  # pandas.NA
+            return np.nan
+        if isinstance(value, str | bytes):
+            raise TypeError(f"{value!r} is text")
+        return float(value)
+
+    return np.array([number(value) for value in objects.flat], dtype=np.float64).reshape(objects.shape)
 
 
 def _refuse_non_numeric_columns(data: Any, name: str) -> None:
@@ -172,12 +209,13 @@ def _refuse_non_numeric_columns(data: Any, name: str) -> None:
 
 
 def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
-    if array.dtype.byteorder not in "=|" or array.dtype == np.longdouble:
+    if array.dtype == np.longdouble:
         array = array.astype(np.float64)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.float64 if array.dtype.itemsize == 8 else np.int64)
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()  # torch can share neither read-only nor reversed memory
+    if not array.flags.writeable or any(stride < 0 or stride % array.itemsize for stride in array.strides):
+        array = array.copy()  # torch can share neither read-only nor reversed memory, nor a field of records
     return torch.from_numpy(array)
 
 

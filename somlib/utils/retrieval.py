@@ -130,16 +130,10 @@ def groups_from_dict(
         n: How many samples there are, None where that is not known.
 
     Raises:
-        ArgumentError: A key is no place on the map, or an index is negative or not below `n`.
+        ArgumentError: A key is no place on the map, a value is no list of indices, an index is negative or not below
+            `n`, or a sample stands twice.
     """
-    lists: dict[int, Tensor] = {}
-    for place, indices in samples.items():
-        row, column = (int(part) for part in place)
-        if not (0 <= row < grid.x and 0 <= column < grid.y):
-            raise ArgumentError(
-                f"the map of samples must have keys (row, col) on a {grid.x} x {grid.y} map, got {place!r}"
-            )
-        lists[row * grid.y + column] = torch.as_tensor(indices, dtype=torch.int64).flatten().cpu()
+    lists = {_neuron_at(place, grid): _indices_at(place, indices) for place, indices in samples.items()}
     size = torch.zeros(grid.m, dtype=torch.int64)
     for neuron, owned in lists.items():
         size[neuron] = len(owned)
@@ -148,7 +142,27 @@ def groups_from_dict(
     if low < 0 or (n is not None and high >= n):
         wanted = "indices from 0" if n is None else f"indices of the {n} samples"
         raise ArgumentError(f"the map of samples must hold {wanted}, got {low} to {high}")
+    if n is not None and len(sample) and int(torch.bincount(sample).max()) > 1:
+        raise ArgumentError(f"the map of samples must hold each sample once, got {int(sample.mode().values)} twice")
     return NeuronSamples(sample, _offsets(size))
+
+
+def _neuron_at(place: tuple[int, int], grid: Grid) -> int:
+    """The flat index of a place."""
+    on_map = isinstance(place, tuple) and len(place) == 2 and place[0] in range(grid.x) and place[1] in range(grid.y)
+    if not on_map:
+        raise ArgumentError(f"the map of samples must have keys (row, col) on a {grid.x} x {grid.y} map, got {place!r}")
+    return int(place[0]) * grid.y + int(place[1])
+
+
+def _indices_at(place: tuple[int, int], indices: Sequence[int]) -> Tensor:
+    values = torch.as_tensor(indices)
+    if values.ndim != 1 or (values.is_floating_point() and len(values)):
+        raise ArgumentError(
+            f"the map of samples must hold lists of sample indices, got something else at {place}: "
+            "build it with return_indices=True"
+        )
+    return values.to("cpu", torch.int64)
 
 
 def _offsets(size: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ and axes need, so that nothing is cut off and nothing wasted.
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
@@ -41,6 +41,7 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
     box = (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
     axes = figure.add_axes(box)
     axes.set_facecolor("none")
+    axes.grid(visible=False)
     return axes
 
 
@@ -51,8 +52,9 @@ def font(config: VisualizationConfig, size: float, *, bold: bool = False) -> Fon
 
 
 def plain(text: Text) -> Text:
-    """The text as it stands: a dollar sign in a feature name starts no formula."""
+    """The text as it stands: a dollar sign in a feature name starts no formula, and TeX sees none of it."""
     text.set_parse_math(False)
+    text.set_usetex(False)
     return text
 
 
@@ -117,14 +119,15 @@ def sheet_title(
     plain(note)
 
 
-def style_chart(axes: Axes, config: VisualizationConfig, *, grid: str = "y") -> None:
+def style_chart(axes: Axes, config: VisualizationConfig, *, grid: Literal["x", "y"] = "y") -> None:
     """Quiet axes: two spines, light grid lines behind the data along one axis."""
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set(color=config.muted_ink, linewidth=0.8)
-    axes.tick_params(which="both", length=3, width=0.8, pad=3.5, color=config.muted_ink, labelcolor=config.ink)
-    axes.grid(visible=False)
-    axes.grid(visible=True, axis="both" if grid == "both" else ("x" if grid == "x" else "y"), color="#E3E6E8", lw=0.7)
+    axes.tick_params(
+        which="both", direction="out", length=3, width=0.8, pad=3.5, color=config.muted_ink, labelcolor=config.ink
+    )
+    axes.grid(visible=True, axis=grid, color="#E3E6E8", linewidth=0.7, linestyle="-", alpha=1)
     axes.set_axisbelow(True)
 
 

@@ -81,7 +81,7 @@ def elbow_figure(counts: Sequence[int], inertias: Floats, note: str, config: Vis
     figure = new_figure(config)
     axes = axes_at(figure, 0.8, 0.6, config.chart_width, config.chart_height)
     style_chart(axes, config)
-    axes.plot(counts, inertias, color=config.ink, lw=1.8, marker="o", markersize=5, clip_on=False, zorder=3)
+    axes.plot(counts, inertias, color=config.ink, lw=1.8, marker="o", markersize=5, mew=1, clip_on=False, zorder=3)
     elbow = elbow_of(inertias)
     if elbow is not None:
         k, inertia = counts[elbow], inertias[elbow]

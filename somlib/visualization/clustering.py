@@ -9,13 +9,19 @@ import torch
 from matplotlib.figure import Figure
 
 from somlib.errors import ArgumentError, ShapeError
-from somlib.utils.clustering import ClusterResult, kmeans_inertias, neuron_features, silhouette_values
+from somlib.utils.clustering import (
+    SILHOUETTE_NEURONS,
+    ClusterResult,
+    kmeans_inertias,
+    neuron_features,
+    silhouette_values,
+)
 from somlib.visualization import cluster_figures
 from somlib.visualization.base_visualizer import BaseVisualizer
 from somlib.visualization.cluster_figures import standardized_differences
 from somlib.visualization.lattice import Floats, Ints
 
-SILHOUETTE_NEURONS = 5_000  # silhouettes cost the square of the neurons; larger maps are sampled
+
 SEED = 0  # of that sample
 
 

@@ -132,7 +132,9 @@ class MapSheet:
         length = (lattice.width if below else lattice.height) * cell
         axis.set_major_locator(_ticks(scale, length, below, whole, self.numbered))
         axis.set_major_formatter(ShortNumbers(aligned=self.numbered))
-        axes.tick_params(length=2, width=0.6, pad=2, color=self.config.muted_ink, labelcolor=self.config.ink)
+        axes.tick_params(
+            direction="out", length=2, width=0.6, pad=2, color=self.config.muted_ink, labelcolor=self.config.ink
+        )
         if label:
             bar.set_label(wrapped(self.figure, label, font(self.config, self.config.text_size), length * POINTS))
         style_texts(axes, self.config)

@@ -70,9 +70,11 @@ def _draw_error(axes: Axes, values: Floats, label: str, color: str, marker: str,
     epochs = np.arange(1, len(values) + 1)
     few = len(values) <= MARKED_EPOCHS
     style = {"linestyle": "-" if marker == "o" else "--", "linewidth": 1.8, "color": color}
-    axes.plot(epochs, values, **style, marker=marker if few else "", markersize=4.5, clip_on=False, label=label)  # type: ignore[arg-type]  # line properties
+    axes.plot(epochs, values, **style, marker=marker if few else "", markersize=4.5, mew=1, clip_on=False, label=label)  # type: ignore[arg-type]  # line properties
     axes.set_ylabel(label, labelpad=6)
-    axes.tick_params(axis="y", length=3, width=0.8, pad=3.5, color=config.muted_ink, labelcolor=config.ink)
+    axes.tick_params(
+        axis="y", direction="out", length=3, width=0.8, pad=3.5, color=config.muted_ink, labelcolor=config.ink
+    )
     axes.set_facecolor("none")
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -98,7 +100,13 @@ def _draw_sigma(figure: Figure, above: Axes, sigma: Floats, config: Visualizatio
     style_chart(axes, config)
     few = len(sigma) <= MARKED_EPOCHS
     axes.plot(
-        np.arange(1, len(sigma) + 1), sigma, color=config.muted_ink, lw=1.6, marker="." if few else "", clip_on=False
+        np.arange(1, len(sigma) + 1),
+        sigma,
+        color=config.muted_ink,
+        lw=1.6,
+        marker="." if few else "",
+        mew=1,
+        clip_on=False,
     )
     axes.set_ylim(0, 1.1 * float(np.nanmax(sigma)))
     axes.yaxis.set_major_locator(MaxNLocator(3))
