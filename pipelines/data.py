@@ -158,16 +158,25 @@ def find_source(config: DataConfig) -> Source:
         problems = [*_time_problems(config, table)]
     if problems:
         raise DatasetError(*problems)
-    numbers = dict.fromkeys((*features, *config.target))
+    rows = _wanted_rows(config, table, list(dict.fromkeys((*features, *config.target))), condition)
+    return Source(config.path, files, features, config.target, config.time, rows)
+
+
+def _wanted_rows(
+    config: DataConfig, table: "_Table", numbers: Sequence[str], condition: pl.Expr | None
+) -> pl.LazyFrame:
+    """The rows and columns that are read, with numbers as Float64; no row is read here."""
+    in_condition = [] if condition is None else condition.meta.root_names()
     others = [name for name in (*in_condition, config.time) if name is not None and name not in numbers]
-    rows = _scan(files, table, list(numbers), others)
+    rows = _scan(table, numbers, others)
+    with _polars_errors("data.path", config.path):
+        schema = rows.collect_schema()
+    if condition is not None:
+        with _polars_errors("data.where", str(config.where)):
+            pl.DataFrame(schema=schema).filter(condition)  # shows errors that would come up with the first row
     for keep in _row_filters(config, table, condition):
         rows = rows.filter(keep)
-    wanted = [*(pl.col(name).cast(pl.Float64) for name in numbers), *([config.time] if config.time else [])]
-    rows = rows.select(wanted)
-    with _polars_errors("data.where" if config.where else "data.path", config.where or config.path):
-        rows.collect_schema()
-    return Source(config.path, files, features, config.target, config.time, rows)
+    return rows.select(*(pl.col(name).cast(pl.Float64) for name in numbers), *([config.time] if config.time else []))
 
 
 def _files(path: str) -> tuple[Path, ...]:
@@ -339,13 +348,13 @@ def _literal(moment: datetime, dtype: pl.DataType) -> pl.Expr:
     return literal.dt.convert_time_zone(zone) if zone else literal.dt.replace_time_zone(None)
 
 
-def _scan(files: Sequence[Path], table: _Table, numbers: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
+def _scan(table: _Table, numbers: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
     """Columns of all files, numbers as Float64 whatever their width in each file."""
     schema = {name: _read_type(table, name) for name in numbers if name not in table.partitions}
     schema |= {name: table.type(name) for name in others if name not in table.partitions}
     casts = pl.ScanCastOptions(integer_cast=["upcast", "allow-float"], float_cast=["upcast", "downcast"])
     return pl.scan_parquet(
-        list(files), schema=schema, cast_options=casts, extra_columns="ignore", hive_partitioning=True, glob=False
+        list(table.files), schema=schema, cast_options=casts, extra_columns="ignore", hive_partitioning=True, glob=False
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -21,7 +22,7 @@ def start_engine() -> Callable[[], None]:
         # What the thread would import: not while this thread imports other things that import the same.
         pass
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefect-start")
-    contact = pool.submit(_contact)
+    contact = pool.submit(copy_context().run, _contact)  # Prefect's settings live in the context
     pool.shutdown(wait=False)
 
     def wait() -> None:

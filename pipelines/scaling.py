@@ -102,7 +102,7 @@ class Scaler:
             ModelError: Another kind of object.
         """
         if isinstance(fitted, StandardScaler):
-            method, center, scale = "standard", fitted.mean_, fitted.scale_
+            method, center, scale = "standard", fitted.mean_ if fitted.with_mean else None, fitted.scale_
         elif isinstance(fitted, RobustScaler):
             method, center, scale = "robust", fitted.center_, fitted.scale_
         elif isinstance(fitted, MinMaxScaler):  # x * scale_ + min_, whatever its feature_range

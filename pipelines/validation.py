@@ -53,7 +53,7 @@ def usability_problems(source: Source, found: Survey, config: DataConfig, missin
             "use som.missing=mask, or leave out the features that are missing most"
         )
     problems += _infinite_columns(source, found)
-    if found.used and missing == "error":
+    if missing == "error" and not config.drop_incomplete:
         problems += _missing_values(source, found)
     for name in source.features:
         column = found.columns[name]

@@ -47,7 +47,7 @@ class SOMConfig(BaseModel):
     num_features: int | None = Field(default=None, ge=1, description="Features of a sample; None: from the data")
     epochs: int = Field(default=10, ge=1, description="Passes over the data in one fit")
     batch_size: int | None = Field(
-        default=None, ge=1, description="Largest mini-batch; None: from the number of samples and neurons"
+        default=None, ge=1, description="Largest mini-batch; None: from the number of samples"
     )
     sigma: float | None = Field(
         default=None, gt=0, description="Neighborhood radius at the start, in cell widths; None: from the map"

@@ -151,12 +151,6 @@ class SOMEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
         dtype = torch.promote_types(samples.dtype, codebook.dtype)
         return samples.to(dtype), codebook.to(dtype)
 
-    def _winners(self, X: NDArray[Any]) -> IntArray:
-        """Flat index of the nearest neuron of checked samples (n, d), -1 where there is none, shape (n,)."""
-        samples = read_samples(X, device=self.som_.device, missing=self.som_.missing)
-        winner: IntArray = self.som_.winners(samples).index[:, 0].cpu().numpy()
-        return winner
-
 
 def trained_map(settings: Mapping[str, Any], X: NDArray[Any], weight: FloatArray) -> SOM:
     """A map trained on samples.
@@ -171,6 +165,13 @@ def trained_map(settings: Mapping[str, Any], X: NDArray[Any], weight: FloatArray
     som.initialize_weights(distinct_rows(X))
     som.fit(X, verbose=False, sample_weight=weight)
     return som
+
+
+def winners(som: SOM, X: NDArray[Any]) -> IntArray:
+    """Flat index of the nearest neuron of checked samples (n, d), -1 where there is none, shape (n,)."""
+    samples = read_samples(X, device=som.device, missing=som.missing)
+    index: IntArray = som.winners(samples).index[:, 0].cpu().numpy()
+    return index
 
 
 def distinct_rows(X: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import ClusterMixin
 from sklearn.utils.validation import validate_data
 
-from somlib.estimators.base import IntArray, SOMEstimator, trained_map
+from somlib.estimators.base import IntArray, SOMEstimator, trained_map, winners
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -61,9 +61,9 @@ class SOMClusterer(ClusterMixin, SOMEstimator):  # type: ignore[misc]  # scikit-
         weight = self._checked_weight(sample_weight, X)
         som = trained_map(self._map_settings(), X, weight)
         found = som.cluster(self.method, self.n_clusters, self.feature_space, **(self.method_options or {}))
-        self._take_over(som)
-        winner = self._winners(X)
+        winner = winners(som, X)
         labels = numbered_from_zero(found["labels"].cpu().numpy(), winner[(winner >= 0) & (weight > 0)])
+        self._take_over(som)
         self.n_clusters_ = found["n_clusters"]
         self.neuron_labels_ = labels.reshape(som.grid.x, som.grid.y)
         self.labels_ = self._labels(winner)
@@ -71,7 +71,8 @@ class SOMClusterer(ClusterMixin, SOMEstimator):  # type: ignore[misc]  # scikit-
 
     def predict(self, X: Any) -> IntArray:
         """Cluster of each of the samples (n, d), int64, shape (n,), numbered as in `labels_`."""
-        return self._labels(self._winners(self._checked(X)))
+        X = self._checked(X)
+        return self._labels(winners(self.som_, X))
 
     def _labels(self, winner: IntArray) -> IntArray:
         return np.append(self.neuron_labels_, -1)[winner]  # winner -1 takes the last

@@ -34,8 +34,8 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from somlib.core import SOM
-from somlib.errors import ArgumentError
-from somlib.estimators.base import FloatArray, IntArray, SOMEstimator, trained_map
+from somlib.errors import ArgumentError, DataError
+from somlib.estimators.base import FloatArray, IntArray, SOMEstimator, trained_map, winners
 from somlib.utils.inputs import read_samples
 from somlib.utils.search import make_search
 
@@ -59,8 +59,11 @@ class SOMPredictor(SOMEstimator):
         """Train the map on checked samples (n, d) beside their guide (n, g), and keep the targets (n, o) it saw."""
         self._require_own_parameters()
         som = self._guided_map(X, guide, weight) if self.target_weight else trained_map(self._map_settings(), X, weight)
+        neurons, answers = mean_targets(winners(som, X), target, weight, som.grid.m)
+        if not len(neurons):
+            raise DataError(f"X must have a row with a nearest neuron, got {len(X)} rows of zeros under cosine or NaN")
         self._take_over(som)
-        self._neurons, self._answers = mean_targets(self._winners(X), target, weight, som.grid.m)
+        self._neurons, self._answers = neurons, answers
 
     def _guided_map(self, X: NDArray[Any], guide: FloatArray, weight: FloatArray) -> SOM:
         """A map of the features (n, d), trained with the guide (n, g) beside them."""

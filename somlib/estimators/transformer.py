@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 from torch import Tensor
 
 from somlib.errors import unknown_name
-from somlib.estimators.base import SOMEstimator, trained_map
+from somlib.estimators.base import SOMEstimator, trained_map, winners
 from somlib.utils.distances import Metric, masked_pairwise
 
 OUTPUTS = ("positions", "distances")
@@ -88,7 +88,7 @@ class SOMTransformer(TransformerMixin, SOMEstimator):  # type: ignore[misc]  # s
 
     def _positions(self, X: NDArray[Any]) -> NDArray[Any]:
         nowhere = np.full((1, 2), np.nan)  # row -1
-        return np.vstack((self.som_.grid.positions.numpy(), nowhere)).astype(X.dtype)[self._winners(X)]
+        return np.vstack((self.som_.grid.positions.numpy(), nowhere)).astype(X.dtype)[winners(self.som_, X)]
 
 
 def distances_to_all(metric: Metric, samples: Tensor, codebook: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ place, and nothing is copied that need not be. Float64 stays float64; all else b
 float32 cannot hold exactly, which become float64.
 """
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,7 @@ def _array_of(data: Any, kind: str) -> np.ndarray[Any, Any]:
 
 
 def _numbers_of(objects: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """An array of objects (nullable pandas columns, lists with None) as float64, NaN for what is missing.
+    """An array of objects (nullable pandas columns, lists with None) as numbers, NaN for what is missing.
 
     Raises:
         TypeError: Something in it is no number; text that looks like one is none.
@@ -183,9 +184,10 @@ def _numbers_of(objects: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             return np.nan
         if isinstance(value, str | bytes):
             raise TypeError(f"{value!r} is text")
-        return float(value)
+        return int(value) if isinstance(value, Integral) else float(value)
 
-    return np.array([number(value) for value in objects.flat], dtype=np.float64).reshape(objects.shape)
+    numbers = np.array([number(value) for value in objects.flat]).reshape(objects.shape)
+    return numbers.astype(np.float64) if numbers.dtype == object else numbers  # integers beyond 64 bits
 
 
 def _refuse_non_numeric_columns(data: Any, name: str) -> None:

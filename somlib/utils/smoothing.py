@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from somlib.utils.grid import Grid
-from somlib.utils.neighborhood import Kernel
+from somlib.utils.neighborhood import Kernel, NeighborhoodFn
 
 
 class Smoother:
@@ -32,6 +32,8 @@ class Smoother:
         self.grid = grid
         self.device = device
         self.dtype = dtype
+        self._sigma = math.nan
+        self._matrices: dict[tuple[NeighborhoodFn, int], Tensor] = {}
 
     def smooth(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         """The neighborhood sums of `values` (m, c), shape (m, c)."""
@@ -42,14 +44,23 @@ class Smoother:
     def _by_factors(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         total = torch.zeros_like(values)
         for row_function, column_function in kernel.factors:
-            rows = row_function(self._row_squares, sigma).to(self.device, self.dtype)  # (x, x)
+            rows = self._matrix(row_function, self._row_squares, sigma)  # (x, x)
             for target, sources in self._parities:
                 passed = torch.empty_like(values)
                 for source, squares in sources:
-                    columns = column_function(squares, sigma).to(self.device, self.dtype)  # (y, y)
+                    columns = self._matrix(column_function, squares, sigma)  # (y, y)
                     passed[source] = torch.matmul(columns, values[source])
                 total[target] += torch.matmul(rows[target], passed.flatten(1)).view_as(total[target])
         return total
+
+    def _matrix(self, function: NeighborhoodFn, squares: Tensor, sigma: float) -> Tensor:
+        """A factor of the kernel between places along one axis; kept while sigma stays, as in one epoch's batches."""
+        if sigma != self._sigma:
+            self._sigma, self._matrices = sigma, {}
+        key = (function, id(squares))  # the squares live as long as the smoother
+        if key not in self._matrices:
+            self._matrices[key] = function(squares, sigma).to(self.device, self.dtype)
+        return self._matrices[key]
 
     def _by_row_offsets(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         x = self.grid.x

@@ -83,7 +83,7 @@ class MapPanel:
     def fill(self, colors: Floats, empty: NDArray[np.bool_] | None = None) -> None:
         """Color the cells (m, 4); those that are `empty` (m,) are gray and hatched instead."""
         shown = np.ones(len(colors), dtype=bool) if empty is None else ~empty
-        self._add_cells(self.lattice.corners[shown], colors[shown], "cells")
+        self._add_cells(self.lattice.corners[shown], colors[shown])
         if empty is not None and empty.any():
             self._add_hatched(self.lattice.corners[empty])
 
@@ -93,7 +93,7 @@ class MapPanel:
         self.fill(colors, np.isnan(values))
         return colors
 
-    def _add_cells(self, corners: Floats, colors: Floats, name: str) -> None:
+    def _add_cells(self, corners: Floats, colors: Floats) -> None:
         parted = self.cell >= WIDEST_GAP_CELL
         cells = PolyCollection(
             to_axes(corners),  # type: ignore[arg-type]  # an array is taken too, five times as fast as a list
@@ -101,7 +101,7 @@ class MapPanel:
             edgecolors=self.config.background if parted else "face",
             linewidths=0.6 if parted else 0.4,  # an edge of its own color closes the hairline between cells
             rasterized=self.rasterized,
-            gid=name,
+            gid="cells",
         )
         self._add(cells)
 

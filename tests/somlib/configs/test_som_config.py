@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from somlib import SOM, SOMConfig
 from somlib.configs import som_config
-
 from somlib.errors import ArgumentError
 from somlib.utils.decay import DECAY_FUNCTIONS
 from somlib.utils.distances import DISTANCE_FUNCTIONS

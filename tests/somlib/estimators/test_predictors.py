@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from somlib.errors import ArgumentError
+from somlib.errors import ArgumentError, DataError
 from somlib.estimators import SOMClassifier, SOMRegressor
 from somlib.estimators.predictors import deviations, mean_targets, scaled_to, shares
 
@@ -132,6 +132,17 @@ def test_zero_vectors_under_cosine_get_an_answer_too() -> None:
     assert np.isfinite(estimator.predict_proba(X)).all()
 
 
+@pytest.mark.parametrize("target_weight", [0.0, 0.5])
+@pytest.mark.parametrize(("settings", "value"), [({"missing": "mask"}, np.nan), ({"distance_function": "cosine"}, 0.0)])
+def test_data_of_which_no_row_has_a_nearest_neuron_are_refused(
+    settings: dict[str, Any], value: float, target_weight: float
+) -> None:
+    estimator = SOMRegressor(target_weight=target_weight, epochs=2, **settings)
+    with pytest.raises(DataError, match="must have"):
+        estimator.fit(np.full((20, 3), value), np.arange(20.0))
+    assert not hasattr(estimator, "som_")
+
+
 def test_classes_may_be_text_and_ties_go_to_the_first() -> None:
     X = np.zeros((4, 2))
     estimator = SOMClassifier().fit(X, ["pear", "apple", "apple", "pear"])
@@ -166,6 +177,15 @@ def test_the_map_of_a_guided_training_is_one_of_the_features() -> None:
     inside = estimator.som_.codebook.numpy()
     assert (inside >= IRIS.min(axis=0) - 1e-9).all()
     assert (inside <= IRIS.max(axis=0) + 1e-9).all()
+
+
+def test_feature_weights_act_like_features_of_other_units() -> None:
+    factors = np.array([1.0, 4.0, 0.25])
+    settings: dict[str, Any] = {"x": 4, "y": 3, "initialization_mode": "random"}  # a PCA start knows no weights
+    X, y = IRIS[:, :3], IRIS[:, 3]
+    weighted = SOMRegressor(feature_weights=tuple(factors), **settings).fit(X, y).predict(X)
+    rescaled = SOMRegressor(**settings).fit(X * np.sqrt(factors), y).predict(X * np.sqrt(factors))
+    np.testing.assert_allclose(weighted, rescaled)
 
 
 def test_a_target_that_says_nothing_leaves_the_map_of_the_features() -> None:
