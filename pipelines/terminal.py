@@ -10,6 +10,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from somlib.core.trainer import EpochReport
 from somlib.errors import SomlibWarning
@@ -98,5 +99,5 @@ def facts_table(title: str, facts: Iterable[tuple[str, str]]) -> Table:
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     return table

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -190,7 +191,8 @@ class TrackedRun:
         """
         complete = example[np.isfinite(example).all(axis=1)][:EXAMPLE_ROWS]
         frame = pd.DataFrame(complete.astype("float64"), columns=list(model.features))
-        with tempfile.TemporaryDirectory() as folder, mlflow_errors():
+        with tempfile.TemporaryDirectory() as folder, mlflow_errors(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"mlflow\.")  # of its own type hints and of its use of pandas
             # Made here, since `Model.log` would put it into the experiment of the thread's active run.
             logged = self.client.create_logged_model(
                 self.experiment_id,

@@ -178,7 +178,7 @@ class SOM(BaseSOM):
             ArgumentError: Data of another width than `feature_weights`.
         """
         rows = self._training_set(data, sample_weight)
-        if self.initialized:
+        if self._runs:
             logger.info("fit goes on from the present weights, with its schedules from the start")
         self._prepare(rows.data, feature_names(data))
         self._run(rows, range(self.epochs), verbose, on_epoch)
@@ -292,7 +292,7 @@ class SOM(BaseSOM):
         self.weights = self.weights.detach().to(samples.dtype)
         self.feature_names = names
         self.batch_size = self.config.batch_size or minibatch_size(len(samples))
-        if fresh and len(samples) < self.grid.m:
+        if not self._runs and len(samples) < self.grid.m:
             warn(f"data has {len(samples)} rows for {self.grid.m} neurons: most will stay empty, use a smaller map", 4)
 
     def _size_for(self, samples: Tensor) -> None:

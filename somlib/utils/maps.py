@@ -112,9 +112,9 @@ def score_map(groups: NeuronSamples, target: Tensor) -> Tensor:
 
 def rank_map(groups: NeuronSamples, target: Tensor) -> Tensor:
     """Rank by standard deviation, 1 the lowest, ties sharing the smaller, shape (o, m); NaN below two samples."""
-    std = std_map(groups, target)
+    std = std_map(groups, target).contiguous()  # searchsorted warns of transposed values
     ascending = std.nan_to_num(nan=math.inf).sort(dim=1).values
-    rank = torch.searchsorted(ascending, std.contiguous()).double() + 1
+    rank = torch.searchsorted(ascending, std).double() + 1
     return torch.where(torch.isnan(std), torch.nan, rank)
 
 

@@ -6,7 +6,6 @@ and axes need, so that nothing is cut off and nothing wasted.
 """
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from somlib.errors import ArgumentError
 from somlib.visualization.config import VisualizationConfig
@@ -227,10 +227,9 @@ def require_file_name(name: str) -> None:
         raise ArgumentError(f"fig_name must be a file name without folders, got {name!r}: use save_path for the folder")
 
 
-def boxes(texts: Sequence[Text], figure: Figure) -> list[Any]:
-    """Bounding boxes of texts in pixels."""
-    renderer = _renderer(figure)
-    return [text.get_window_extent(renderer) for text in texts]
+def text_box(text: Text, figure: Figure) -> Bbox:
+    """Where a text will be drawn, in pixels."""
+    return text.get_window_extent(_renderer(figure))
 
 
 def _renderer(figure: Figure) -> RendererAgg:

@@ -21,7 +21,6 @@ from somlib.visualization.base_visualizer import BaseVisualizer
 from somlib.visualization.cluster_figures import standardized_differences
 from somlib.visualization.lattice import Floats, Ints
 
-
 SEED = 0  # of that sample
 
 

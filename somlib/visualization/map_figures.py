@@ -162,15 +162,15 @@ def class_figure(frame: MapFrame, values: Floats, names: Mapping[float, str], pa
     """Maps of classes (o, m), NaN empty, with one legend; every label of `names` keeps its color on every map."""
     sheet = frame.sheet(len(values), bars=False)
     labels = np.array(sorted(names))
-    palette = category_colors(len(labels), frame.config.category_colors)
+    palette = category_colors(max(1, len(labels)), frame.config.category_colors)  # one at least for empty cells
     for panel, flat, name in zip(sheet.panels, values, panel_names, strict=True):
-        index = np.searchsorted(labels, flat).clip(0, len(labels) - 1)  # of NaN, which is drawn as empty, any
+        index = np.searchsorted(labels, flat).clip(0, len(palette) - 1)  # of NaN, which is drawn as empty, any
         panel.fill(palette[index], np.isnan(flat))
         if len(labels) > len(frame.config.category_colors):  # colors alone no longer tell them apart
             panel.write(["" if np.isnan(label) else names[label] for label in flat], palette[index])
         if not sheet.single:
             sheet.name(panel, name)
-    entries = [swatch(color, names[label], config=frame.config) for label, color in zip(labels, palette, strict=True)]
+    entries = [swatch(palette[i], names[label], config=frame.config) for i, label in enumerate(labels)]
     if np.isnan(values).any():
         entries.append(swatch(None, "no samples", hatched=True, config=frame.config))
     sheet.legend(entries, "class")

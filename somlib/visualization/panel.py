@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from somlib.utils.grid import Grid
-from somlib.visualization.canvas import POINTS, axes_at, boxes, font, plain, style_texts, text_width
+from somlib.visualization.canvas import POINTS, axes_at, font, plain, style_texts, text_box, text_width
 from somlib.visualization.config import VisualizationConfig
 from somlib.visualization.lattice import Floats, Ints, Lattice
 from somlib.visualization.scale import Scale, readable_on
@@ -26,6 +27,7 @@ HATCH = "////"
 HATCH_COLOR = "#BFC4C9"
 SMALLEST_TEXT = 5.0  # points; smaller is not read
 WIDEST_GAP_CELL = 14.0  # points; from here on a light line parts the cells, below it would eat them
+MOST_NAMED = 300  # pieces of clusters, the largest; beyond them only the first of each cluster gets its name
 MANY_CELLS = 5000  # in one figure; more are stored as an image inside of svg and pdf files, which stay small
 
 
@@ -172,26 +174,29 @@ class MapPanel:
                 self._text(column, row, text, color=color, fontproperties=properties)
         return True
 
-    def name_pieces(self, labels: Ints, names: dict[int, str], size: float | None = None) -> None:
+    def name_pieces(self, labels: Ints, names: dict[int, str]) -> None:
         """Write the name of each connected piece of equal labels (m,) into its middle, the large ones first.
 
         A name that would cover another is left out, unless it is the first of its label.
         """
-        properties = font(self.config, self.config.text_size if size is None else size, bold=True)
+        properties = font(self.config, self.config.text_size, bold=True)
         halo = [patheffects.withStroke(linewidth=2.4, foreground=self.config.background)]
-        written: list[Text] = []
-        for piece in self.lattice.pieces(labels):
-            name = names.get(int(labels[piece[0]]))
-            if name is None:
+        taken: list[Bbox] = []
+        named: set[int] = set()
+        for number, piece in enumerate(self.lattice.pieces(labels)):
+            label = int(labels[piece[0]])
+            if label not in names or (label in named and number >= MOST_NAMED):
                 continue
             column, row = to_axes(self.lattice.centers[self._inner_cell(piece)])
-            text = self._text(column, row, name, color=self.config.ink, fontproperties=properties, path_effects=halo)
-            first = all(other.get_text() != name for other in written)
-            *others, own = boxes([*written, text], self.figure)
-            if not first and any(own.overlaps(other) for other in others):
+            text = self._text(
+                column, row, names[label], color=self.config.ink, fontproperties=properties, path_effects=halo
+            )
+            box = text_box(text, self.figure)
+            if label in named and any(box.overlaps(other) for other in taken):
                 text.remove()
             else:
-                written.append(text)
+                taken.append(box)
+                named.add(label)
 
     def _inner_cell(self, piece: Ints) -> int:
         """The cell of a piece that lies nearest to its center of mass."""

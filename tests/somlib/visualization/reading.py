@@ -51,11 +51,9 @@ def shown_texts(figure: Figure) -> list[Text]:
 def _beyond(axis: Axis) -> list[Text]:
     low, high = sorted(axis.get_view_interval())
     slack = 1e-9 * (high - low)
-    return [
-        label
-        for place, label in zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
-        if not low - slack <= place <= high + slack
-    ]
+    shown = axis.get_visible()
+    ticks = [t for t in axis.get_major_ticks() if not (shown and low - slack <= t.get_loc() <= high + slack)]
+    return [label for tick in ticks for label in (tick.label1, tick.label2)]
 
 
 def extent(text: Text) -> Bbox:

@@ -119,7 +119,7 @@ def test_plot_all_of_a_single_neuron_is_drawn_too() -> None:
     assert set(figures) == ALWAYS | OF_TARGETS
 
 
-@pytest.mark.parametrize("style", ["dark_background", "ggplot", "grayscale"])
+@pytest.mark.parametrize("style", ["dark_background", "ggplot"])
 def test_figures_look_the_same_whatever_the_global_style(style: str, data: torch.Tensor) -> None:
     visualizer = SOMVisualizer(SOM(4, 3, 3, topology="hexagonal"), VisualizationConfig(dpi=40))
 

@@ -41,7 +41,7 @@ def color_at(axes: Axes, som: SOM, neuron: int) -> Floats:
 
 
 def scale(name: str, share: float) -> Floats:
-    return np.array(matplotlib.colormaps[name](share))
+    return np.array(matplotlib.colormaps[name](float(share)))
 
 
 def all_map_figures(maps: BaseVisualizer, data: torch.Tensor) -> dict[str, Figure]:
@@ -92,7 +92,7 @@ def test_hits_color_their_neurons_from_zero_up_and_the_rest_is_hatched(som: SOM,
     axes = visualizer(som).plot_hit_map(data).axes[0]
     for neuron, hits in {0: 2, 4: 1, 17: 3, 25: 1}.items():
         np.testing.assert_allclose(color_at(axes, som, neuron), scale("viridis", hits / 3))
-    np.testing.assert_allclose(hatched_centers(axes), som.grid.positions[EMPTY])
+    np.testing.assert_allclose(hatched_centers(axes), som.grid.positions[EMPTY], atol=1e-12)
 
 
 def test_hits_are_written_into_their_cells(som: SOM, data: torch.Tensor) -> None:
@@ -239,7 +239,7 @@ def test_the_distance_map_shows_what_build_map_gives(som: SOM) -> None:
 
 def test_an_unknown_metric_is_refused_in_both_forms(som: SOM) -> None:
     for expanded in (False, True):
-        with pytest.raises(ArgumentError, match="distance_metric must be one of 'euclidean', .*got 'taxi'"):
+        with pytest.raises(ArgumentError, match=r"distance_metric must be one of 'euclidean', .*got 'taxi'"):
             visualizer(som).plot_distance_map("taxi", expanded=expanded)
 
 
@@ -291,7 +291,7 @@ def test_retrieval_without_neighborhood_or_fallback_shows_the_query_alone(som: S
 
 @pytest.mark.parametrize("arguments", [{"query": 30}, {"query": 0, "fallback": [-1]}])
 def test_retrieval_refuses_indices_that_are_no_neurons(som: SOM, arguments: dict[str, Any]) -> None:
-    with pytest.raises(ArgumentError, match="must be flat indices from 0 to 29, got (30|-1)"):
+    with pytest.raises(ArgumentError, match=r"must be flat indices from 0 to 29, got (30|-1)"):
         visualizer(som).plot_retrieval(**arguments)
 
 

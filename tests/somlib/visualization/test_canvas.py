@@ -107,7 +107,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_save_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(ArgumentError, match="save_path must be a folder, got .*file"):
+        with pytest.raises(ArgumentError, match=r"save_path must be a folder, got .*file"):
             save(titled(), folder, "name", CONFIG)
 
 

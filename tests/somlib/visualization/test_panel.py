@@ -46,7 +46,7 @@ def test_empty_cells_are_hatched_gray_and_no_others() -> None:
     empty = np.zeros(12, dtype=bool)
     empty[[1, 7]] = True
     panel.fill(gray(12), empty)
-    np.testing.assert_allclose(hatched_centers(panel.axes), panel.lattice.centers[[1, 7]])
+    np.testing.assert_allclose(hatched_centers(panel.axes), panel.lattice.centers[[1, 7]], atol=1e-12)
     assert len(cells_of(panel.axes).get_paths()) == 10
     (patch,) = [patch for patch in panel.axes.patches if patch.get_gid() == "empty"]
     assert patch.get_facecolor() == to_rgba(CONFIG.empty_color)

@@ -1,4 +1,4 @@
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def test_the_order_is_as_short_as_any_that_keeps_the_families() -> None:
     distance = 1 - np.corrcoef(planes.T)
 
     def length(order: tuple[int, ...]) -> float:
-        return float(sum(distance[a, b] for a, b in zip(order, order[1:], strict=False)))
+        return float(sum(distance[a, b] for a, b in pairwise(order)))
 
     split = [o for o in permutations(range(6)) if len({i % 2 for i in o[:3]}) == 1]
     assert length(tuple(similarity_order(planes))) <= min(map(length, split)) + 1e-9

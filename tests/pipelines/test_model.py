@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipelines.errors import ModelError
+from pipelines.model import MapModel
+from pipelines.scaling import fit_scaler
+from pipelines.training import train_som
+from somlib import SOMConfig
+
+FEATURES = ("a", "b")
+RAW = np.random.default_rng(0).normal(size=(80, 2)) * (1.0, 50.0) + (0.0, 1000.0)
+
+
+def make_model(**settings: Any) -> MapModel:
+    scaler = fit_scaler(RAW, FEATURES, "standard")
+    config = SOMConfig.model_validate({"x": 4, "y": 3, "epochs": 3, "algorithm": "batch"} | settings)
+    trained = train_som(scaler.transform(RAW), config, FEATURES)
+    return MapModel(trained.som, scaler, torch.arange(1, 13))
+
+
+@pytest.fixture(scope="module")
+def model() -> MapModel:
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def masking() -> MapModel:
+    return make_model(missing="mask")
+
+
+def frame(rows: int = 30) -> pd.DataFrame:
+    values = np.random.default_rng(1).normal(size=(rows, 2)) * (1.0, 50.0) + (0.0, 1000.0)
+    return pd.DataFrame(values, columns=list(FEATURES), index=np.arange(rows) + 100)
+
+
+def test_answers_match_the_definition_in_float64(model: MapModel) -> None:
+    scaled = (frame().to_numpy() - RAW.mean(axis=0)) / RAW.std(axis=0)
+    codebook = model.som.weights.double().numpy().reshape(12, 2)
+    distances = np.sqrt(((scaled[:, None] - codebook) ** 2).sum(axis=2))
+    winner = distances.argmin(axis=1)
+    answer = model.predict(frame())
+    np.testing.assert_array_equal(answer["row"], winner // 3)
+    np.testing.assert_array_equal(answer["col"], winner % 3)
+    np.testing.assert_array_equal(answer["cluster"], winner + 1)
+    np.testing.assert_allclose(answer["quantization_error"], distances.min(axis=1), rtol=1e-5)
+
+
+def test_answers_keep_the_index_and_have_fixed_types(model: MapModel) -> None:
+    for rows in (30, 0):
+        answer = model.predict(frame(rows))
+        assert list(answer.index) == list(frame(rows).index)
+        assert [str(dtype) for dtype in answer.dtypes] == ["int64", "int64", "float64", "int64"]
+
+
+def test_columns_are_found_by_name_and_further_ones_ignored(model: MapModel) -> None:
+    shuffled = frame()[["b", "a"]].assign(note="text")
+    pd.testing.assert_frame_equal(model.predict(shuffled), model.predict(frame()))
+
+
+def test_whole_numbers_and_nullable_columns_are_welcome(model: MapModel) -> None:
+    whole = frame().round().astype({"a": "int64", "b": "Int64"})
+    pd.testing.assert_frame_equal(model.predict(whole), model.predict(frame().round()))
+
+
+@pytest.mark.parametrize("bad", [np.nan, None, np.inf, -np.inf])
+def test_null_nan_and_infinity_are_refused_with_rows_and_columns(model: MapModel, bad: Any) -> None:
+    broken = frame().astype(object)
+    broken.iloc[[3, 5], 1] = bad
+    with pytest.raises(ModelError, match="must not be null, NaN or infinite, got such values in 2 rows: b in 2"):
+        model.predict(broken)
+
+
+def test_a_masking_map_answers_what_is_there_and_owns_up_where_nothing_is(masking: MapModel) -> None:
+    gaps = frame(3)
+    gaps.iloc[1, 0] = np.nan
+    gaps.iloc[2, :] = np.nan
+    answer = masking.predict(gaps)
+    scaled = (gaps["b"].iloc[1] - RAW[:, 1].mean()) / RAW[:, 1].std()
+    distance = np.abs(masking.som.weights.double().numpy().reshape(12, 2)[:, 1] - scaled)
+    assert answer["row"].iloc[1] * 3 + answer["col"].iloc[1] == distance.argmin()
+    assert answer["quantization_error"].iloc[1] == pytest.approx(np.sqrt(2) * distance.min(), rel=1e-4)
+    assert answer.iloc[2][["row", "col", "cluster"]].tolist() == [-1, -1, -1]
+    assert np.isnan(answer["quantization_error"].iloc[2])
+    gaps.iloc[0, 0] = np.inf
+    with pytest.raises(ModelError, match="must not be infinite, got such values in 1 rows: a in 1"):
+        masking.predict(gaps)
+
+
+def test_absent_and_textual_columns_are_named(model: MapModel) -> None:
+    with pytest.raises(ModelError, match="must have the columns a, b; absent: a"):
+        model.predict(frame()[["b"]])
+    with pytest.raises(ModelError, match="input must be numeric"):
+        model.predict(frame().assign(a="x"))
+
+
+def test_a_saved_model_answers_the_same(model: MapModel, tmp_path: Path) -> None:
+    model.save(tmp_path / "m")
+    pd.testing.assert_frame_equal(MapModel.load(tmp_path / "m").predict(frame()), model.predict(frame()))
+
+
+def test_a_saved_model_is_json_and_safetensors_only(model: MapModel, tmp_path: Path) -> None:
+    model.save(tmp_path / "m")
+    files = {str(path.relative_to(tmp_path / "m")) for path in (tmp_path / "m").rglob("*") if path.is_file()}
+    assert files == {"manifest.json", "scaler.json", "clusters.json", "som/config.json", "som/weights.safetensors"}
+
+
+def test_the_same_model_has_the_same_digest(model: MapModel, masking: MapModel, tmp_path: Path) -> None:
+    digests = [m.save(tmp_path / str(i)) for i, m in enumerate((model, model, masking))]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("name", ["scaler.json", "clusters.json", "som/config.json", "som/weights.safetensors"])
+def test_a_file_that_changed_or_is_gone_is_named(model: MapModel, tmp_path: Path, name: str) -> None:
+    model.save(tmp_path / "m")
+    content = (tmp_path / "m" / name).read_bytes()
+    (tmp_path / "m" / name).write_bytes(content.replace(b"1", b"2", 1))
+    with pytest.raises(ModelError, match=f"is damaged: {name} changed or missing"):
+        MapModel.load(tmp_path / "m")
+    (tmp_path / "m" / name).unlink()
+    with pytest.raises(ModelError, match=f"is damaged: {name} changed or missing"):
+        MapModel.load(tmp_path / "m")
+
+
+def test_a_folder_without_a_model_and_a_newer_format_are_told(model: MapModel, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no model: manifest\.json is missing"):
+        MapModel.load(tmp_path)
+    model.save(tmp_path / "m")
+    manifest = json.loads((tmp_path / "m" / "manifest.json").read_text())
+    (tmp_path / "m" / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(ModelError, match="must be of format 1, got 99: update som-pipelines"):
+        MapModel.load(tmp_path / "m")
+    (tmp_path / "m" / "manifest.json").write_text("{")
+    with pytest.raises(ModelError, match=r"manifest\.json is damaged"):
+        MapModel.load(tmp_path / "m")
+
+
+def test_parts_that_do_not_fit_together_are_refused(model: MapModel, tmp_path: Path) -> None:
+    MapModel(model.som, model.scaler, torch.arange(5)).save(tmp_path / "m")
+    with pytest.raises(ModelError, match="12 neurons and 2 features, 5 cluster labels and 2 scaled features"):
+        MapModel.load(tmp_path / "m")
