@@ -58,8 +58,15 @@ def check(file: str, overrides: Sequence[str]) -> None:
     require_map(config.som, len(source.features))
     console = Console()
     console.print(facts_table(f"som check: {config.name}", _plan(config, source, found)))
-    for text in remarks(source, found, config.neurons, _training_rows(config, found)):
+    for text in (*remarks(source, found), *_size_remarks(config, found)):
         console.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _size_remarks(config: PipelineConfig, found: Survey) -> Iterator[str]:
+    """What somlib will warn of once it trains."""
+    rows = _training_rows(config, found)
+    if config.neurons is not None and rows < config.neurons:
+        yield f"{rows} training rows for {config.neurons} neurons: most neurons will stay empty, use a smaller map"
 
 
 def _inspected(data: DataConfig, missing: str) -> tuple[Source, Survey]:

@@ -98,15 +98,8 @@ def _most_missing(source: Source, found: Survey) -> str:
     return some([f"{name} in {counts[name]}" for name in ranked])
 
 
-def remarks(source: Source, found: Survey, neurons: int | None, training_rows: int) -> list[str]:
-    """What a user should know, though it stops nothing; one line each.
-
-    Args:
-        source: What was surveyed.
-        found: What was found there.
-        neurons: Of the map; None where its size is left to the data.
-        training_rows: Rows that train.
-    """
+def remarks(source: Source, found: Survey) -> list[str]:
+    """What a user should know of the data, though it stops nothing; one line each."""
     lines = []
     if found.left_out:
         lines.append(f"{found.left_out} of {found.found} rows are left out because a feature is missing in them")
@@ -117,8 +110,4 @@ def remarks(source: Source, found: Survey, neurons: int | None, training_rows: i
         for name in source.target
         if (count := found.columns[name].missing)
     ]
-    if neurons is not None and training_rows < neurons:
-        lines.append(
-            f"{training_rows} training rows for {neurons} neurons: most neurons will stay empty, use a smaller map"
-        )
     return lines

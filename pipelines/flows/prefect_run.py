@@ -26,11 +26,11 @@ def this_run() -> PrefectRun:
     """The Prefect run that is going on."""
     lasting = PREFECT_API_URL.value() is not None
     tags = {
-        "prefect.flow_run_id": flow_run.get_id(),
-        "prefect.flow_run_name": flow_run.get_name(),
-        "prefect.flow_run_url": flow_run.get_ui_url() if lasting else None,
+        "prefect.flow_run_id": flow_run.id,
+        "prefect.flow_run_name": flow_run.name,
+        "prefect.flow_run_url": flow_run.ui_url if lasting else None,
     }
-    return PrefectRun(flow_run.get_name(), tags)
+    return PrefectRun(flow_run.name, tags)
 
 
 def publish_summary(key: str, markdown: str) -> None:

@@ -37,11 +37,12 @@ def train_flow(config: PipelineConfig) -> TrainResult:
             source = tasks.find_source(config.data)
             found = tasks.survey(source, config.data.drop_incomplete)
             tasks.require_usable(source, found, config.data, config.som.missing)
+            tell(remarks(source, found))
             dataset = tasks.read_dataset(source, found, config.data.drop_incomplete)
             run.dataset(dataset, config.name)
+            stages.rows["load"] = found.found
         with stages("scale", rows=found.used):
             samples = tasks.prepare_samples(dataset, config)
-            tell(remarks(source, found, config.neurons, len(samples.train)))
         with stages("train", rows=len(samples.train) * config.som.epochs):
             names, threads = dataset.feature_names, config.runtime.threads
             trained = tasks.train_som(samples.train, config.som, names, threads=threads, on_epoch=announced(run.epoch))

@@ -7,7 +7,7 @@ codebook and what else is a tensor. A map is written beside its place first and 
 import hashlib
 import json
 import shutil
-import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ def write_map(path: str | Path, saved: SavedMap) -> None:
     path = Path(path)
     _require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    staging.mkdir()
     try:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in saved.tensors.items()}
         save_file(tensors, staging / WEIGHTS)
@@ -92,6 +93,8 @@ def read_map(path: str | Path) -> SavedMap:
 def _require_replaceable(path: Path) -> None:
     if path.is_file():
         raise SavedMapError(f"path must be a folder to save into, got the file {path}")
+    if not path.name:
+        raise SavedMapError(f"path must name a folder to save into, got {str(path)!r}")
     if path.is_dir():
         foreign = sorted(p.name for p in path.iterdir() if p.name not in (WEIGHTS, CONFIG))
         if foreign:
@@ -101,9 +104,13 @@ def _require_replaceable(path: Path) -> None:
 
 
 def _move_into_place(staging: Path, path: Path) -> None:
-    staging.chmod(0o755)  # mkdtemp makes folders for the owner only
     earlier = path.with_name(f"{staging.name}-earlier")
     if path.exists():  # never a mixture of two maps: the earlier folder goes aside whole
         path.rename(earlier)
-    staging.rename(path)
+    try:
+        staging.rename(path)
+    except OSError:
+        if earlier.exists():
+            earlier.rename(path)
+        raise
     shutil.rmtree(earlier, ignore_errors=True)

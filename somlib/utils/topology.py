@@ -10,6 +10,7 @@ The hexagonal form follows from walking diagonally first: every row crossed move
 """
 
 from functools import lru_cache
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ def require_order(order: int) -> None:
     Raises:
         ArgumentError: `order` is not an integer of at least 1.
     """
-    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+    if isinstance(order, bool) or not isinstance(order, Integral) or order < 1:
         raise ArgumentError(f"neighborhood_order must be an integer of at least 1, got {order!r}")
 
 

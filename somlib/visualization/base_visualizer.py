@@ -4,7 +4,6 @@ Numbers come from the public interface of the map (`build_map`, `weights`, `grid
 """
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -36,7 +35,7 @@ SamplesByPlace = Mapping[tuple[int, int], Any]
 FEW_SAMPLES = "fewer than 2 samples"
 
 
-class BaseVisualizer(ABC):
+class BaseVisualizer:
     """Figures of one map.
 
     Every method returns a `matplotlib.figure.Figure` that pyplot knows nothing of, and saves it as
@@ -47,11 +46,17 @@ class BaseVisualizer(ABC):
         som: The map.
         config: How figures look; None takes the defaults.
 
+    Attributes:
+        topology: Which maps a subclass draws.
+        outline: Corners of their cells around the center, (row, column) in cell widths, in order, shape (c, 2). With
+            the positions of the grid this is all that squares and hexagons do not share.
+
     Raises:
         ArgumentError: The map has another topology.
     """
 
     topology: Topology
+    outline: Floats
 
     def __init__(self, som: SOM, config: VisualizationConfig | None = None) -> None:
         if som.topology != self.topology:
@@ -60,11 +65,6 @@ class BaseVisualizer(ABC):
             )
         self.som = som
         self.config = VisualizationConfig() if config is None else config
-
-    @property
-    @abstractmethod
-    def outline(self) -> Floats:
-        """Corners of a cell around its center, (row, column) in cell widths, in order, shape (c, 2)."""
 
     @property
     def frame(self) -> MapFrame:

@@ -6,13 +6,12 @@ from somlib.utils.grid import Topology
 from somlib.visualization.base_visualizer import BaseVisualizer
 from somlib.visualization.lattice import Floats
 
+# A square of side 1.
+SQUARE: Floats = np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0.5, -0.5)])
+
 
 class RectangularVisualizer(BaseVisualizer):
     """Figures of a rectangular map; see `BaseVisualizer`, which draws them."""
 
     topology: Topology = "rectangular"
-
-    @property
-    def outline(self) -> Floats:
-        """A square of side 1."""
-        return np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0.5, -0.5)])
+    outline: Floats = SQUARE

@@ -1,5 +1,6 @@
 import json
 import math
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipelines.data import find_source, read_dataset, survey
 from pipelines.errors import TrackingError
 from pipelines.model import MapModel
 from pipelines.scaling import fit_scaler
-from pipelines.tracking import TrackedRun, connect, open_run, requirements, tracking_store
+from pipelines.tracking import TrackedRun, connect, environment_tags, open_run, requirements, tracking_store
 from pipelines.training import train_som
 from somlib import SOMConfig
 from somlib.core.trainer import EpochReport
@@ -219,6 +220,19 @@ def test_pages_lead_to_the_server_or_to_the_local_interface(run: TrackedRun, mon
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "https://me:secret@tracking.example/")
     assert run.page == "https://me:***@tracking.example" + place
     assert run.how_to_open == run.page
+
+
+def test_the_commit_of_the_working_folder_is_a_tag_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert environment_tags()["mlflow.source.git.commit"] is None
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", *command], check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert environment_tags()["mlflow.source.git.commit"] == head
 
 
 def test_requirements_are_exact_and_name_this_package() -> None:

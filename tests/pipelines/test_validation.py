@@ -101,18 +101,15 @@ def test_all_problems_are_told_at_once(problems: Any, write: WriteDataset) -> No
     assert len(caught.value.problems) == 2
 
 
-def test_remarks_tell_what_was_left_out_and_what_is_too_few(write: WriteDataset) -> None:
-    def lines(drop: bool, neurons: int | None) -> list[str]:
+def test_remarks_tell_what_was_left_out_and_what_lacks_a_target(write: WriteDataset) -> None:
+    def lines(drop: bool) -> list[str]:
         config = DataConfig(path=str(write(FRAME)), features=("good", "gaps"), target=("fixed_and_gaps",))
         source = find_source(config)
-        return remarks(source, survey(source, drop), neurons, training_rows=3)
+        return remarks(source, survey(source, drop))
 
     target = "target fixed_and_gaps is missing in 1 of 4 rows, which its maps leave out"
-    few = "3 training rows for 12 neurons: most neurons will stay empty, use a smaller map"
-    assert lines(drop=True, neurons=12) == [
-        "2 of 4 rows are left out because a feature is missing in them", target, few
-    ]  # fmt: skip
-    assert lines(drop=False, neurons=None) == ["2 of 4 rows lack a feature; the map trains on what they have", target]
+    assert lines(drop=True) == ["2 of 4 rows are left out because a feature is missing in them", target]
+    assert lines(drop=False) == ["2 of 4 rows lack a feature; the map trains on what they have", target]
 
 
 def test_settings_that_do_not_fit_the_features_are_refused() -> None:

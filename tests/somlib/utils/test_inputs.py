@@ -194,7 +194,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "array of dates": (lambda: np.array([["2013-01-01"]], dtype="M8[s]"), "got dtype datetime64"),
     "array of complex numbers": (lambda: np.array([[1j]]), "got dtype complex128"),
     "complex tensor": (lambda: torch.tensor([[1j]]), "real numbers, got torch.complex64"),
-    "sparse tensor": (lambda: torch.sparse_coo_tensor([[0], [0]], [1.0], check_invariants=True), "dense"),
+    "sparse tensor": (lambda: torch.sparse_coo_tensor(torch.zeros(2, 1), torch.ones(1), check_invariants=True), "dense"),
     "sparse matrix": (lambda: scipy.sparse.eye_array(2, format="csr"), "csr_array"),
     "polars text": (lambda: pl.DataFrame({"ok": [1], "city": ["1"]}), "got column 'city' of type String$"),
     "polars dates": (lambda: pl.DataFrame({"day": [datetime.date(2013, 1, 1)]}), "got column 'day' of type Date"),

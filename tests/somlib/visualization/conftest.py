@@ -8,7 +8,7 @@ import torch
 from matplotlib import pyplot
 
 from somlib import SOM
-from tests.somlib.visualization.reading import GRIDS
+from tests.somlib.visualization.reading import GRIDS, rising_map, samples_on_neurons
 
 
 @pytest.fixture(autouse=True)
@@ -23,16 +23,11 @@ def global_state_untouched() -> Iterator[None]:
 
 @pytest.fixture(params=GRIDS, ids=lambda grid: f"{grid[0]}-{'torus' if grid[1] else 'flat'}")
 def som(request: pytest.FixtureRequest) -> SOM:
-    """A map of 6 x 5 neurons and 3 features on each of the four grids, the features rising along row and column."""
-    topology, pbc = request.param
-    som = SOM(6, 5, 3, topology=topology, pbc=pbc)
-    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(5.0), indexing="ij")
-    som.weights = torch.stack((rows, columns, rows + columns), dim=-1)
-    return som
+    """A map of 6 x 5 neurons on each of the four grids."""
+    return rising_map(*request.param)
 
 
 @pytest.fixture
 def data() -> torch.Tensor:
     """Samples on the neurons (0, 0), twice, (0, 4), (5, 0) and, three times, (3, 2)."""
-    places = torch.tensor([(0, 0), (0, 0), (0, 4), (5, 0), (3, 2), (3, 2), (3, 2)], dtype=torch.float32)
-    return torch.column_stack((places, places.sum(dim=1)))
+    return samples_on_neurons()

@@ -1,19 +1,42 @@
-"""What a test reads off a figure: cells, hatched cells, texts and where they overlap."""
+"""Small maps to draw, and what a test reads off a figure: cells, hatched cells, texts and where they overlap."""
 
 from itertools import combinations
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
+from matplotlib.patches import Patch, PathPatch, Rectangle, StepPatch
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from somlib import SOM
+from somlib.visualization.hexagonal import HEXAGON
 from somlib.visualization.lattice import Floats
+from somlib.visualization.rectangular import SQUARE
 
 GRIDS = [("rectangular", False), ("rectangular", True), ("hexagonal", False), ("hexagonal", True)]
+
+
+def outline(topology: str) -> Floats:
+    """Corners of a cell of that topology."""
+    return {"rectangular": SQUARE, "hexagonal": HEXAGON}[topology]
+
+
+def rising_map(topology: str, pbc: bool) -> SOM:
+    """A map of 6 x 5 neurons and 3 features that rise along the rows, the columns, and both."""
+    som = SOM(6, 5, 3, topology=topology, pbc=pbc)
+    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(5.0), indexing="ij")
+    som.weights = torch.stack((rows, columns, rows + columns), dim=-1)
+    return som
+
+
+def samples_on_neurons() -> torch.Tensor:
+    """Samples on the neurons (0, 0), twice, (0, 4), (5, 0) and, three times, (3, 2) of a rising map."""
+    places = torch.tensor([(0, 0), (0, 0), (0, 4), (5, 0), (3, 2), (3, 2), (3, 2)], dtype=torch.float32)
+    return torch.column_stack((places, places.sum(dim=1)))
 
 
 def cells_of(axes: Axes) -> PolyCollection:
@@ -23,9 +46,33 @@ def cells_of(axes: Axes) -> PolyCollection:
     return cells
 
 
+def cell_corners(axes: Axes) -> Floats:
+    """(row, column) of the corners of each colored cell, shape (cells, corners, 2)."""
+    return np.array([np.asarray(path.vertices)[:-1, ::-1] for path in cells_of(axes).get_paths()], dtype=np.float64)
+
+
 def cell_centers(axes: Axes) -> Floats:
     """(row, column) position of each colored cell."""
-    return np.array([path.vertices[:-1].mean(axis=0)[::-1] for path in cells_of(axes).get_paths()]).reshape(-1, 2)
+    corners = cell_corners(axes)
+    return corners.mean(axis=1) if len(corners) else np.empty((0, 2))
+
+
+def colors_of(axes: Axes) -> Floats:
+    """RGBA of each colored cell."""
+    return np.asarray(cells_of(axes).get_facecolor(), dtype=np.float64)
+
+
+def steps_of(patch: Patch) -> list[float]:
+    """The lengths of the bars of a stepped patch."""
+    assert isinstance(patch, StepPatch)
+    values, _, _ = patch.get_data()
+    return [float(value) for value in values]
+
+
+def width_of(bar: Patch) -> float:
+    """The signed length of a horizontal bar."""
+    assert isinstance(bar, Rectangle)
+    return bar.get_width()
 
 
 def hatched_centers(axes: Axes) -> Floats:
@@ -37,7 +84,7 @@ def hatched_centers(axes: Axes) -> Floats:
     assert isinstance(patch, PathPatch)
     assert patch.get_hatch()
     rings = patch.get_path().to_polygons(closed_only=False)
-    return np.array([ring[:-1].mean(axis=0)[::-1] for ring in rings])
+    return np.array([np.asarray(ring)[:-1].mean(axis=0)[::-1] for ring in rings])
 
 
 def shown_texts(figure: Figure) -> list[Text]:

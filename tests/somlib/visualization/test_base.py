@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from somlib import SOM, GrowingSOM, SOMVisualizer, VisualizationConfig
 from somlib.errors import NotFittedError
 from somlib.visualization import ClusteringVisualizer, HexagonalVisualizer, RectangularVisualizer
-from tests.somlib.visualization.reading import outside, overlapping, shown_texts
+from tests.somlib.visualization.reading import outside, overlapping, rising_map, shown_texts
 
 CONFIG = VisualizationConfig(dpi=60)
 ERRORS = ([0.9, 0.5, 0.4], [0.3, 0.2, 0.1])
@@ -82,8 +82,8 @@ def test_nothing_is_saved_without_a_path(som: SOM, tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plot_all_returns_and_saves_every_figure_by_name(som: SOM, data: torch.Tensor, tmp_path: Path) -> None:
-    visualizer = SOMVisualizer(som, VisualizationConfig(dpi=40, formats=("png", "svg")))
+def test_plot_all_returns_and_saves_every_figure_by_name(data: torch.Tensor, tmp_path: Path) -> None:
+    visualizer = SOMVisualizer(rising_map("hexagonal", True), VisualizationConfig(dpi=40, formats=("png", "svg")))
     figures = visualizer.plot_all(*ERRORS, data, target=torch.arange(7) / 4, save_path=tmp_path / "figures")
     assert set(figures) == ALWAYS | OF_TARGETS
     saved = {path.name for path in (tmp_path / "figures").iterdir()}

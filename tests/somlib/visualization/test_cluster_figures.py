@@ -14,7 +14,7 @@ from somlib.visualization.cluster_figures import (
     standardized_differences,
 )
 from somlib.visualization.config import VisualizationConfig
-from tests.somlib.visualization.reading import outside, overlapping, shown_texts
+from tests.somlib.visualization.reading import outside, overlapping, shown_texts, steps_of, width_of
 
 CONFIG = VisualizationConfig(dpi=80)
 NAN = math.nan
@@ -63,7 +63,7 @@ def test_the_elbow_figure_marks_it() -> None:
     figure = elbow_figure([1, 2, 3, 4], np.array([10.0, 9.0, 1.0, 0.5]), "", CONFIG)
     curve, mark = figure.axes[0].get_lines()
     np.testing.assert_array_equal(curve.get_ydata(), [10, 9, 1, 0.5])
-    assert list(mark.get_xdata()) == [3]
+    assert np.asarray(mark.get_xdata()).tolist() == [3]
     assert any(text.get_text() == "elbow: 3 clusters" for text in shown_texts(figure))
 
 
@@ -73,10 +73,10 @@ def test_silhouettes_are_sorted_within_their_cluster_in_its_color() -> None:
     axes = silhouette_figure(values, labels, "", CONFIG).axes[0]
     one, two = axes.patches
     for patch, expected, color in ((one, [0.8, 0.2], 0), (two, [0.5, 0.3, -0.1], 1)):
-        assert list(patch.get_data().values) == expected  # type: ignore[attr-defined]  # a StepPatch
+        assert steps_of(patch) == expected
         assert patch.get_facecolor() == to_rgba(CONFIG.category_colors[color])
     (mean,) = axes.get_lines()
-    assert list(mean.get_xdata()) == pytest.approx([0.34, 0.34])
+    assert np.asarray(mean.get_xdata()).tolist() == pytest.approx([0.34, 0.34])
 
 
 def test_undefined_silhouettes_are_said_in_words() -> None:
@@ -111,12 +111,12 @@ def test_a_profile_shows_the_strongest_features_first() -> None:
     figure = profile_figure(effects, np.array([1, 1, 2]), ["a", "b", "c"], 2, "", CONFIG)
     one, two = figure.axes
     assert [label.get_text() for label in one.get_yticklabels()] == ["b", "c"]
-    assert [bar.get_width() for bar in two.patches] == [-3.0, 1.5]  # type: ignore[attr-defined]  # rectangles
+    assert [width_of(bar) for bar in two.patches] == [-3.0, 1.5]
     assert one.get_xlim() == two.get_xlim()
     assert two.get_title(loc="left") == "Cluster 2: 1 neuron"
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 20])
+@pytest.mark.parametrize("count", [1, 5])
 def test_no_label_of_the_profiles_covers_another(count: int) -> None:
     effects = np.random.default_rng(0).uniform(-2, 2, (count, 30))
     names = [f"a feature with quite a long name, number {i}" for i in range(30)]

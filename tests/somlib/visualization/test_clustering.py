@@ -16,11 +16,13 @@ from somlib.utils.clustering import ClusterResult
 from somlib.visualization import ClusteringVisualizer
 from tests.somlib.visualization.reading import (
     cell_centers,
-    cells_of,
+    colors_of,
     hatched_centers,
     outside,
     overlapping,
     shown_texts,
+    steps_of,
+    width_of,
 )
 
 CONFIG = VisualizationConfig(dpi=80)
@@ -48,7 +50,7 @@ def test_the_cluster_map_colors_outlines_and_counts(som: SOM, data: torch.Tensor
     labels = [1] * 10 + [2] * 15 + [-1] * 5
     figure = clusters_of(som).plot_cluster_map(relabeled(som, labels), data)
     axes = figure.axes[0]
-    colors = np.asarray(cells_of(axes).get_facecolors())
+    colors = colors_of(axes)
     for center, color in zip(cell_centers(axes), colors, strict=True):
         neuron = int(np.linalg.norm(som.grid.positions.numpy() - center, axis=1).argmin())
         np.testing.assert_allclose(color, to_rgba(CONFIG.category_colors[labels[neuron] - 1]))
@@ -84,7 +86,7 @@ def test_the_elbow_figure_shows_inertias_as_scikit_learn_finds_them(som: SOM) ->
     features = som.weights.reshape(30, 3).double().numpy()
     expected = [KMeans(k, n_init=20, random_state=0).fit(features).inertia_ for k in (1, 2, 3)]
     np.testing.assert_array_equal(curve.get_xdata(), [1, 2, 3])
-    np.testing.assert_allclose(curve.get_ydata(), expected, rtol=0.02)
+    np.testing.assert_allclose(np.asarray(curve.get_ydata()), expected, rtol=0.02)
 
 
 def test_the_elbow_of_positions_does_not_depend_on_the_weights(som: SOM) -> None:
@@ -98,7 +100,7 @@ def test_silhouettes_are_those_of_scikit_learn(som: SOM) -> None:
     result = som.cluster(n_clusters=2)
     axes = clusters_of(som).plot_silhouette_analysis(result).axes[0]
     expected = silhouette_samples(result["original_data"].numpy(), result["labels"].numpy())
-    drawn = np.concatenate([patch.get_data().values for patch in axes.patches])  # type: ignore[attr-defined]
+    drawn = np.concatenate([steps_of(patch) for patch in axes.patches])
     np.testing.assert_allclose(np.sort(drawn), np.sort(expected), atol=1e-5)
 
 
@@ -113,7 +115,7 @@ def test_profiles_name_the_feature_that_sets_the_clusters_apart(som: SOM) -> Non
     result = relabeled(som, [1] * 15 + [2] * 15)  # upper and lower rows
     figure = clusters_of(som).plot_cluster_profiles(result, ["rows", "columns", "both"], max_features=1)
     assert [axes.get_yticklabels()[0].get_text() for axes in figure.axes] == ["rows", "rows"]
-    assert [axes.patches[0].get_width() > 0 for axes in figure.axes] == [False, True]  # type: ignore[attr-defined]
+    assert [width_of(axes.patches[0]) > 0 for axes in figure.axes] == [False, True]
 
 
 def test_the_comparison_has_a_row_for_each_result(som: SOM) -> None:
@@ -146,7 +148,7 @@ def test_fewer_than_one_feature_a_profile_is_refused(som: SOM) -> None:
 def test_large_maps_draw_the_silhouettes_of_a_sample(monkeypatch: pytest.MonkeyPatch, som: SOM) -> None:
     monkeypatch.setattr("somlib.visualization.clustering.SILHOUETTE_NEURONS", 10)
     axes = clusters_of(som).plot_silhouette_analysis(som.cluster(n_clusters=2)).axes[0]
-    assert sum(len(patch.get_data().values) for patch in axes.patches) == 10  # type: ignore[attr-defined]
+    assert sum(len(steps_of(patch)) for patch in axes.patches) == 10
 
 
 def test_figures_are_saved_under_their_name(som: SOM, tmp_path: Path) -> None:

@@ -6,20 +6,8 @@ from scipy import ndimage
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.topology import neighbors
-from somlib.visualization.base_visualizer import BaseVisualizer
-from somlib.visualization.hexagonal import HexagonalVisualizer
 from somlib.visualization.lattice import Floats, Lattice, expanded_distances, links
-from somlib.visualization.rectangular import RectangularVisualizer
-from tests.somlib.visualization.reading import GRIDS
-
-VISUALIZERS: dict[str, type[BaseVisualizer]] = {
-    "rectangular": RectangularVisualizer,
-    "hexagonal": HexagonalVisualizer,
-}
-
-
-def outline(topology: str) -> Floats:
-    return VISUALIZERS[topology].outline.fget(None)  # type: ignore[attr-defined]  # a property, which needs no map
+from tests.somlib.visualization.reading import GRIDS, outline
 
 
 def lattice(grid: Grid) -> Lattice:

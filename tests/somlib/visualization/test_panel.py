@@ -8,8 +8,7 @@ from somlib.utils.grid import Grid
 from somlib.visualization.config import VisualizationConfig
 from somlib.visualization.frame import MapFrame
 from somlib.visualization.panel import MANY_CELLS, MapPanel, to_axes
-from tests.somlib.visualization.reading import cells_of, extent, hatched_centers, overlapping
-from tests.somlib.visualization.test_lattice import outline
+from tests.somlib.visualization.reading import cell_corners, cells_of, extent, hatched_centers, outline, overlapping
 
 CONFIG = VisualizationConfig(dpi=100)
 
@@ -36,8 +35,7 @@ def test_cells_are_one_collection_with_the_corners_of_the_lattice() -> None:
     panel = panel_of(4, 3)
     panel.fill(gray(12))
     (collection,) = panel.axes.collections
-    drawn = np.array([path.vertices[:-1] for path in cells_of(panel.axes).get_paths()])
-    np.testing.assert_allclose(drawn[..., ::-1], panel.lattice.corners)
+    np.testing.assert_allclose(cell_corners(panel.axes), panel.lattice.corners)
     assert collection is cells_of(panel.axes)
 
 

@@ -27,7 +27,7 @@ def test_a_plane_of_one_value_comes_last() -> None:
 
 def test_the_order_is_as_short_as_any_that_keeps_the_families() -> None:
     planes = two_families()[:, :6]
-    distance = 1 - np.corrcoef(planes.T)
+    distance = 1 - np.asarray(np.corrcoef(planes.T))
 
     def length(order: tuple[int, ...]) -> float:
         return float(sum(distance[a, b] for a, b in pairwise(order)))

@@ -8,8 +8,7 @@ from somlib.visualization.frame import MapFrame
 from somlib.visualization.panel import tick_step
 from somlib.visualization.scale import scale_for
 from somlib.visualization.sheet import MapSheet, ShortNumbers, short_number
-from tests.somlib.visualization.reading import outside, overlapping, shown_texts
-from tests.somlib.visualization.test_lattice import outline
+from tests.somlib.visualization.reading import outline, outside, overlapping, shown_texts
 
 CONFIG = VisualizationConfig(dpi=100)
 
@@ -17,7 +16,7 @@ CONFIG = VisualizationConfig(dpi=100)
 def sheet_of(count: int, x: int, y: int, topology: str = "hexagonal") -> MapSheet:
     frame = MapFrame(Grid(x, y, topology), outline(topology), CONFIG)  # type: ignore[arg-type]
     sheet = frame.sheet(count)
-    values = np.arange(x * y) * 1.234 - 5
+    values = -0.1234 * np.linspace(1, 7, x * y)  # with long tick labels
     for panel in sheet.panels:
         scale = scale_for(values, "viridis")
         panel.fill_values(values, scale)
@@ -98,7 +97,7 @@ def test_panels_have_one_size_and_do_not_overlap() -> None:
     assert {(round(width, 6), round(height, 6)) for _, _, width, height in places} == {
         (round(places[0][2], 6), round(places[0][3], 6))
     }
-    boxes = [axes.get_tightbbox().padded(-1) for axes in figure.axes]
+    boxes = [box.padded(-1) for axes in figure.axes if (box := axes.get_tightbbox())]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 

@@ -1,0 +1,177 @@
+"""Everything that a report shows, as plain arrays: from a run that is going on, or from the artifacts of one that ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.analysis import Analysis, file_stems
+from pipelines.errors import TrackingError
+from pipelines.model import MapModel
+from pipelines.report.facts import Facts, RunData
+from pipelines.training import TrainedMap
+from somlib import SOM
+
+Floats = NDArray[np.float64]
+TARGET_STATISTICS = ("mean", "std")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Which run it is.
+
+    Attributes:
+        run_id: In MLflow.
+        name: Its name there.
+        experiment: That of its experiment.
+        started: When, in UTC.
+        tags: As set on the run: versions, digests, commit.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    started: datetime
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """Everything that a report shows; maps are in flat order.
+
+    Attributes:
+        run: Which run it is.
+        som: The map.
+        facts: What is known about its data.
+        rows: Where every row fell, see `row_table`; None where that was not kept.
+        features: Their names.
+        planes: Weights in the units of the data, shape (m, d).
+        hits: Training rows of each neuron, shape (m,).
+        distances: Mean distance of each neuron to its neighbors, scaled to at most 1, shape (m,).
+        targets: By name: `mean` and `std` of the target at each neuron, NaN where it has no value, shape (m,) each.
+        labels: Cluster of each neuron from 1, noise is -1, shape (m,).
+        metrics: Errors and scores; those that are not defined may be absent.
+        quantization_errors: One an epoch.
+        topographic_errors: Likewise.
+        sigmas: Neighborhood radius of each epoch, None where it was not recorded.
+        config: The experiment as YAML, None for a map that was trained by hand.
+    """
+
+    run: RunFacts
+    som: SOM
+    facts: Facts
+    rows: pl.DataFrame | None
+    features: tuple[str, ...]
+    planes: Floats
+    hits: Floats
+    distances: Floats
+    targets: Mapping[str, Mapping[str, Floats]]
+    labels: NDArray[np.int64]
+    metrics: Mapping[str, float]
+    quantization_errors: Sequence[float]
+    topographic_errors: Sequence[float]
+    sigmas: Sequence[float] | None
+    config: str | None
+
+    @classmethod
+    def of_analysis(
+        cls,
+        run: RunFacts,
+        data: RunData,
+        trained: TrainedMap,
+        analysis: Analysis,
+        metrics: Mapping[str, float],
+        config: str | None,
+    ) -> Self:
+        """The content for a run that is going on."""
+        return cls(
+            run=run,
+            som=trained.som,
+            facts=data.facts,
+            rows=data.rows,
+            features=analysis.features,
+            planes=analysis.planes.reshape(-1, len(analysis.features)),
+            hits=analysis.hits.ravel(),
+            distances=analysis.distances.ravel(),
+            targets={
+                name: {statistic: target.maps[statistic].ravel() for statistic in TARGET_STATISTICS}
+                for name, target in analysis.targets.items()
+            },
+            labels=analysis.clusters["labels"].cpu().numpy(),
+            metrics=metrics,
+            quantization_errors=trained.quantization_errors,
+            topographic_errors=trained.topographic_errors,
+            sigmas=trained.sigmas,
+            config=config,
+        )
+
+    @classmethod
+    def of_artifacts(
+        cls,
+        run: RunFacts,
+        folder: Path,
+        model: MapModel,
+        metrics: Mapping[str, float],
+        curves: Mapping[str, Sequence[float]],
+    ) -> Self:
+        """The content for a run that has ended.
+
+        Args:
+            run: Which.
+            folder: Its artifacts.
+            model: The model that it logged.
+            metrics: The last value of each metric.
+            curves: `qe`, `te` and, where recorded, `sigma` by epoch.
+
+        Raises:
+            TrackingError: An artifact that is needed is missing or damaged.
+        """
+        data = RunData.read(folder)
+        features, targets = tuple(data.facts.features), list(data.facts.targets)
+        target_maps = {
+            name: {statistic: _column(folder, f"maps/target_{stem}", statistic) for statistic in TARGET_STATISTICS}
+            for stem, name in zip(file_stems(targets), targets, strict=True)
+        }
+        config = folder / "config.yaml"
+        return cls(
+            run=run,
+            som=model.som,
+            facts=data.facts,
+            rows=data.rows,
+            features=features,
+            planes=_table(folder, "maps/component_planes").select(features).to_numpy().astype(np.float64),
+            hits=_column(folder, "maps/hits", "hits"),
+            distances=_column(folder, "maps/distances", "distance"),
+            targets=target_maps,
+            labels=_column(folder, "clusters", "cluster").astype(np.int64),
+            metrics=metrics,
+            quantization_errors=curves["qe"],
+            topographic_errors=_padded(curves["te"], len(curves["qe"])),
+            sigmas=curves["sigma"] if len(curves["sigma"]) == len(curves["qe"]) else None,
+            config=config.read_text(encoding="utf-8") if config.is_file() else None,
+        )
+
+    def metric(self, name: str) -> float:
+        """A metric, NaN where it is not defined."""
+        return self.metrics.get(name, np.nan)
+
+
+def _table(folder: Path, path: str) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(folder / f"{path}.parquet")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise TrackingError(f"{path}.parquet of the run cannot be read: {str(error).partition(chr(10))[0]}") from error
+
+
+def _column(folder: Path, path: str, name: str) -> Floats:
+    return _table(folder, path)[name].cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
+
+
+def _padded(curve: Sequence[float], length: int) -> list[float]:
+    """A curve whose values are not defined, and thus not in MLflow, filled up with NaN."""
+    return [*curve, *[np.nan] * (length - len(curve))]

@@ -1,0 +1,17 @@
+"""Numbers and files as text that a page can hold."""
+
+import base64
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def base64_of(values: ArrayLike, dtype: Any) -> str:
+    """Numbers in a binary type such as `<f4`, in base64."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
+
+
+def data_uri(media_type: str, content: bytes) -> str:
+    """A file as an address that holds it."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

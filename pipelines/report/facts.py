@@ -1,0 +1,254 @@
+"""What is known about the data of a run and kept beside its maps: `facts.json`, and `rows.parquet` with every row's neuron.
+
+With both, the report can be made again from the artifacts of a run alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipelines.config import AnalysisConfig, PipelineConfig
+from pipelines.data import Dataset, Source, Survey
+from pipelines.errors import TrackingError
+from pipelines.samples import Samples, split_rows
+from pipelines.scaling import Scaler
+from somlib import SOM
+
+FACTS, ROWS = "facts.json", "rows.parquet"
+MOST_ROWS = 100_000  # whose neurons are kept: 0.27 MB in the page, 0.53 MB more with times
+
+
+class Known(BaseModel):
+    """Frozen, unknown fields refused; NaN survives JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class ColumnFacts(Known):
+    """What a column holds in the training rows, in its own units; NaN where it holds no value.
+
+    Attributes:
+        mean: Of the observed values.
+        deviation: Their standard deviation.
+        low: Their smallest.
+        high: Their largest.
+        missing: Rows without a value.
+    """
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    missing: int
+
+
+class TimeSpan(Known):
+    """The column that orders the rows, and its first and last moment, as text."""
+
+    column: str
+    first: str
+    last: str
+
+
+class Facts(Known):
+    """What is known about the data of a run.
+
+    Attributes:
+        rows: Numbers of rows: `found`, `left_out`, `train`, `heldout`.
+        features: By name, in the order of the map.
+        targets: By name.
+        one_neuron_error: Quantization error of the training rows on a map of one neuron that lies at their mean; NaN
+            where it is not defined.
+        scaling: How features were scaled.
+        clustering: How neurons were clustered.
+        feature_space: What they were compared by.
+        data: Where the rows came from, None in a notebook.
+        time: None without a time column.
+        remarks: What the user was told on the way.
+    """
+
+    rows: Mapping[str, int]
+    features: Mapping[str, ColumnFacts]
+    targets: Mapping[str, ColumnFacts]
+    one_neuron_error: float
+    scaling: str
+    clustering: str
+    feature_space: str
+    data: str | None = None
+    time: TimeSpan | None = None
+    remarks: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Write `facts.json` into a folder."""
+        (folder / FACTS).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The facts in a folder.
+
+        Raises:
+            TrackingError: `facts.json` is missing or damaged.
+        """
+        try:
+            return cls.model_validate_json((folder / FACTS).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise TrackingError(
+                f"the run has no {FACTS} among its artifacts: it has not got that far, or an older version made it"
+            ) from None
+        except ValidationError as error:
+            raise TrackingError(f"{FACTS} of the run is damaged: {error.errors()[0]['msg']}") from error
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What is known about the data, and where each row fell.
+
+    Attributes:
+        facts: The former.
+        rows: The latter, see `row_table`; None beyond 100 000 rows.
+    """
+
+    facts: Facts
+    rows: pl.DataFrame | None
+
+    def write(self, folder: Path) -> None:
+        """Write `facts.json` and, if there are rows, `rows.parquet` into a folder."""
+        self.facts.write(folder)
+        if self.rows is not None:
+            self.rows.write_parquet(folder / ROWS)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What `write` wrote.
+
+        Raises:
+            TrackingError: `facts.json` is missing or damaged.
+        """
+        rows = folder / ROWS
+        return cls(Facts.read(folder), pl.read_parquet(rows) if rows.is_file() else None)
+
+
+def flow_facts(
+    som: SOM, config: PipelineConfig, source: Source, dataset: Dataset, samples: Samples, remarks: Sequence[str]
+) -> RunData:
+    """What a training flow knows about its data.
+
+    Args:
+        som: The trained map.
+        config: The experiment.
+        source: Where the rows came from.
+        dataset: The rows.
+        samples: What the map was trained and measured on.
+        remarks: What the user was told on the way.
+    """
+    found = dataset.survey
+    facts = Facts(
+        rows={"found": found.found, "left_out": found.left_out, **samples.counts},
+        **_described(som, samples.train, samples.targets, samples.scaler, config.analysis),
+        data=dataset.path,
+        time=_time_span(source, found),
+        remarks=tuple(remarks),
+    )
+    if len(dataset.features) > MOST_ROWS:
+        return RunData(facts, None)
+    split = split_rows(dataset, config.data.holdout, config.som.random_seed)
+    neurons = np.empty(len(dataset.features), dtype=np.int64)
+    neurons[split.train], neurons[split.heldout] = (nearest(som, part) for part in (samples.train, samples.heldout))
+    heldout = np.zeros(len(neurons), dtype=bool)
+    heldout[split.heldout] = True
+    return RunData(facts, row_table(som, neurons, heldout, _moments(source, dataset)))
+
+
+def notebook_facts(
+    som: SOM,
+    samples: NDArray[np.float32],
+    targets: Mapping[str, NDArray[np.float64]],
+    scaler: Scaler,
+    analysis: AnalysisConfig,
+) -> RunData:
+    """What is known about samples (n, d) that a map was fitted to by hand; arguments as in `analyze`."""
+    rows = {"found": len(samples), "left_out": 0, "train": len(samples), "heldout": 0}
+    facts = Facts(rows=rows, **_described(som, samples, targets, scaler, analysis))
+    if len(samples) > MOST_ROWS:
+        return RunData(facts, None)
+    return RunData(facts, row_table(som, nearest(som, samples), np.zeros(len(samples), dtype=bool)))
+
+
+def _described(
+    som: SOM,
+    train: NDArray[np.float32],
+    targets: Mapping[str, NDArray[np.float64]],
+    scaler: Scaler,
+    analysis: AnalysisConfig,
+) -> dict[str, Any]:
+    features = {
+        name: column_facts(train[:, i].astype(np.float64) * scaler.scale[i] + scaler.center[i])
+        for i, name in enumerate(scaler.features)
+    }
+    means = np.array([column.mean for column in features.values()])
+    return {
+        "features": features,
+        "targets": {name: column_facts(values) for name, values in targets.items()},
+        "one_neuron_error": one_neuron_error(som, train, (means - scaler.center) / scaler.scale),
+        "scaling": scaler.method,
+        "clustering": analysis.clustering,
+        "feature_space": analysis.feature_space,
+    }
+
+
+def column_facts(values: NDArray[np.float64]) -> ColumnFacts:
+    """Mean, standard deviation, range and missing values of a column, shape (n,)."""
+    seen = values[np.isfinite(values)]
+    missing = len(values) - len(seen)
+    if not len(seen):
+        return ColumnFacts(mean=np.nan, deviation=np.nan, low=np.nan, high=np.nan, missing=missing)
+    return ColumnFacts(mean=seen.mean(), deviation=seen.std(), low=seen.min(), high=seen.max(), missing=missing)
+
+
+def one_neuron_error(som: SOM, samples: NDArray[np.float32], mean: NDArray[np.float64]) -> float:
+    """Mean distance of samples (n, d) to their mean (d,) in the metric of the map: what a map has to improve on."""
+    settings = {"x": 1, "y": 1, "topology": "rectangular", "pbc": False}
+    single = SOM.from_config(som.config.model_copy(update=settings), num_features=som.num_features)
+    single.weights = torch.from_numpy(mean).float().reshape(1, 1, -1).to(single.device)
+    return single.quantization_error(torch.from_numpy(samples))
+
+
+def nearest(som: SOM, samples: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Flat index of the neuron of every scaled sample (n, d), -1 where it has none."""
+    if not len(samples):
+        return np.empty(0, dtype=np.int64)
+    index = som.winners(torch.from_numpy(samples).to(som.device)).index[:, 0]
+    return np.asarray(index.cpu().numpy())
+
+
+def row_table(
+    som: SOM, neurons: NDArray[np.int64], heldout: NDArray[np.bool_], time: pl.Series | None = None
+) -> pl.DataFrame:
+    """Where every row fell: `sample` (its number in reading order, from 0), `row` and `col` of its neuron (-1 where it
+    has none), `heldout` (whether it was kept from training) and, where there is one, `time`.
+    """
+    places = som.places(torch.from_numpy(neurons)).numpy().astype(np.int32)
+    table = pl.DataFrame(
+        {"sample": np.arange(len(neurons)), "row": places[:, 0], "col": places[:, 1], "heldout": heldout}
+    )
+    return table if time is None else table.with_columns(time.alias("time"))
+
+
+def _moments(source: Source, dataset: Dataset) -> pl.Series | None:
+    """The time of every row in the type of its column."""
+    if source.time is None or dataset.time is None:
+        return None
+    return pl.Series("time", dataset.time).cast(source.rows.collect_schema()[source.time])
+
+
+def _time_span(source: Source, found: Survey) -> TimeSpan | None:
+    if source.time is None:
+        return None
+    return TimeSpan(column=source.time, first=str(found.first), last=str(found.last))

@@ -1,0 +1,357 @@
+"""The report as one HTML file: what goes where. `templates/report.html` says how it looks.
+
+Jinja escapes every text; numbers and names reach the scripts as JSON in which `<`, `>`, `&` and `'` are escaped too.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import bokeh
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.colors import to_hex
+
+from pipelines.report import words
+from pipelines.report.content import ReportContent
+from pipelines.report.encoding import data_uri
+from pipelines.report.interactive import Layer, layers_of, map_item, map_numbers, rows_in_reach
+from pipelines.report.mosaic import Mosaic
+from pipelines.report.rows import row_numbers
+from pipelines.report.words import number, percent
+from somlib.visualization import SOMVisualizer, VisualizationConfig
+from somlib.visualization.cluster_figures import standardized_differences
+from somlib.visualization.lattice import Floats, Ints, Lattice
+from somlib.visualization.map_figures import counted
+from somlib.visualization.planes import similarity_order
+from somlib.visualization.scale import category_colors, scale_for
+
+TEMPLATES = Path(__file__).parent / "templates"
+BOKEH_JS = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
+PLANE_PIXELS, MAP_PIXELS = 400, 640  # of the longer side of static maps: twice what they take on a screen
+PROFILE_FEATURES = 6  # of a cluster
+CHARTS = VisualizationConfig(formats=("svg",), chart_width=4.6, chart_height=2.5, map_size=4.0)
+
+
+@dataclass(frozen=True)
+class StaticMap:
+    """A small map with its caption.
+
+    Attributes:
+        name: What it shows.
+        layer: Number of the same layer of the interactive map.
+        image: Data URI.
+        low: Value of the darkest color, empty for classes.
+        high: Value of the brightest.
+        palette: `sequential`, `distance` or `clusters`.
+        empty: What hatched cells are, empty where there are none.
+    """
+
+    name: str
+    layer: int
+    image: str
+    low: str
+    high: str
+    palette: str
+    empty: str
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How a cluster differs in one feature.
+
+    Attributes:
+        name: Of the feature.
+        value: Mean of its neurons, in the units of the data.
+        overall: Mean of all neurons.
+        effect: Standardized difference, with its sign.
+        left: Where its bar starts, in percent of the width.
+        width: Of the bar.
+    """
+
+    name: str
+    value: str
+    overall: str
+    effect: str
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What sets a cluster apart.
+
+    Attributes:
+        number: From 1.
+        color: Of its neurons on the map.
+        size: Neurons and rows.
+        effects: Strongest first.
+        targets: Name, mean over the rows of the cluster, mean over all rows.
+    """
+
+    number: int
+    color: str
+    size: str
+    effects: tuple[Effect, ...]
+    targets: tuple[tuple[str, str, str], ...]
+
+
+def render_report(content: ReportContent) -> str:
+    """The report as HTML that needs nothing else: no network, no other file."""
+    maps = SOMVisualizer(content.som, CHARTS).maps
+    lattice, config = Lattice.of(content.som.grid, maps.outline), maps.config
+    layers = layers_of(content)
+    by_name = {"sequential": config.sequential_colors, "distance": config.distance_colors}
+    large, small = Mosaic(lattice, MAP_PIXELS, config), Mosaic(lattice, PLANE_PIXELS, config)
+    first_feature = next(i for i, layer in enumerate(layers) if layer.group == "Features")
+    order = first_feature + similarity_order(content.planes)
+    overview = [i for i, layer in enumerate(layers) if layer.group == "Map" and layer.palette != "clusters"]
+    targets = [i for i, layer in enumerate(layers) if layer.group == "Targets"]
+    found = row_numbers(content.rows, content.som.grid)
+    context: dict[str, Any] = {
+        "title": content.run.experiment,
+        "subtitle": _subtitle(content),
+        "content": content,
+        "facts": content.facts,
+        "verdicts": list(words.verdicts(content)),
+        "remarks": words.remarks(content),
+        "ratio": lattice.width / lattice.height,
+        "layers": list(enumerate(layers)),
+        "overview": [_static(i, layers[i], large, config) for i in overview],
+        "planes": [_static(int(i), layers[i], small, config) for i in order],
+        "target_maps": [_static(i, layers[i], large, config) for i in targets],
+        "cluster_map": _cluster_map(content.labels, large, config),
+        "profiles": list(_profiles(content, config)),
+        "curves": _curves(content),
+        "curves_alt": _curves_in_words(content),
+        "errors": list(_errors(content)),
+        "cluster_scores": list(_cluster_scores(content)),
+        "reach": words.reach_in_words(rows_in_reach(content), content.som.neighborhood_order)
+        if content.targets
+        else "",
+        "origin": list(_origin(content)),
+        "columns": list(_columns(content)),
+        "settings": list(_settings(content)),
+        "rows_found": found,
+        "gradients": {name: _gradient(colors) for name, colors in by_name.items()},
+        "map_json": map_item(lattice, content.labels, config),
+        "data_json": {**map_numbers(content, layers, lattice, config), "found": found},
+        "bokeh_js": _bokeh_js(),
+        "thresholds": words,
+    }
+    return _template().render(context)
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "percent": percent}
+    environment.globals |= {"inline": lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8"))}  # noqa: S704
+    return environment.get_template("report.html")
+
+
+@cache
+def _bokeh_js() -> Markup:
+    return Markup(BOKEH_JS.read_text(encoding="utf-8").replace("</script", r"<\/script"))  # noqa: S704
+
+
+def _subtitle(content: ReportContent) -> str:
+    grid, rows = content.som.grid, content.facts.rows
+    torus = " torus" if grid.pbc else ""
+    features = counted(len(content.features), "feature")
+    return f"{grid.x} × {grid.y} {grid.topology} map{torus} of {features}, trained on {rows['train']:,} rows"
+
+
+# ---------------------------------------------------------------- static maps
+
+
+def _static(number_: int, layer: Layer, mosaic: Mosaic, config: VisualizationConfig) -> StaticMap:
+    colors = config.distance_colors if layer.palette == "distance" else config.sequential_colors
+    scale = scale_for(layer.values, colors)
+    known = np.isfinite(layer.values).any()
+    low, high = (scale.low, scale.high) if scale.only is None else (scale.only, scale.only)
+    return StaticMap(
+        layer.name,
+        number_,
+        mosaic.values(layer.values, scale),
+        number(low) if known else "",
+        number(high) if known else "",
+        layer.palette,
+        layer.empty if np.isnan(layer.values).any() else "",
+    )
+
+
+def _cluster_map(labels: Ints, mosaic: Mosaic, config: VisualizationConfig) -> dict[str, Any]:
+    """The clusters as an image, with the lines between them and their numbers as vectors in cell widths."""
+    lattice = mosaic.lattice
+    count = int(labels.max(initial=0))
+    named = {}
+    for piece in lattice.pieces(labels):  # largest first
+        cluster = int(labels[piece[0]])
+        if cluster >= 1 and cluster not in named:
+            center = lattice.centers[piece].mean(axis=0)
+            named[cluster] = lattice.centers[piece][((lattice.centers[piece] - center) ** 2).sum(axis=1).argmin()]
+    lines = lattice.lines_between(labels)
+    return {
+        "image": mosaic.categories(labels, category_colors(count, config.category_colors)),
+        "left": lattice.low[1],
+        "top": lattice.low[0],
+        "width": lattice.width,
+        "height": lattice.height,
+        "size": 0.05 * max(lattice.width, lattice.height),
+        "lines": "".join(f"M{a[1]:.2f} {a[0]:.2f}L{b[1]:.2f} {b[0]:.2f}" for a, b in lines),
+        "names": [(cluster, float(place[1]), float(place[0])) for cluster, place in sorted(named.items())],
+        "noise": bool((labels < 1).any()),
+    }
+
+
+def _gradient(colors: str) -> str:
+    palette = scale_for(np.array([0.0, 1.0]), colors).colors
+    return ", ".join(to_hex(color) for color in palette(np.linspace(0, 1, 17)))
+
+
+# ---------------------------------------------------------------- clusters
+
+
+def _profiles(content: ReportContent, config: VisualizationConfig) -> Iterator[Profile]:
+    effects = standardized_differences(content.planes, content.labels)
+    reach = float(np.nanmax(np.abs(effects), initial=0.0)) or 1.0
+    overall = content.planes.mean(axis=0)
+    for row, color in zip(
+        enumerate(effects, start=1), category_colors(len(effects), config.category_colors), strict=True
+    ):
+        cluster, differences = row
+        members = content.labels == cluster
+        rows = content.hits[members].sum()
+        share = percent(rows / max(content.hits.sum(), 1))
+        yield Profile(
+            number=cluster,
+            color=to_hex(color),
+            size=f"{counted(int(members.sum()), 'neuron')}, {rows:,.0f} rows ({share})",
+            effects=tuple(_effects(content, differences, content.planes[members].mean(axis=0), overall, reach)),
+            targets=tuple(_target_means(content, members)),
+        )
+
+
+def _effects(
+    content: ReportContent, differences: Floats, inside: Floats, overall: Floats, reach: float
+) -> Iterator[Effect]:
+    if np.isnan(differences).all():
+        return
+    for i in np.argsort(-np.abs(differences), kind="stable")[:PROFILE_FEATURES]:
+        share = 50 * abs(differences[i]) / reach
+        yield Effect(
+            name=content.features[i],
+            value=number(inside[i]),
+            overall=number(overall[i]),
+            effect=f"{differences[i]:+.1f}".replace("-", "−"),
+            left=round(50 - share if differences[i] < 0 else 50, 2),
+            width=round(share, 2),
+        )
+
+
+def _target_means(content: ReportContent, members: Any) -> Iterator[tuple[str, str, str]]:
+    for name, maps in content.targets.items():
+        known = members & np.isfinite(maps["mean"])
+        weight = content.hits[known]
+        inside = float(np.average(maps["mean"][known], weights=weight)) if weight.sum() else np.nan
+        yield name, number(inside), number(content.facts.targets[name].mean)
+
+
+# ---------------------------------------------------------------- training
+
+
+def _curves(content: ReportContent) -> str:
+    """The library's own figure of the errors by epoch as a data URI; empty where there is no epoch."""
+    if not len(content.quantization_errors):
+        return ""
+    draw = SOMVisualizer(content.som, CHARTS)
+    figure = draw.plot_training_errors(content.quantization_errors, content.topographic_errors, content.sigmas)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return data_uri("image/svg+xml", buffer.getvalue())
+
+
+def _curves_in_words(content: ReportContent) -> str:
+    qe, te = content.quantization_errors, content.topographic_errors
+    if not len(qe):
+        return ""
+    return (
+        f"Errors by epoch. Quantization error from {number(qe[0])} to {number(qe[-1])}, topographic error from "
+        f"{percent(te[0], 1)} to {percent(te[-1], 1)} in {counted(len(qe), 'epoch')}."
+    )
+
+
+def _errors(content: ReportContent) -> Iterator[tuple[str, str, str]]:
+    """Name of an error, its value on training rows, and on held-out rows."""
+    yield "Quantization error", number(content.metric("train_qe"), 4), number(content.metric("heldout_qe"), 4)
+    yield "Topographic error", percent(content.metric("train_te"), 1), percent(content.metric("heldout_te"), 1)
+
+
+CLUSTER_SCORES = (
+    ("silhouette_score", "Silhouette", "−1 to 1, higher is better"),
+    ("davies_bouldin_score", "Davies–Bouldin", "lower is better"),
+    ("calinski_harabasz_score", "Calinski–Harabasz", "higher is better"),
+    ("topological_quality", "Contiguity on the map", "0 to 1, higher is better"),
+    ("noise_ratio", "Share of noise", "neurons in no cluster"),
+)
+
+
+def _cluster_scores(content: ReportContent) -> Iterator[tuple[str, str, str]]:
+    for key, name, note in CLUSTER_SCORES:
+        value = content.metric(f"cluster/{key}")
+        yield name, number(value) if np.isfinite(value) else "not defined", note
+
+
+# ---------------------------------------------------------------- data, and how to make it again
+
+
+def _origin(content: ReportContent) -> Iterator[tuple[str, str]]:
+    facts, rows = content.facts, content.facts.rows
+    if facts.data is not None:
+        yield "Source", facts.data
+    yield (
+        "Rows",
+        (
+            f"{rows['train']:,} trained, {rows['heldout']:,} held out"
+            + (f", {rows['left_out']:,} of {rows['found']:,} left out" if rows["left_out"] else "")
+        ),
+    )
+    if facts.time is not None:
+        yield "Time", f"{facts.time.column}: {facts.time.first} to {facts.time.last}"
+    yield "Scaling", facts.scaling
+
+
+def _columns(content: ReportContent) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Role and name of each column, then mean, deviation, smallest and largest value, and missing rows."""
+    for role, columns in (("feature", content.facts.features), ("target", content.facts.targets)):
+        for name, c in columns.items():
+            numbers = tuple(number(value) for value in (c.mean, c.deviation, c.low, c.high))
+            yield role, name, (*numbers, f"{c.missing:,}")
+
+
+def _settings(content: ReportContent) -> Iterator[tuple[str, str]]:
+    """What decides the map, and what made it."""
+    run, tags = content.run, content.run.tags
+    yield "MLflow run", f"{run.name} ({run.run_id})"
+    yield "Started", f"{run.started:%Y-%m-%d %H:%M} UTC"
+    for name, tag in (
+        ("Data digest (SHA-256)", "som.data_sha256"),
+        ("Config digest (SHA-256)", "som.config_digest"),
+        ("som-pipelines", "som.package_version"),
+        ("Python", "som.python_version"),
+        ("Git commit", "mlflow.source.git.commit"),
+    ):
+        if tags.get(tag):
+            yield name, tags[tag]
+    yield "Random seed", str(content.som.random_seed)

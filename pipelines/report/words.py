@@ -1,0 +1,280 @@
+"""What the numbers of a map mean, in words; every threshold is here, and the page repeats them.
+
+Closeness (quantization error, QE). The QE alone has no meaning: it grows with the number of features and depends on
+their scaling. It is compared to what a map of a single neuron at the mean of all rows would have, QE_1:
+
+    explained = 1 - QE / QE_1        0: no better than the mean, 1: every row lies on its neuron
+
+Order (topographic error, TE): the share of rows whose two nearest neurons do not touch on the map.
+
+The words are rules of thumb: a map of many features or few neurons is coarse by nature, and rightly so.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.report.content import ReportContent
+from pipelines.wording import some
+from somlib.visualization.cluster_figures import NOISE
+from somlib.visualization.map_figures import counted
+from somlib.visualization.sheet import short_number
+
+# Each the least share explained, and its word.
+CLOSENESS: tuple[tuple[float, str], ...] = ((0.8, "very close"), (0.6, "close"), (0.4, "rough"), (-math.inf, "coarse"))
+# Each the largest TE, and its word.
+ORDER: tuple[tuple[float, str], ...] = (
+    (0.05, "very well ordered"),
+    (0.10, "well ordered"),
+    (0.20, "ordered, with some folds"),
+    (math.inf, "folded in many places"),
+)
+# Each the largest QE of held-out rows relative to that of training rows, and its word.
+HELDOUT: tuple[tuple[float, str], ...] = ((1.10, "as well"), (1.25, "somewhat worse"), (math.inf, "much worse"))
+# Each the least silhouette, and its word; Kaufman and Rousseeuw, Finding Groups in Data, Wiley 1990, ch. 2.
+SEPARATION: tuple[tuple[float, str], ...] = (
+    (0.70, "clearly apart"),
+    (0.50, "reasonably apart"),
+    (0.25, "weakly apart"),
+    (-math.inf, "hardly apart"),
+)
+MANY_EMPTY = 0.25  # share of neurons
+MANY_MISSING = 0.20  # share of training rows that lack a feature's value
+STILL_FALLING = 0.02  # by which the QE fell in the last epoch
+ENOUGH_ROWS = 50  # `min_buffer_threshold` of `SOM.collect_samples`, by default
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that a reader should know.
+
+    Attributes:
+        serious: Whether it puts the map in doubt; otherwise it only explains.
+        text: One or two sentences.
+    """
+
+    serious: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One answer to the question how good the map is.
+
+    Attributes:
+        question: What it answers.
+        value: The number.
+        word: The number in a word or two.
+        text: What it means, in one or two sentences.
+    """
+
+    question: str
+    value: str
+    word: str
+    text: str
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number of so many significant digits, or a dash where there is none."""
+    return short_number(value, digits) if math.isfinite(value) else "–"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share in percent; never 0 % or 100 % where it is not."""
+    if not math.isfinite(share):
+        return "–"
+    least = 10.0 ** -(digits + 2)
+    if 0 < share < least / 2:
+        return f"under {100 * least:.{digits}f} %"
+    if 1 - least / 2 < share < 1:
+        return f"over {100 - 100 * least:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
+
+
+def explained(content: ReportContent) -> float:
+    """Share of the distances that the map explains, 1 - QE / QE_1; NaN where it is not defined."""
+    alone = content.facts.one_neuron_error
+    return 1 - content.metric("train_qe") / alone if alone > 0 else math.nan
+
+
+def verdicts(content: ReportContent) -> Iterator[Verdict]:
+    """How good the map is: how close to single rows, how well ordered, on new rows, and in how many parts."""
+    yield _closeness(content)
+    yield _order(content)
+    if content.facts.rows["heldout"]:
+        yield _generality(content)
+    yield _parts(content)
+
+
+def _closeness(content: ReportContent) -> Verdict:
+    qe, alone, share = content.metric("train_qe"), content.facts.one_neuron_error, explained(content)
+    question = "How close is it to single rows?"
+    if not math.isfinite(share):
+        text = f"Quantization error {number(qe)}. There is no distance to the mean of all rows to compare it to."
+        return Verdict(question, number(qe), "not comparable", text)
+    text = (
+        f"A row lies {number(qe)} from its neuron on average (quantization error), {number(alone)} from the mean of all "
+        f"rows: the map explains {percent(share)} of the distance."
+    )
+    return Verdict(question, percent(share), _at_least(share, CLOSENESS), text)
+
+
+def _order(content: ReportContent) -> Verdict:
+    te = content.metric("train_te")
+    question = "Are neighbors on the map alike?"
+    if not math.isfinite(te):
+        text = "Topographic error not defined: a row has no two nearest neurons here."
+        return Verdict(question, "–", "not defined", text)
+    text = (
+        f"For {percent(te, 1)} of the rows the two nearest neurons do not touch on the map (topographic error): "
+        "there the map is folded or torn."
+    )
+    return Verdict(question, percent(1 - te, 1), _at_most(te, ORDER), text)
+
+
+def heldout_ratio(content: ReportContent) -> float:
+    """QE of held-out rows relative to that of training rows; NaN where it is not defined."""
+    trained, heldout = content.metric("train_qe"), content.metric("heldout_qe")
+    return heldout / trained if trained > 0 else math.nan
+
+
+def _generality(content: ReportContent) -> Verdict:
+    ratio = heldout_ratio(content)
+    question = "Does it hold for new rows?"
+    rows = f"{content.facts.rows['heldout']:,} rows that it was not trained on"
+    if not math.isfinite(ratio):
+        return Verdict(question, "–", "not defined", f"The error of the {rows} is not defined.")
+    more = f"{percent(ratio - 1)} farther from" if ratio >= 1 else f"{percent(1 - ratio)} closer to"
+    text = (
+        f"The {rows} lie {more} their neurons than training rows do (QE {number(content.metric('heldout_qe'))}, "
+        f"TE {percent(content.metric('heldout_te'), 1)})."
+    )
+    return Verdict(question, f"{100 * (ratio - 1):+.0f} %".replace("-", "−"), _at_most(ratio, HELDOUT), text)
+
+
+def _parts(content: ReportContent) -> Verdict:
+    count, silhouette = _cluster_count(content), content.metric("cluster/silhouette_score")
+    question = "Does it fall into groups?"
+    if count == 0:
+        return Verdict(question, "0", "no groups", f"{content.facts.clustering} found no dense group of neurons.")
+    if count == 1:
+        return Verdict(question, "1", "one group", "All neurons are in one cluster: the rows do not fall into groups.")
+    if not math.isfinite(silhouette):
+        return Verdict(question, str(count), "not judged", f"{count} clusters; their silhouette is not defined.")
+    text = (
+        f"{count} clusters of neurons by {content.facts.clustering}; silhouette {silhouette:.2f} (1: far apart, "
+        "0: touching)."
+    )
+    return Verdict(question, str(count), _at_least(silhouette, SEPARATION), text)
+
+
+def _cluster_count(content: ReportContent) -> int:
+    return int(content.labels.max(initial=0))
+
+
+# ---------------------------------------------------------------- warnings
+
+
+def remarks(content: ReportContent) -> list[Remark]:
+    """What puts the map in doubt, then what only explains it."""
+    found = [*_about_rows(content), *_about_columns(content), *_about_map(content), *_about_clusters(content)]
+    return sorted(found, key=lambda remark: not remark.serious)
+
+
+def _about_rows(content: ReportContent) -> Iterator[Remark]:
+    rows, told = content.facts.rows, content.facts.remarks
+    yield from (Remark(False, f"{text[:1].upper()}{text[1:]}.") for text in told)
+    if rows["left_out"] and not any("left out" in text for text in told):
+        yield Remark(False, f"{rows['left_out']:,} of {rows['found']:,} rows were left out.")
+    ratio = heldout_ratio(content)
+    if ratio > HELDOUT[1][0]:
+        yield Remark(
+            True,
+            f"Held-out rows lie {percent(ratio - 1)} farther from the map than training rows: it has learned these "
+            "rows by heart, or the newer ones are different. Try a smaller map or more rows.",
+        )
+
+
+def _about_columns(content: ReportContent) -> Iterator[Remark]:
+    trained = content.facts.rows["train"]
+    sparse = {n: c.missing / trained for n, c in content.facts.features.items() if c.missing > MANY_MISSING * trained}
+    if sparse:
+        worst = some([f"{name} ({percent(share)})" for name, share in sorted(sparse.items(), key=lambda i: -i[1])])
+        yield Remark(
+            True, f"Features that many training rows lack: {worst}. The map knows them from the other rows only."
+        )
+    for name, column in content.facts.targets.items():
+        if column.missing == trained:
+            yield Remark(True, f"No training row has a value of the target {name}: its maps are empty.")
+        elif column.missing and not any(name in text for text in content.facts.remarks):
+            yield Remark(False, f"{column.missing:,} of {trained:,} training rows lack the target {name}.")
+
+
+def _about_map(content: ReportContent) -> Iterator[Remark]:
+    empty, m = int((content.hits == 0).sum()), len(content.hits)
+    if empty:
+        many = empty > MANY_EMPTY * m
+        advice = " A smaller map would say the same." if many else ""
+        yield Remark(
+            many,
+            f"{counted(empty, 'neuron')} of {m} ({percent(empty / m)}) are empty: no training row fell there.{advice}",
+        )
+    te = content.metric("train_te")
+    if te > ORDER[-2][0]:
+        yield Remark(
+            True,
+            f"The map is folded: {percent(te)} of the rows have their two nearest neurons apart. Do not read distances "
+            "off it; a longer training, a larger starting radius or a PCA start may unfold it.",
+        )
+    qe = [value for value in content.quantization_errors if math.isfinite(value)]
+    if len(qe) > 1 and qe[-2] > 0 and (qe[-2] - qe[-1]) / qe[-2] > STILL_FALLING:
+        yield Remark(
+            False,
+            f"The quantization error still fell by {percent((qe[-2] - qe[-1]) / qe[-2], 1)} in the last epoch. With a radius that "
+            "shrinks to the end this is usual; more epochs may still help.",
+        )
+
+
+def _about_clusters(content: ReportContent) -> Iterator[Remark]:
+    count, noise = _cluster_count(content), float((content.labels == NOISE).mean())
+    if count == 0:
+        yield Remark(True, "No clusters: all neurons are noise to the clustering, so there are no profiles.")
+    elif noise:
+        yield Remark(noise > 0.5, f"{percent(noise)} of the neurons are in no cluster (noise).")
+    if count == 1:
+        yield Remark(False, "There is one cluster, so nothing to compare it with: its profile has no differences.")
+    silhouette = content.metric("cluster/silhouette_score")
+    if count > 1 and not math.isfinite(silhouette):
+        yield Remark(False, "How well the clusters stand apart is not defined here: too few neurons or clusters.")
+    elif silhouette < SEPARATION[2][0]:
+        yield Remark(
+            False,
+            f"The clusters are hardly apart (silhouette {silhouette:.2f}): take them as regions of one continuous map, not as "
+            "separate kinds.",
+        )
+
+
+def reach_in_words(reach: np.ndarray[tuple[int], np.dtype[np.float64]], order: int) -> str:
+    """What a query finds around its neuron, by the rows (m,) of each neuron and its neighbors."""
+    enough = float((reach >= ENOUGH_ROWS).mean())
+    steps = "its direct neighbors" if order == 1 else f"its neighbors up to {order} steps away"
+    head = f"A query is answered by the rows of its neuron and of {steps}. "
+    if enough == 1:
+        return (
+            head
+            + f"Everywhere on this map these are at least {ENOUGH_ROWS} rows, {number(float(np.median(reach)))} in the median."
+        )
+    return head + (
+        f"For {percent(enough)} of the neurons these are at least {ENOUGH_ROWS} rows ({number(float(np.median(reach)))} in the "
+        f"median); elsewhere rows of the next most similar neurons are added until there are {ENOUGH_ROWS}."
+    )
+
+
+def _at_least(value: float, steps: tuple[tuple[float, str], ...]) -> str:
+    return next(word for least, word in steps if value >= least)
+
+
+def _at_most(value: float, steps: tuple[tuple[float, str], ...]) -> str:
+    return next(word for most, word in steps if value <= most)

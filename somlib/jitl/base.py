@@ -1,0 +1,483 @@
+"""What the just-in-time regressor and classifier share: the map, the samples it holds, and the local models on it.
+
+The map is trained once, on the inputs of `fit`. After that, `update` and `forget` change what local models know within
+milliseconds: sums over a neuron's samples grow or shrink, and the small systems of all neurons are solved again.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from somlib.core import SOM
+from somlib.errors import ArgumentError, DataError, ShapeError, unknown_name
+from somlib.jitl import query_models
+from somlib.jitl.intervals import AdaptiveIntervals
+from somlib.jitl.local_ridge import LocalRidge
+from somlib.jitl.moments import FloatArray, IntArray
+from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood, RetrievedNeighborhood
+from somlib.jitl.placing import Placed, Placing, Standardizer
+from somlib.jitl.ridge import Shrinkage
+from somlib.jitl.sample_index import Keep, SampleIndex
+from somlib.jitl.validation import (
+    LEVELS,
+    RIDGES,
+    SIGMAS,
+    Candidate,
+    LeftOut,
+    Split,
+    best,
+    forward_splits,
+    random_splits,
+    ridge_answers,
+    subset,
+)
+from somlib.utils.heuristics import map_size
+from somlib.utils.retrieval import RETRIEVAL_MODES
+
+logger = logging.getLogger(__name__)
+
+LOCAL_MODELS = ("ridge", "query_ridge", "mean", "pls", "gpr")
+NEIGHBORHOODS = ("gaussian", *RETRIEVAL_MODES)
+FEWEST_NEURONS, MOST_NEURONS, ROWS_PER_NEURON = 16, 900, 10
+JUDGED_QUERIES = 500  # left-out rows that per-query estimators answer in `fit`, for the intervals
+MOST_MOMENTS = 2**28  # numbers in the moments of all neurons: 2 GB
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Standardized answers with where they come from.
+
+    Attributes:
+        value: Shape (n, o).
+        placed: The queries on the map.
+        samples: Samples behind each, weighted by the neighborhood, shape (n,).
+    """
+
+    value: FloatArray
+    placed: Placed
+    samples: FloatArray
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """Local models on a map; base of regressor and classifier, with the parameters that both take.
+
+    Args:
+        som: A trained map in the units of the samples. None trains one on standardized inputs, with a neuron for every
+            ten rows, 16 to 900.
+        x: Rows of the map that is trained; None together with `y` chooses.
+        y: Columns.
+        neighborhood: Whose samples a neuron's model is fitted to: `"gaussian"` (all, by grid distance), a retrieval
+            mode (`"bmu_only"`, `"bmu_neighborhood"`, `"bmu_neighborhood_knn"`), or `"auto"`, chosen by errors on
+            samples left out among gaussians of several radii and the last of the modes.
+        sigma: Radius of the gaussian in cell widths; None chooses.
+        ridge: Strength lambda that draws slopes to the global model; None chooses.
+        level: Samples' worth l0 of the global model's level; None chooses.
+        shrink: `"global"` as above; `"nothing"` for plain ridges, whose slopes shrink to 0 and whose level is the mean.
+        n_neurons: How many of the nearest neurons answer together.
+        local_model: `"ridge"` is ready for each neuron. The others are fitted for each query, to the samples nearest
+            to it: `"query_ridge"`, `"mean"`, `"pls"`, `"gpr"`, or a scikit-learn regressor.
+        n_neighbors: Most samples of a query's buffer; None takes 80.
+        half_life: Age at which a sample of a query's buffer weighs half, in units of the timestamps (seconds for
+            dates); None for no weight by age.
+        neighborhood_order: Hops of the neighborhood of retrieval modes.
+        min_buffer_threshold: Samples below which the fallback of `"bmu_neighborhood_knn"` adds neurons.
+        missing: `"error"` refuses NaN, `"mask"` takes it as not observed.
+        random_state: Seed of everything random: random folds, where there are no timestamps, and the map.
+    """
+
+    som: SOM | None = None
+    x: int | None = None
+    y: int | None = None
+    neighborhood: str = "auto"
+    sigma: float | None = None
+    ridge: float | None = None
+    level: float | None = None
+    shrink: str = "global"
+    n_neurons: int = 3
+    local_model: Any = "ridge"
+    n_neighbors: int | None = None
+    half_life: float | None = None
+    neighborhood_order: int = 1
+    min_buffer_threshold: int = 50
+    missing: str = "error"
+    random_state: int = 42
+
+    # ---------------------------------------------------------------- learning
+
+    def _fit(self, X: NDArray[Any], target: FloatArray, timestamps: Any) -> None:
+        """Learn from checked samples (n, d) and targets (n, o)."""
+        self._require_parameters()
+        standardizer = Standardizer.of(X)
+        som = self._map(X, standardizer)
+        self._require_room(som.grid.m, X.shape[1] + target.shape[1] + 1)
+        placing = Placing(som, standardizer, self.som is None, self.n_neurons)
+        index = SampleIndex(som)
+        index.order = self.neighborhood_order
+        time, clock = index.read_times(timestamps, len(X))
+        placed = placing.place(X)
+        if not (placed.winner >= 0).any():
+            raise DataError(f"X must have a row with a nearest neuron, got {len(X)} rows with nothing observed")
+        placing.learn_reach(placed.distance[:, 0])
+        placed = placing.place(X)
+
+        targets = Standardizer.of(target)
+        rows = np.hstack((placed.inputs, targets.apply(target)))
+        self._begin(placing, targets, index)
+        index.append_placed(placed.point, torch.from_numpy(placed.winner), time, clock)
+        splits = random_splits(len(X), self._seed()) if timestamps is None else forward_splits(time.numpy())
+        left_out = self._choose(placed, rows, splits, time.numpy())
+        self._rows = rows
+        self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
+        self._ridge.add(rows, placed.winner)
+        self._ridge.solve(rows[:, -target.shape[1] :])
+        self._finish_fit(placed, rows, splits, left_out)
+
+    def _finish_fit(self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut) -> None:
+        """Learn intervals from errors on the samples left out, in the order of time."""
+        order = left_out.position[np.argsort(self.index_.time.numpy()[left_out.position], kind="stable")]
+        by_row = np.full((len(rows), self._outputs), np.nan)
+        by_row[left_out.position] = left_out.answer - rows[left_out.position, -self._outputs :]
+        self._intervals.learn(placed.winner[order], by_row[order])
+        if not len(order):
+            logger.warning("fit had too few rows to leave some out: intervals are NaN until labels arrive")
+
+    def update(self, X: Any, y: Any, timestamps: Any = None, *, observed: bool = False) -> Self:
+        """Learn from new labelled samples, without training the map.
+
+        They are answered first, as the model is, and their errors move the intervals.
+
+        Args:
+            X: Samples, shape (n, d).
+            y: Targets, as in `fit`.
+            timestamps: As in `fit`: needed if it had them.
+            observed: Whether `observe` has already seen these samples, so that intervals do not count them twice.
+
+        Raises:
+            ArgumentError, DataError, ShapeError, DataTypeError: What came does not fit; nothing has changed then.
+        """
+        X, target = self._checked_labelled(X, y)
+        time, clock = self.index_.read_times(timestamps, len(X))
+        answered = self._answered(X)
+        rows = np.hstack((answered.placed.inputs, self._targets.apply(target)))
+        if not observed:
+            self._judge(answered, rows[:, -self._outputs :], time.numpy())
+        self._learn(answered.placed, rows)
+        self.index_.append_placed(answered.placed.point, torch.from_numpy(answered.placed.winner), time, clock)
+        self._rows = np.concatenate((self._rows, rows))
+        self._ridge.solve(self._rows[:, -self._outputs :])
+        return self
+
+    def observe(self, X: Any, y: Any, timestamps: Any = None) -> Self:
+        """Adapt the intervals to labelled samples, without learning from these: labels before the next `update`.
+
+        Args:
+            X: Samples, shape (n, d).
+            y: Targets, as in `fit`.
+            timestamps: Order them in time; None takes them in the order given.
+        """
+        X, target = self._checked_labelled(X, y)
+        time = self.index_.read_times(timestamps, len(X))[0].numpy() if timestamps is not None else np.arange(len(X))
+        self._judge(self._answered(X), self._targets.apply(target), time)
+        return self
+
+    def forget(self, before: Any = None, per_neuron: int | None = None, keep: Keep = "newest") -> Self:
+        """Forget samples: first all older than `before`, then what a neuron has beyond `per_neuron`.
+
+        The model is then the one that the remaining samples alone make, on the same map with the same settings.
+
+        Args:
+            before: A time on the clock of the timestamps (without any, a number by arrival); samples at it stay.
+            per_neuron: The most that a neuron may hold, at least 1.
+            keep: Which of a neuron's samples stay, the `"newest"` or the `"nearest"` to it.
+
+        Raises:
+            ArgumentError: No sample would be left, or an argument is not allowed; nothing has changed then.
+        """
+        check_is_fitted(self)
+        kept = self.index_.within(before, per_neuron, keep)
+        if not bool(kept.any()):
+            raise ArgumentError(f"before must leave at least one of the {len(kept)} samples, got {before!r}")
+        chosen = kept.numpy()
+        self._unlearn(chosen)
+        self.index_.retain(kept)
+        self._rows = self._rows[chosen]
+        self._ridge.solve(self._rows[:, -self._outputs :])
+        return self
+
+    def _learn(self, placed: Placed, rows: FloatArray) -> None:
+        self._ridge.add(rows, placed.winner)
+
+    def _unlearn(self, kept: NDArray[np.bool_]) -> None:
+        self._ridge.remove(self._rows, self.index_.winner.numpy(), kept)
+
+    def _judge(self, answered: Answered, target: FloatArray, time: NDArray[Any]) -> None:
+        """Let the intervals see the errors of answers to labelled samples."""
+        order = np.argsort(time, kind="stable")
+        placed = subset(answered.placed, order)
+        width = self._intervals.scale(placed.neuron, placed.share, placed.trust)
+        self._intervals.observe(placed.winner, answered.value[order] - target[order], width)
+
+    # ---------------------------------------------------------------- answering
+
+    def _answered(self, X: NDArray[Any]) -> Answered:
+        placed = self._placing.place(X)
+        return Answered(self._answer(placed), placed, self._samples_behind(placed))
+
+    def _answer(self, placed: Placed) -> FloatArray:
+        """Standardized answers (n, o) to placed queries."""
+        if self.local_model == "ridge":
+            return self._ridge.answer(placed)
+        return self._query_answers(placed, self._ridge, self.index_, self._rows)
+
+    def _query_answers(self, placed: Placed, ridge: LocalRidge, index: SampleIndex, rows: FloatArray) -> FloatArray:
+        """Answers of the model that is fitted for each query, faded and bounded like those of neurons."""
+        buffers = query_models.buffers_for(placed, index, self._query_settings)
+        if self.local_model == "query_ridge":
+            local = query_models.ridge_answers(placed, buffers, rows, ridge.overall, ridge.shrinkage)
+        elif self.local_model == "mean":
+            local = query_models.mean_answers(placed, buffers, rows, ridge.overall)
+        else:
+            named = isinstance(self.local_model, str)
+            model = query_models.named_model(self.local_model, ridge.d) if named else self.local_model
+            local = query_models.estimator_answers(model, placed, buffers, rows, ridge.overall)
+        overall = placed.inputs @ ridge.overall
+        return np.clip(overall + placed.trust[:, None] * (local - overall), *ridge.bounds)
+
+    def _samples_behind(self, placed: Placed) -> FloatArray:
+        """Samples behind each answer, shape (n,)."""
+        if self.local_model == "ridge":
+            support = np.append(self._ridge.support, 0.0)[placed.neuron]
+            behind: FloatArray = (placed.share * support).sum(axis=1)
+            return behind
+        buffers = query_models.buffers_for(placed, self.index_, self._query_settings)
+        return buffers.offset.diff().numpy().astype(np.float64)
+
+    def samples_behind(self, x: Any) -> tuple[IntArray, FloatArray]:
+        """Which samples an answer rests on, and with what weight.
+
+        Args:
+            x: One sample, shape (d,).
+
+        Returns:
+            Numbers of the samples by arrival (see `SampleIndex`), int64, and their weights, both shape (s,), heaviest
+            first; samples of weight below a thousandth of the heaviest are left out. The global model, which every
+            local one is drawn to, rests on all samples besides.
+        """
+        placed = self._placing.place(self._checked(np.asarray(x)[None]))
+        if self.local_model == "ridge":
+            weight = self._weights_of_samples(placed)
+            position = np.flatnonzero(weight > 0)
+        else:
+            buffers = query_models.buffers_for(placed, self.index_, self._query_settings)
+            weight = np.zeros(len(self.index_))
+            position = buffers.sample.numpy()
+            weight[position] = buffers.weight.numpy()
+        position = position[weight[position] >= 1e-3 * weight.max(initial=0.0)]
+        position = position[np.argsort(-weight[position], kind="stable")]
+        return self.index_.number.numpy()[position], weight[position]
+
+    def _weights_of_samples(self, placed: Placed) -> FloatArray:
+        """Weight of every sample in the answer to one placed query, shape (n,)."""
+        count = self._ridge.moments.count
+        by_neuron = np.zeros(len(count) + 1)
+        for neuron, share in zip(placed.neuron[0], placed.share[0], strict=True):
+            if neuron >= 0:
+                by_neuron[:-1] += share * self._ridge.neighborhood.weights(int(neuron), count)
+        weight: FloatArray = by_neuron[self.index_.winner.numpy()]
+        return weight
+
+    # ---------------------------------------------------------------- settings
+
+    def _begin(self, placing: Placing, targets: Standardizer, index: SampleIndex) -> None:
+        self._placing, self._targets, self.index_ = placing, targets, index
+        self.som_ = placing.som
+        self._outputs = len(targets.center)
+        self._intervals = self._new_intervals()
+
+    def _new_intervals(self) -> AdaptiveIntervals:
+        return AdaptiveIntervals(self.som_.grid, 0.9, 0.0, self._outputs)
+
+    def _new_ridge(self, neighborhood: Neighborhood, shrinkage: Shrinkage) -> LocalRidge:
+        return LocalRidge(self.som_.grid.m, self.som_.codebook.shape[1], self._outputs, neighborhood, shrinkage)
+
+    def _choose(self, placed: Placed, rows: FloatArray, splits: list[Split], time: FloatArray) -> LeftOut:
+        """Set `settings_` to the best by the samples left out; their answers with these settings."""
+        candidates = self._candidates()
+        if not splits:
+            self.settings_ = candidates[0][0]
+            return LeftOut(np.empty(0, dtype=np.int64), np.empty((0, self._outputs)))
+        answers = ridge_answers([c for _, c in candidates], placed, rows, splits, self.som_.grid.m, self._outputs)
+        chosen = best(answers, rows[:, -self._outputs :])
+        self.settings_ = candidates[chosen][0]
+        if self.local_model == "ridge":
+            return answers[chosen]
+        return self._left_out_by_query(placed, rows, splits, candidates[chosen][1], time)
+
+    def _left_out_by_query(
+        self, placed: Placed, rows: FloatArray, splits: list[Split], candidate: Candidate, time: FloatArray
+    ) -> LeftOut:
+        """Left-out answers of the model fitted for each query; of a part of the samples where fits are slow."""
+        cap = math.inf if self.local_model in ("query_ridge", "mean") else JUDGED_QUERIES / len(splits)
+        position, answer = [], []
+        for split in splits:
+            step = max(1, math.ceil(len(split.answer) / cap))
+            asked = split.answer[::step]
+            known = subset(placed, split.learn)
+            index = SampleIndex(self.som_)
+            index.order = self.neighborhood_order
+            winner = torch.from_numpy(known.winner)
+            index.append_placed(known.point, winner, torch.from_numpy(time[split.learn]), self.index_.clock)
+            ridge = self._new_ridge(candidate.neighborhood, candidate.shrinkage)
+            ridge.add(rows[split.learn], known.winner)
+            ridge.solve(rows[split.learn, -self._outputs :])
+            position.append(asked)
+            answer.append(self._query_answers(subset(placed, asked), ridge, index, rows[split.learn]))
+        return LeftOut(np.concatenate(position), np.concatenate(answer))
+
+    def _candidates(self) -> list[tuple[dict[str, Any], Candidate]]:
+        """Settings to choose from, with what they stand for; those that are given are kept."""
+        settings = [
+            {"neighborhood": name, "sigma": sigma, "ridge": float(ridge), "level": float(level)}
+            for name, sigma in self._neighborhoods()
+            for ridge in (RIDGES if self.ridge is None else (self.ridge,))
+            for level in (LEVELS if self.level is None and self.shrink == "global" else (self.level or 0.0,))
+        ]
+        shared = {
+            key: self._neighborhood_of({"neighborhood": key[0], "sigma": key[1]}) for key in self._neighborhoods()
+        }
+        return [
+            (s, Candidate(s["neighborhood"], shared[s["neighborhood"], s["sigma"]], self._shrinkage_of(s)))
+            for s in settings
+        ]
+
+    def _neighborhoods(self) -> list[tuple[str, float | None]]:
+        gaussians: list[tuple[str, float | None]] = [
+            ("gaussian", float(s)) for s in (SIGMAS if self.sigma is None else (self.sigma,))
+        ]
+        if self.neighborhood == "auto":
+            return [("bmu_neighborhood_knn", None), *gaussians]
+        return gaussians if self.neighborhood == "gaussian" else [(self.neighborhood, None)]
+
+    def _neighborhood_of(self, settings: dict[str, Any]) -> Neighborhood:
+        grid = self.som_.grid
+        if settings["neighborhood"] == "gaussian":
+            return GaussianNeighborhood(grid, settings["sigma"])
+        codebook = self.som_.codebook.cpu()
+        return RetrievedNeighborhood(
+            codebook, grid, self.som_.metric, settings["neighborhood"], self.neighborhood_order,
+            self.min_buffer_threshold,
+        )  # fmt: skip
+
+    def _shrinkage_of(self, settings: dict[str, Any]) -> Shrinkage:
+        return Shrinkage(settings["ridge"], settings["level"], self.shrink)  # type: ignore[arg-type]  # checked in fit
+
+    @property
+    def _query_settings(self) -> query_models.QuerySettings:
+        mode = self.neighborhood if self.neighborhood in RETRIEVAL_MODES else "bmu_neighborhood_knn"
+        return query_models.QuerySettings(mode, self.min_buffer_threshold, self.n_neighbors or 80, self.half_life)
+
+    # ---------------------------------------------------------------- the map
+
+    def _map(self, X: NDArray[Any], standardizer: Standardizer) -> SOM:
+        if self.som is not None:
+            if self.som.codebook.shape[1] != X.shape[1]:
+                raise ShapeError(f"X must have the {self.som.codebook.shape[1]} features of som, got {X.shape[1]}")
+            return self.som
+        data = torch.from_numpy(standardizer.clipped(X)).float()
+        rows, columns = self._size(data)
+        som = SOM(
+            rows, columns, X.shape[1], epochs=20, algorithm="batch", initialization_mode="pca", device="cpu",
+            missing=self.missing, neighborhood_order=self.neighborhood_order, random_seed=self._seed(),
+        )  # fmt: skip
+        som.fit(data, verbose=False)
+        names = getattr(self, "feature_names_in_", None)
+        som.feature_names = None if names is None else names.tolist()
+        return som
+
+    def _size(self, data: torch.Tensor) -> tuple[int, int]:
+        if (self.x is None) != (self.y is None):
+            raise ArgumentError(f"x and y must be given together or both left open, got x={self.x}, y={self.y}")
+        if self.x is not None and self.y is not None:
+            return self.x, self.y
+        n = len(data)
+        wanted = min(max(n // ROWS_PER_NEURON, FEWEST_NEURONS), MOST_NEURONS, n)
+        # Proportions by the leading axes of the data.
+        rows, columns = map_size(data.nan_to_num(nan=0.0))
+        factor = math.sqrt(wanted / (rows * columns))
+        longer = max(1, min(round(rows * factor), wanted))
+        return longer, max(1, wanted // longer)
+
+    # ---------------------------------------------------------------- checks
+
+    def _require_parameters(self) -> None:
+        choices: Sequence[tuple[str, Any, Sequence[str]]] = (
+            ("neighborhood", self.neighborhood, ("auto", *NEIGHBORHOODS)),
+            ("shrink", self.shrink, ("global", "nothing")),
+            ("missing", self.missing, ("error", "mask")),
+        )
+        for name, value, known in choices:
+            if value not in known:
+                raise unknown_name(name, value, known)
+        if isinstance(self.local_model, str) and self.local_model not in LOCAL_MODELS:
+            raise unknown_name("local_model", self.local_model, LOCAL_MODELS)
+        if self.som is not None and self.missing == "mask" and self.som.missing != "mask":
+            raise ArgumentError("som must have missing='mask' when missing is 'mask', got one with 'error'")
+        self._require_numbers()
+
+    def _require_numbers(self) -> None:
+        for name, low in (("n_neurons", 1), ("n_neighbors", 1), ("neighborhood_order", 1), ("min_buffer_threshold", 0)):
+            value = getattr(self, name)
+            whole = isinstance(value, Integral) and not isinstance(value, bool)
+            if not (value is None and name == "n_neighbors") and not (whole and value >= low):
+                raise ArgumentError(f"{name} must be a whole number of at least {low}, got {value!r}")
+        for name in ("sigma", "ridge", "half_life"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, Real) and 0 < value < math.inf):
+                raise ArgumentError(f"{name} must be finite and > 0, got {value!r}")
+        if self.level is not None and not (isinstance(self.level, Real) and 0 <= self.level < math.inf):
+            raise ArgumentError(f"level must be finite and >= 0, got {self.level!r}")
+
+    def _require_room(self, m: int, q: int) -> None:
+        if m * q * q > MOST_MOMENTS:
+            raise ArgumentError(
+                f"x and y must leave room for {q} x {q} moments a neuron, got {m} neurons: "
+                f"use a map of at most {MOST_MOMENTS // q**2}, or fewer features"
+            )
+
+    def _seed(self) -> int:
+        if not isinstance(self.random_state, Integral) or int(self.random_state) < 0:
+            raise ArgumentError(f"random_state must be a whole number >= 0, got {self.random_state!r}")
+        return int(self.random_state)
+
+    @property
+    def _input_checks(self) -> dict[str, Any]:
+        return {
+            "dtype": [np.float64, np.float32],
+            "ensure_all_finite": "allow-nan" if self.missing == "mask" else True,
+        }
+
+    def _checked(self, X: Any) -> NDArray[Any]:
+        """New samples as an array (n, d), refused unless they are like those of `fit`."""
+        check_is_fitted(self)
+        checked: NDArray[Any] = validate_data(self, X, reset=False, **self._input_checks)
+        return checked
+
+    def _checked_labelled(self, X: Any, y: Any) -> tuple[NDArray[Any], FloatArray]:
+        """New samples (n, d) and their targets (n, o), refused unless they are like those of `fit`."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "mask"
+        return tags

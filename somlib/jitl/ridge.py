@@ -1,0 +1,77 @@
+r"""Local ridge models of all neurons from their moments, drawn towards one global model.
+
+The global ridge g(x) = ybar + B (x - xbar), B = (C + GLOBAL_RIDGE I)^-1 c, comes from the moments of all samples. A
+local model with count n, mean m, centered moments C and c (weighted by its neighborhood) is
+
+    slope    b = B + (C + lambda I)^-1 (c - C B)
+    level    at m: g(m) + n / (n + l0) (ybar_local - g(m))
+
+so a neuron that holds little, or nothing that speaks against it, answers as the global model does. Without shrinking
+(`towards="nothing"`) B = 0 and the level is the local mean: a plain ridge regression of the neighborhood's samples.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from somlib.jitl.moments import FloatArray
+
+Towards = Literal["global", "nothing"]
+GLOBAL_RIDGE = 1.0  # inputs are standardized: one sample's worth of spread
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """How strongly local models are drawn to the global one.
+
+    Attributes:
+        ridge: lambda, on slopes in standardized inputs.
+        level: l0, samples' worth of the global model's level.
+        towards: `"global"`, or `"nothing"` for plain local ridges.
+    """
+
+    ridge: float = 10.0
+    level: float = 10.0
+    towards: Towards = "global"
+
+
+def global_coefficients(total: FloatArray, d: int) -> FloatArray:
+    """Intercept and slopes (1 + d, o) of the global ridge from the moments (q, q) of all samples."""
+    count, mean, level, C, c = (block[0] for block in _centered(total[None], d))
+    slope = np.linalg.solve(C + GLOBAL_RIDGE * np.eye(d), c) if count > 0 else np.zeros_like(c)
+    return np.vstack((level - mean @ slope, slope))
+
+
+def local_coefficients(sums: FloatArray, overall: FloatArray, shrinkage: Shrinkage) -> FloatArray:
+    """Intercepts and slopes (m, 1 + d, o) of local models.
+
+    Args:
+        sums: Moments weighted by the neighborhood of each, shape (m, q, q).
+        overall: Intercept and slopes of the global model, shape (1 + d, o).
+        shrinkage: How strongly to shrink.
+    """
+    d = len(overall) - 1
+    count, mean, level, C, c = _centered(sums, d)
+    ridge = C + shrinkage.ridge * np.eye(d)
+    expected = overall[0] + mean @ overall[1:]  # (m, o)
+    if shrinkage.towards == "nothing":
+        slope = np.linalg.solve(ridge, c)
+        level = np.where(count[:, None] > 0, level, overall[0])
+    else:
+        slope = overall[1:] + np.linalg.solve(ridge, c - C @ overall[1:])
+        trust = np.divide(count, count + shrinkage.level, out=np.zeros_like(count), where=count > 0)
+        level = expected + trust[:, None] * (level - expected)
+    intercept = level - np.einsum("md,mdo->mo", mean, slope)
+    return np.concatenate((intercept[:, None], slope), axis=1)
+
+
+def _centered(sums: FloatArray, d: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Count (m,), mean inputs (m, d), mean targets (m, o), centered products (m, d, d) and (m, d, o)."""
+    count = sums[:, 0, 0]
+    some = np.where(count > 0, count, 1.0)
+    mean = sums[:, 0, 1:] / some[:, None]
+    x, y = mean[:, :d], mean[:, d:]
+    C = sums[:, 1 : d + 1, 1 : d + 1] - count[:, None, None] * x[:, :, None] * x[:, None, :]
+    c = sums[:, 1 : d + 1, d + 1 :] - count[:, None, None] * x[:, :, None] * y[:, None, :]
+    return count, x, y, C, c

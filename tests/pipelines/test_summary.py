@@ -1,0 +1,74 @@
+import math
+from typing import Any
+
+import pytest
+
+from pipelines.summary import TrainResult
+from pipelines.tracking import Published
+
+METRICS = {
+    "train_qe": 1.63862,
+    "train_te": 0.0476,
+    "heldout_qe": 1.8,
+    "heldout_te": 0.062,
+    "clusters": 3.0,
+    "cluster/silhouette_score": 0.312,
+    "cluster/noise_ratio": 0.0,
+}
+
+
+def result(**changes: Any) -> TrainResult:
+    fields = {
+        "experiment": "weather",
+        "run_id": "abc",
+        "run_name": "calm-otter",
+        "page": "http://127.0.0.1:5000/#/experiments/1/runs/abc",
+        "how_to_open": "mlflow ui --backend-store-uri sqlite:///mlflow.db",
+        "model_uri": "models:/m-1",
+        "published": Published("weather", "7", ("challenger",)),
+        "rows": {"found": 8714, "left_out": 1739, "train": 5580, "heldout": 1395},
+        "features": 17,
+        "map_size": (25, 15),
+        "topology": "hexagonal",
+        "metrics": METRICS,
+        "seconds": {"load": 0.25, "train": 1.5},
+    }
+    return TrainResult(**(fields | changes))
+
+
+def test_the_lines_hold_rows_map_errors_clusters_seconds_run_and_model() -> None:
+    assert dict(result().lines()) == {
+        "rows": "5,580 trained, 1,395 held out, 1,739 left out; 17 features",
+        "map": "25 x 15 hexagonal",
+        "quantization error": "1.639, held out 1.8",
+        "topographic error": "4.8%, held out 6.2%",
+        "clusters": "3, silhouette 0.31",
+        "seconds": "1.8: load 0.2, train 1.5",
+        "MLflow run": "calm-otter (abc) in weather",
+        "model": "weather version 7, now challenger",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "expected"),
+    [
+        ({"metrics": METRICS | {"cluster/silhouette_score": math.nan, "clusters": 1.0}}, "clusters", "1"),
+        (
+            {"metrics": METRICS | {"cluster/noise_ratio": 0.25}},
+            "clusters",
+            "3, silhouette 0.31, 25% of the neurons in none",
+        ),
+        ({"metrics": {k: v for k, v in METRICS.items() if "heldout" not in k}}, "quantization error", "1.639"),
+        ({"published": None}, "model", "models:/m-1, not registered"),
+    ],
+)
+def test_what_there_is_not_is_left_out(changes: dict[str, Any], line: str, expected: str) -> None:
+    assert dict(result(**changes).lines())[line] == expected
+
+
+def test_markdown_links_to_the_run_and_says_how_to_open_a_local_one() -> None:
+    text = result().markdown()
+    assert "| map | 25 x 15 hexagonal |" in text
+    assert "[MLflow run calm-otter](http://127.0.0.1:5000/#/experiments/1/runs/abc)" in text
+    assert "Open it with `mlflow ui --backend-store-uri sqlite:///mlflow.db`." in text
+    assert "Open it" not in result(how_to_open=result().page).markdown()
