@@ -6,7 +6,12 @@ from contextlib import contextmanager
 from contextvars import copy_context
 
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    get_current_settings,
+    temporary_settings,
+)
 
 from pipelines.errors import FlowEngineError
 
@@ -49,5 +54,8 @@ def quick_flows() -> Iterator[None]:
     Heartbeats tell a server that a run on another machine is alive. Here the process that started the run is still
     waiting for it, and the thread that sends them costs every run the second that it sleeps.
     """
-    with temporary_settings(set_defaults={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    if "heartbeat_frequency" in get_current_settings().flows.model_fields_set:
+        yield
+        return
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # None cannot be given as a default
         yield

@@ -1,4 +1,4 @@
-"""Everything that a report shows, as plain arrays: from a run that is going on, or from the artifacts of one that ended."""
+"""Everything that a report shows, as plain arrays: from a run that goes on, or from the artifacts of one that ended."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

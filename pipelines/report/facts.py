@@ -1,9 +1,9 @@
-"""What is known about the data of a run and kept beside its maps: `facts.json`, and `rows.parquet` with every row's neuron.
+"""What is known about the data of a run and kept beside its maps: `facts.json`, and each row's neuron: `rows.parquet`.
 
 With both, the report can be made again from the artifacts of a run alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,7 @@ from pipelines.data import Dataset, Source, Survey
 from pipelines.errors import TrackingError
 from pipelines.samples import Samples, split_rows
 from pipelines.scaling import Scaler
+from pipelines.validation import remarks
 from somlib import SOM
 
 FACTS, ROWS = "facts.json", "rows.parquet"
@@ -135,9 +136,7 @@ class RunData:
         return cls(Facts.read(folder), pl.read_parquet(rows) if rows.is_file() else None)
 
 
-def flow_facts(
-    som: SOM, config: PipelineConfig, source: Source, dataset: Dataset, samples: Samples, remarks: Sequence[str]
-) -> RunData:
+def flow_facts(som: SOM, config: PipelineConfig, source: Source, dataset: Dataset, samples: Samples) -> RunData:
     """What a training flow knows about its data.
 
     Args:
@@ -146,7 +145,6 @@ def flow_facts(
         source: Where the rows came from.
         dataset: The rows.
         samples: What the map was trained and measured on.
-        remarks: What the user was told on the way.
     """
     found = dataset.survey
     facts = Facts(
@@ -154,7 +152,7 @@ def flow_facts(
         **_described(som, samples.train, samples.targets, samples.scaler, config.analysis),
         data=dataset.path,
         time=_time_span(source, found),
-        remarks=tuple(remarks),
+        remarks=tuple(remarks(source, found)),
     )
     if len(dataset.features) > MOST_ROWS:
         return RunData(facts, None)
@@ -231,8 +229,11 @@ def nearest(som: SOM, samples: NDArray[np.float32]) -> NDArray[np.int64]:
 def row_table(
     som: SOM, neurons: NDArray[np.int64], heldout: NDArray[np.bool_], time: pl.Series | None = None
 ) -> pl.DataFrame:
-    """Where every row fell: `sample` (its number in reading order, from 0), `row` and `col` of its neuron (-1 where it
-    has none), `heldout` (whether it was kept from training) and, where there is one, `time`.
+    """Where every row fell, one line a row.
+
+    Returns:
+        `sample`, its number in reading order from 0; `row` and `col` of its neuron, -1 where it has none; `heldout`,
+        whether it was kept from training; and `time` where there is one.
     """
     places = som.places(torch.from_numpy(neurons)).numpy().astype(np.int32)
     table = pl.DataFrame(

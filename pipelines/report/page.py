@@ -6,6 +6,7 @@ Jinja escapes every text; numbers and names reach the scripts as JSON in which `
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def render_report(content: ReportContent) -> str:
         "bokeh_js": _bokeh_js(),
         "thresholds": words,
     }
-    return _template().render(context)
+    return str(_template().render(context))
 
 
 @cache
@@ -155,21 +156,27 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Sorted keys would put references in Bokeh's JSON before what they refer to; NaN is no JSON.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"number": number, "percent": percent}
-    environment.globals |= {"inline": lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8"))}  # noqa: S704
+    environment.globals |= {"inline": lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8"))}
     return environment.get_template("report.html")
 
 
 @cache
 def _bokeh_js() -> Markup:
-    return Markup(BOKEH_JS.read_text(encoding="utf-8").replace("</script", r"<\/script"))  # noqa: S704
+    return Markup(BOKEH_JS.read_text(encoding="utf-8").replace("</script", r"<\/script"))
 
 
 def _subtitle(content: ReportContent) -> str:
     grid, rows = content.som.grid, content.facts.rows
-    torus = " torus" if grid.pbc else ""
     features = counted(len(content.features), "feature")
-    return f"{grid.x} × {grid.y} {grid.topology} map{torus} of {features}, trained on {rows['train']:,} rows"
+    kind = f"{grid.x} × {grid.y} {grid.topology} map{' torus' if grid.pbc else ''}"
+    return f"{kind} of {features}, trained on {rows['train']:,} rows, {_day(content.run.started)}"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.day} {moment:%B %Y}"
 
 
 # ---------------------------------------------------------------- static maps

@@ -115,8 +115,8 @@ def _closeness(content: ReportContent) -> Verdict:
         text = f"Quantization error {number(qe)}. There is no distance to the mean of all rows to compare it to."
         return Verdict(question, number(qe), "not comparable", text)
     text = (
-        f"A row lies {number(qe)} from its neuron on average (quantization error), {number(alone)} from the mean of all "
-        f"rows: the map explains {percent(share)} of the distance."
+        f"A row lies {number(qe)} from its neuron on average (quantization error), {number(alone)} from the mean of "
+        f"all rows: the map explains {percent(share)} of the distance."
     )
     return Verdict(question, percent(share), _at_least(share, CLOSENESS), text)
 
@@ -229,11 +229,12 @@ def _about_map(content: ReportContent) -> Iterator[Remark]:
             "off it; a longer training, a larger starting radius or a PCA start may unfold it.",
         )
     qe = [value for value in content.quantization_errors if math.isfinite(value)]
-    if len(qe) > 1 and qe[-2] > 0 and (qe[-2] - qe[-1]) / qe[-2] > STILL_FALLING:
+    fall = (qe[-2] - qe[-1]) / qe[-2] if len(qe) > 1 and qe[-2] > 0 else 0.0
+    if fall > STILL_FALLING:
         yield Remark(
             False,
-            f"The quantization error still fell by {percent((qe[-2] - qe[-1]) / qe[-2], 1)} in the last epoch. With a radius that "
-            "shrinks to the end this is usual; more epochs may still help.",
+            f"The quantization error still fell by {percent(fall, 1)} in the last epoch. With a radius that shrinks to "
+            "the end this is usual; more epochs may still help.",
         )
 
 
@@ -251,24 +252,21 @@ def _about_clusters(content: ReportContent) -> Iterator[Remark]:
     elif silhouette < SEPARATION[2][0]:
         yield Remark(
             False,
-            f"The clusters are hardly apart (silhouette {silhouette:.2f}): take them as regions of one continuous map, not as "
-            "separate kinds.",
+            f"The clusters are hardly apart (silhouette {silhouette:.2f}): take them as regions of one continuous map, "
+            "not as separate kinds.",
         )
 
 
 def reach_in_words(reach: np.ndarray[tuple[int], np.dtype[np.float64]], order: int) -> str:
     """What a query finds around its neuron, by the rows (m,) of each neuron and its neighbors."""
-    enough = float((reach >= ENOUGH_ROWS).mean())
+    enough, median = float((reach >= ENOUGH_ROWS).mean()), number(float(np.median(reach)))
     steps = "its direct neighbors" if order == 1 else f"its neighbors up to {order} steps away"
-    head = f"A query is answered by the rows of its neuron and of {steps}. "
+    head = f"A query is answered by the rows of its neuron and of {steps}."
     if enough == 1:
-        return (
-            head
-            + f"Everywhere on this map these are at least {ENOUGH_ROWS} rows, {number(float(np.median(reach)))} in the median."
-        )
-    return head + (
-        f"For {percent(enough)} of the neurons these are at least {ENOUGH_ROWS} rows ({number(float(np.median(reach)))} in the "
-        f"median); elsewhere rows of the next most similar neurons are added until there are {ENOUGH_ROWS}."
+        return f"{head} Everywhere on this map these are at least {ENOUGH_ROWS} rows, {median} in the median."
+    return (
+        f"{head} For {percent(enough)} of the neurons these are at least {ENOUGH_ROWS} rows ({median} in the median); "
+        f"elsewhere rows of the next most similar neurons are added until there are {ENOUGH_ROWS}."
     )
 
 

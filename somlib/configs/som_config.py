@@ -24,7 +24,7 @@ SigmaDecay = Literal[
 Neighborhood = Literal["gaussian", "mexican_hat", "bubble", "triangle"]
 Distance = Literal["euclidean", "manhattan", "cosine", "chebyshev"]
 Initialization = Literal["random", "pca"]
-SearchBackend = Literal["auto", "torch", "faiss"]
+SearchBackend = Literal["auto", "torch", "faiss", "faiss_ivf"]
 Missing = Literal["error", "mask"]
 
 

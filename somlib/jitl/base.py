@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -347,19 +348,15 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
 
     def _candidates(self) -> list[tuple[dict[str, Any], Candidate]]:
         """Settings to choose from, with what they stand for; those that are given are kept."""
-        settings = [
-            {"neighborhood": name, "sigma": sigma, "ridge": float(ridge), "level": float(level)}
-            for name, sigma in self._neighborhoods()
-            for ridge in (RIDGES if self.ridge is None else (self.ridge,))
-            for level in (LEVELS if self.level is None and self.shrink == "global" else (self.level or 0.0,))
-        ]
-        shared = {
-            key: self._neighborhood_of({"neighborhood": key[0], "sigma": key[1]}) for key in self._neighborhoods()
-        }
-        return [
-            (s, Candidate(s["neighborhood"], shared[s["neighborhood"], s["sigma"]], self._shrinkage_of(s)))
-            for s in settings
-        ]
+        ridges = RIDGES if self.ridge is None else (self.ridge,)
+        levels = LEVELS if self.level is None and self.shrink == "global" else (self.level or 0.0,)
+        candidates = []
+        for name, sigma in self._neighborhoods():
+            neighborhood = self._neighborhood_of({"neighborhood": name, "sigma": sigma})
+            for ridge, level in product(ridges, levels):
+                settings = {"neighborhood": name, "sigma": sigma, "ridge": float(ridge), "level": float(level)}
+                candidates.append((settings, Candidate(name, neighborhood, self._shrinkage_of(settings))))
+        return candidates
 
     def _neighborhoods(self) -> list[tuple[str, float | None]]:
         gaussians: list[tuple[str, float | None]] = [
@@ -443,7 +440,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
                 raise ArgumentError(f"{name} must be a whole number of at least {low}, got {value!r}")
         for name in ("sigma", "ridge", "half_life"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, Real) and 0 < value < math.inf):
+            if value is not None and not (isinstance(value, Real) and 0 < float(value) < math.inf):
                 raise ArgumentError(f"{name} must be finite and > 0, got {value!r}")
         if self.level is not None and not (isinstance(self.level, Real) and 0 <= self.level < math.inf):
             raise ArgumentError(f"level must be finite and >= 0, got {self.level!r}")

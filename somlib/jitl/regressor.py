@@ -9,7 +9,7 @@ True
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, Self, overload
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,9 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
 
     coverage: float = 0.9
     gamma: float = 0.002
+
+    n_outputs_: ClassVar[int]
+    _output_shape: ClassVar[tuple[int, ...]]
 
     def fit(self, X: Any, y: Any, timestamps: Any = None) -> Self:
         """Train a map, unless one was given, choose the settings left open, and fit local models.

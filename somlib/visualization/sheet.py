@@ -216,7 +216,7 @@ def _room(count: int, lattice: Lattice, bars: bool) -> Room:
     if numbered:
         right = 0.95 if bars and not below else 0.25
         return Room(left=0.5, right=right, top=0.45, bottom=0.75 if bars and below else 0.4)
-    right = 0.2 if bars and not below else 0.1
+    right = 0.52 if bars and not below else 0.1
     return Room(left=0.06, right=right, top=0.24, bottom=0.3 if bars and below else 0.08)
 
 

@@ -1,12 +1,19 @@
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.context import SettingsContext
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    Profile,
+    Settings,
+    temporary_settings,
+)
 
 from pipelines.engine import quick_flows, start_engine
 from pipelines.errors import FlowEngineError
 
 
 def test_flows_started_from_a_terminal_send_no_heartbeats_unless_the_user_wants_them() -> None:
-    with temporary_settings(restore_defaults={PREFECT_FLOWS_HEARTBEAT_FREQUENCY}), quick_flows():
+    with SettingsContext(profile=Profile(name="fresh", settings={}), settings=Settings()), quick_flows():
         assert PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 60}), quick_flows():
         assert PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() == 60
