@@ -53,6 +53,23 @@ def train(config: ConfigFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def report(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Run in MLflow.")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; report-RUN_ID.html here.")
+    ] = None,
+    uri: Annotated[
+        str | None, typer.Option("--uri", help="MLflow tracking URI; else MLflow's own settings, or mlflow.db here.")
+    ] = None,
+) -> None:
+    """Make the report of a finished run again from its artifacts, and log it there."""
+    with problems_as_lines():
+        from pipelines.commands import report as run
+
+        run(run_id, output, uri)
+
+
+@app.command()
 def check(config: ConfigFile, overrides: Overrides = None) -> None:
     """Say what would run, on what data, without running it; list every problem."""
     with problems_as_lines():

@@ -1,7 +1,9 @@
 """What the sub-commands of `som` do."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,7 +26,9 @@ def train(file: str, overrides: Sequence[str]) -> None:
     Raises:
         PipelineError: It cannot do its work.
     """
-    from pipelines.engine import quick_flows, start_engine  # Prefect, which `check` does without
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Prefect warns of a home that it cannot write; `start_engine` says what to do
+        from pipelines.engine import quick_flows, start_engine
 
     config = load_config(file, overrides)
     source = find_source(config.data)  # what can be seen without reading a row is refused before anything is started
@@ -39,8 +43,25 @@ def train(file: str, overrides: Sequence[str]) -> None:
             wait_for_engine()
         with quick_flows():
             result = train_flow(config)
-    facts = [*result.lines(), ("look at it", result.how_to_open)]
+    facts = [*result.lines(), ("report", result.report), ("look at it", result.how_to_open)]
     Console().print(facts_table(f"som train: {config.name}", facts))
+
+
+def report(run_id: str, output: str | None, uri: str | None) -> None:
+    """Make the report of a finished run again, and print where it is.
+
+    Raises:
+        PipelineError: It cannot do its work.
+    """
+    file = Path(output or f"report-{run_id[:8]}.html")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
+        stages = Stages()
+        with stages("start"):
+            from pipelines.report import remake_report
+        with stages("report"):
+            logged = remake_report(run_id, file, uri)
+    Console().print(facts_table(f"som report: {run_id}", [("written", str(file)), ("logged", logged)]))
 
 
 def check(file: str, overrides: Sequence[str]) -> None:

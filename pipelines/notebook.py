@@ -12,6 +12,7 @@ from pipelines.analysis import analyze, cluster_scores, train_scores
 from pipelines.config import AnalysisConfig
 from pipelines.errors import TrackingError
 from pipelines.figures import draw_figures
+from pipelines.report import notebook_facts, write_report
 from pipelines.results import LoggedMap, log_map
 from pipelines.scaling import Scaler
 from pipelines.tracking import TrackedRun, active_run_id, environment_tags
@@ -32,7 +33,7 @@ def log_som(
     analysis: AnalysisConfig | None = None,
     register_as: str | None = None,
 ) -> LoggedMap:
-    """Log a fitted map into the MLflow run that is open: params, curves, maps, clusters, figures and the model.
+    """Log a fitted map into the MLflow run that is open: params, curves, maps, clusters, figures, report, model.
 
     Args:
         som: A map after `fit`.
@@ -64,11 +65,14 @@ def log_som(
     trained = TrainedMap(som, som.quantization_errors, som.topographic_errors)
     run = TrackedRun(run_id)
     _log_curves(run, trained)
-    found = analyze(som, samples, _targets(target, len(samples)), fitted, analysis or AnalysisConfig())
+    analysis, targets = analysis or AnalysisConfig(), _targets(target, len(samples))
+    found = analyze(som, samples, targets, fitted, analysis)
     metrics = train_scores(trained) | cluster_scores(found.clusters)
     run.tags(environment_tags())
     with TemporaryDirectory() as folder:
         draw_figures(trained, samples, found, Path(folder) / "figures")
+        told = notebook_facts(som, samples, targets, fitted, analysis)
+        write_report(run, told, trained, found, metrics, Path(folder))
         return log_map(run, trained, found, metrics, fitted, fitted.inverse(samples[:100]), Path(folder), register_as)
 
 

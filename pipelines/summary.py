@@ -29,6 +29,7 @@ class TrainResult:
         topology: Of the map.
         metrics: Errors and scores.
         seconds: By stage.
+        report: Where `report.html` is.
     """
 
     experiment: str
@@ -44,6 +45,7 @@ class TrainResult:
     topology: str
     metrics: Mapping[str, float]
     seconds: Mapping[str, float]
+    report: str = ""
 
     @classmethod
     def of(
@@ -70,6 +72,7 @@ class TrainResult:
             topology=som.topology,
             metrics=logged.metrics,
             seconds=dict(seconds),
+            report=run.address("report.html"),
         )
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -92,7 +95,8 @@ class TrainResult:
         """The summary as a Markdown table with a link to the run."""
         table = "\n".join(f"| {name} | {value} |" for name, value in self.lines())
         opening = "" if self.how_to_open == self.page else f"\n\nOpen it with `{self.how_to_open}`."
-        return f"| | |\n| --- | --- |\n{table}\n\n[MLflow run {self.run_name}]({self.page}){opening}\n"
+        links = f"[MLflow run {self.run_name}]({self.page}), [report]({self.page}/artifacts/report.html)"
+        return f"| | |\n| --- | --- |\n{table}\n\n{links}{opening}\n"
 
 
 def _pair(metrics: Mapping[str, float], name: str, form: str) -> str:

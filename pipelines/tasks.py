@@ -7,7 +7,7 @@ local and training is seeded, so a second try fails the same way; MLflow's clien
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pipelines import analysis, data, figures, results, samples, training, validation
+from pipelines import analysis, data, figures, report, results, samples, training, validation
 
 find_source = task(name="find-source", cache_policy=NO_CACHE)(data.find_source)
 survey = task(name="survey-rows", cache_policy=NO_CACHE)(data.survey)
@@ -18,4 +18,6 @@ train_som = task(name="train-som", cache_policy=NO_CACHE)(training.train_som)
 analyze = task(name="analyze-map", cache_policy=NO_CACHE)(analysis.analyze)
 measure = task(name="measure-map", cache_policy=NO_CACHE)(analysis.measure)
 draw_figures = task(name="draw-figures", cache_policy=NO_CACHE)(figures.draw_figures)
+flow_facts = task(name="describe-rows", cache_policy=NO_CACHE)(report.flow_facts)
+write_report = task(name="write-report", cache_policy=NO_CACHE)(report.write_report)
 log_map = task(name="log-map", cache_policy=NO_CACHE)(results.log_map)

@@ -13,9 +13,10 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,27 @@ class Published:
         return f"models:/{self.name}/{self.version}"
 
 
+@dataclass(frozen=True)
+class RunFacts:
+    """Which run it is.
+
+    Attributes:
+        run_id: In MLflow.
+        name: Its name there.
+        experiment: That of its experiment.
+        started: When, in UTC.
+        tags: As set on the run: versions, digests, commit.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    started: datetime
+    tags: Mapping[str, str]
+
+
 class TrackedRun:
-    """Writes into an MLflow run.
+    """Writes into an MLflow run, and reads back what was written.
 
     Args:
         run_id: An existing run in the current tracking store.
@@ -175,6 +195,63 @@ class TrackedRun:
         """Log everything in a folder as artifacts, under the same paths."""
         with mlflow_errors():
             self.client.log_artifacts(self.run_id, str(folder))
+
+    def file(self, file: Path, name: str) -> str:
+        """Log a file as an artifact of that name, in place of one that is there; where it is now."""
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copyfile(file, Path(folder) / name)
+            self.files(Path(folder))
+        return self.address(name)
+
+    def address(self, artifact: str) -> str:
+        """Where a person finds an artifact: its file, or its page in the MLflow UI where it is kept elsewhere."""
+        with mlflow_errors():
+            uri = str(self.client.get_run(self.run_id).info.artifact_uri)
+        local = Path(uri.removeprefix("file://"))
+        return str(local / artifact) if local.is_dir() else f"{self.page}/artifacts/{artifact}"
+
+    # ---------------------------------------------------------------- reading back
+
+    def facts(self) -> RunFacts:
+        """Which run it is."""
+        with mlflow_errors():
+            run = self.client.get_run(self.run_id)
+            experiment = self.client.get_experiment(self.experiment_id).name
+        started = datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)
+        return RunFacts(self.run_id, run.info.run_name, experiment, started, run.data.tags)
+
+    def last_metrics(self) -> dict[str, float]:
+        """The last value of every metric."""
+        with mlflow_errors():
+            return dict(self.client.get_run(self.run_id).data.metrics)
+
+    def history(self, metric: str) -> list[float]:
+        """A metric by step; empty where it was never logged."""
+        with mlflow_errors():
+            points = self.client.get_metric_history(self.run_id, metric)
+        return [point.value for point in sorted(points, key=lambda point: point.step)]
+
+    def fetch(self, names: Iterable[str], folder: Path) -> None:
+        """Download artifacts, files and folders, into a folder; those that are not there are left out."""
+        with mlflow_errors():
+            there = {artifact.path for artifact in self.client.list_artifacts(self.run_id)}
+            for name in there.intersection(names):
+                self.client.download_artifacts(self.run_id, name, str(folder))
+
+    def fetch_model(self, folder: Path) -> Path:
+        """Download the model that the run logged; the folder for `MapModel.load`.
+
+        Raises:
+            TrackingError: It logged none.
+        """
+        with mlflow_errors():
+            outputs = self.client.get_run(self.run_id).outputs
+            if outputs is None or not outputs.model_outputs:
+                raise TrackingError(
+                    f"the run {self.run_id} logged no map: it did not get that far, or is of another kind"
+                )
+            model = f"models:/{outputs.model_outputs[-1].model_id}"
+            return Path(mlflow.artifacts.download_artifacts(model, dst_path=str(folder))) / "artifacts" / ARTIFACT
 
     # ---------------------------------------------------------------- the model
 

@@ -51,6 +51,8 @@ def train_flow(config: PipelineConfig) -> TrainResult:
             metrics = tasks.measure(trained, samples.heldout, analysis.clusters)
         with stages("draw"):
             tasks.draw_figures(trained, samples.train, analysis, folder / "figures")
+            told = tasks.flow_facts(trained.som, config, source, dataset, samples)
+            tasks.write_report(run, told, trained, analysis, metrics, folder, config.to_yaml())
         with stages("log"):
             (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
             example, register_as = dataset.features[:100], config.model_name if config.tracking.publish else None

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -14,30 +13,12 @@ from pipelines.analysis import Analysis, file_stems
 from pipelines.errors import TrackingError
 from pipelines.model import MapModel
 from pipelines.report.facts import Facts, RunData
+from pipelines.tracking import RunFacts
 from pipelines.training import TrainedMap
 from somlib import SOM
 
 Floats = NDArray[np.float64]
 TARGET_STATISTICS = ("mean", "std")
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """Which run it is.
-
-    Attributes:
-        run_id: In MLflow.
-        name: Its name there.
-        experiment: That of its experiment.
-        started: When, in UTC.
-        tags: As set on the run: versions, digests, commit.
-    """
-
-    run_id: str
-    name: str
-    experiment: str
-    started: datetime
-    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipelines.config import AnalysisConfig, PipelineConfig
 from pipelines.data import Dataset, Source, Survey
 from pipelines.errors import TrackingError
+from pipelines.report.encoding import tidied
 from pipelines.samples import Samples, split_rows
 from pipelines.scaling import Scaler
 from pipelines.validation import remarks
@@ -207,7 +208,9 @@ def column_facts(values: NDArray[np.float64]) -> ColumnFacts:
     missing = len(values) - len(seen)
     if not len(seen):
         return ColumnFacts(mean=np.nan, deviation=np.nan, low=np.nan, high=np.nan, missing=missing)
-    return ColumnFacts(mean=seen.mean(), deviation=seen.std(), low=seen.min(), high=seen.max(), missing=missing)
+    low, high = float(seen.min()), float(seen.max())
+    mean, low, high = (tidied(value, high - low) for value in (float(seen.mean()), low, high))
+    return ColumnFacts(mean=mean, deviation=float(seen.std()), low=low, high=high, missing=missing)
 
 
 def one_neuron_error(som: SOM, samples: NDArray[np.float32], mean: NDArray[np.float64]) -> float:

@@ -15,7 +15,7 @@ from bokeh.plotting import figure
 from matplotlib.colors import to_hex
 
 from pipelines.report.content import ReportContent
-from pipelines.report.encoding import base64_of
+from pipelines.report.encoding import base64_of, tidied
 from pipelines.report.mosaic import HATCH_COLOR
 from pipelines.report.words import number
 from somlib.utils.topology import neighbor_table
@@ -101,8 +101,8 @@ def map_item(lattice: Lattice, labels: Ints, config: VisualizationConfig) -> Any
         tools="",
         min_border=0,
         outline_line_color=None,
-        background_fill_color=None,
-        border_fill_color=None,
+        background_fill_color=config.background,  # without, what lies beyond a zoomed edge is not wiped off
+        border_fill_color=config.background,
         output_backend="canvas",
     )
     plot.axis.visible = False
@@ -113,17 +113,27 @@ def map_item(lattice: Lattice, labels: Ints, config: VisualizationConfig) -> Any
 
 
 def _add_cells(plot: Any, config: VisualizationConfig) -> None:
-    mapper = LinearColorMapper(palette=["#000000"], low=0, high=1, nan_color=config.empty_color, name="colors")
+    mapper = LinearColorMapper(palette=["#000000"], low=0, high=1, name="colors")
     plot.patches(
         "xs",
         "ys",
-        source=ColumnDataSource({"xs": [], "ys": [], "value": [], "hatch": []}, name="cells"),
+        source=ColumnDataSource({"xs": [], "ys": [], "value": []}, name="cells"),
         fill_color={"field": "value", "transform": mapper},
         line_color={"field": "value", "transform": mapper},
         line_width=0.6,  # closes the seams between cells
-        hatch_pattern="hatch",
+        name="cells_drawn",
+    )
+    # Cells without a value apart from the rest: a hatch on every cell, blank on most, takes seconds to draw.
+    plot.patches(
+        "xs",
+        "ys",
+        source=ColumnDataSource({"xs": [], "ys": []}, name="empty"),
+        fill_color=config.empty_color,
+        line_color=HATCH_COLOR,
+        line_width=0.6,
+        hatch_pattern="right_diagonal_line",
         hatch_color=HATCH_COLOR,
-        hatch_scale=5,
+        hatch_scale=6,
         hatch_weight=1,
     )
 
@@ -180,7 +190,8 @@ def _described(layer: Layer, config: VisualizationConfig) -> dict[str, Any]:
     """What the page says about a layer, and the ends of its colors."""
     colors = config.distance_colors if layer.palette == "distance" else config.sequential_colors
     scale = scale_for(layer.values, colors)
-    ticks = [scale.only] if scale.only is not None else [scale.low, (scale.low + scale.high) / 2, scale.high]
+    low, high = (tidied(end, scale.high - scale.low) for end in (scale.low, scale.high))
+    ticks = [scale.only] if scale.only is not None else [low, (low + high) / 2, high]
     return {
         "name": layer.name,
         "note": layer.note,

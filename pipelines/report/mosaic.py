@@ -18,7 +18,7 @@ from somlib.visualization.config import VisualizationConfig
 from somlib.visualization.lattice import Floats, Ints, Lattice
 from somlib.visualization.scale import Scale
 
-LEVELS = 240  # colors of a scale; the rest of the 256 is for what has none
+LEVELS = 128  # colors of a scale: more cannot be told apart, and weigh more
 EMPTY, HATCH, OUTSIDE = 253, 254, 255
 HATCH_STEP = 7  # pixels from one line to the next
 HATCH_COLOR = "#9AA3AB"

@@ -19,7 +19,7 @@ from matplotlib.colors import to_hex
 
 from pipelines.report import words
 from pipelines.report.content import ReportContent
-from pipelines.report.encoding import data_uri
+from pipelines.report.encoding import data_uri, tidied
 from pipelines.report.interactive import Layer, layers_of, map_item, map_numbers, rows_in_reach
 from pipelines.report.mosaic import Mosaic
 from pipelines.report.rows import row_numbers
@@ -33,7 +33,7 @@ from somlib.visualization.scale import category_colors, scale_for
 
 TEMPLATES = Path(__file__).parent / "templates"
 BOKEH_JS = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
-PLANE_PIXELS, MAP_PIXELS = 400, 640  # of the longer side of static maps: twice what they take on a screen
+PLANE_PIXELS, MAP_PIXELS = 360, 600  # of the longer side of static maps: twice what they take on a screen
 PROFILE_FEATURES = 6  # of a cluster
 CHARTS = VisualizationConfig(formats=("svg",), chart_width=4.6, chart_height=2.5, map_size=4.0)
 
@@ -125,6 +125,7 @@ def render_report(content: ReportContent) -> str:
         "overview": [_static(i, layers[i], large, config) for i in overview],
         "planes": [_static(int(i), layers[i], small, config) for i in order],
         "target_maps": [_static(i, layers[i], large, config) for i in targets],
+        "clustering": words.clustering_name(content),
         "cluster_map": _cluster_map(content.labels, large, config),
         "profiles": list(_profiles(content, config)),
         "curves": _curves(content),
@@ -142,7 +143,6 @@ def render_report(content: ReportContent) -> str:
         "map_json": map_item(lattice, content.labels, config),
         "data_json": {**map_numbers(content, layers, lattice, config), "found": found},
         "bokeh_js": _bokeh_js(),
-        "thresholds": words,
     }
     return str(_template().render(context))
 
@@ -186,7 +186,8 @@ def _static(number_: int, layer: Layer, mosaic: Mosaic, config: VisualizationCon
     colors = config.distance_colors if layer.palette == "distance" else config.sequential_colors
     scale = scale_for(layer.values, colors)
     known = np.isfinite(layer.values).any()
-    low, high = (scale.low, scale.high) if scale.only is None else (scale.only, scale.only)
+    ends = (scale.low, scale.high) if scale.only is None else (scale.only, scale.only)
+    low, high = (tidied(end, scale.high - scale.low) for end in ends)
     return StaticMap(
         layer.name,
         number_,
@@ -261,7 +262,7 @@ def _effects(
             name=content.features[i],
             value=number(inside[i]),
             overall=number(overall[i]),
-            effect=f"{differences[i]:+.1f}".replace("-", "−"),
+            effect=f"{differences[i]:+.1f}".replace("-", "−") if abs(differences[i]) >= 0.05 else "0.0",
             left=round(50 - share if differences[i] < 0 else 50, 2),
             width=round(share, 2),
         )

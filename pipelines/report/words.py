@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.report.content import ReportContent
+from pipelines.report.encoding import tidied
 from pipelines.wording import some
 from somlib.visualization.cluster_figures import NOISE
 from somlib.visualization.map_figures import counted
@@ -40,6 +41,7 @@ SEPARATION: tuple[tuple[float, str], ...] = (
     (0.25, "weakly apart"),
     (-math.inf, "hardly apart"),
 )
+CLUSTERINGS = {"kmeans": "K-Means", "gmm": "Gaussian mixture", "hdbscan": "HDBSCAN", "ward": "Ward's method"}
 MANY_EMPTY = 0.25  # share of neurons
 MANY_MISSING = 0.20  # share of training rows that lack a feature's value
 STILL_FALLING = 0.02  # by which the QE fell in the last epoch
@@ -96,7 +98,7 @@ def percent(share: float, digits: int = 0) -> str:
 def explained(content: ReportContent) -> float:
     """Share of the distances that the map explains, 1 - QE / QE_1; NaN where it is not defined."""
     alone = content.facts.one_neuron_error
-    return 1 - content.metric("train_qe") / alone if alone > 0 else math.nan
+    return tidied(1 - content.metric("train_qe") / alone, 1.0) if alone > 0 else math.nan
 
 
 def verdicts(content: ReportContent) -> Iterator[Verdict]:
@@ -127,10 +129,12 @@ def _order(content: ReportContent) -> Verdict:
     if not math.isfinite(te):
         text = "Topographic error not defined: a row has no two nearest neurons here."
         return Verdict(question, "–", "not defined", text)
-    text = (
-        f"For {percent(te, 1)} of the rows the two nearest neurons do not touch on the map (topographic error): "
-        "there the map is folded or torn."
-    )
+    text = "Of every row the two nearest neurons touch on the map (topographic error 0)."
+    if te > 0:
+        text = (
+            f"Of {percent(te, 1)} of the rows the two nearest neurons do not touch on the map (topographic error): "
+            "there the map is folded or torn."
+        )
     return Verdict(question, percent(1 - te, 1), _at_most(te, ORDER), text)
 
 
@@ -158,16 +162,21 @@ def _parts(content: ReportContent) -> Verdict:
     count, silhouette = _cluster_count(content), content.metric("cluster/silhouette_score")
     question = "Does it fall into groups?"
     if count == 0:
-        return Verdict(question, "0", "no groups", f"{content.facts.clustering} found no dense group of neurons.")
+        return Verdict(question, "0", "no groups", f"{clustering_name(content)} found no group of neurons.")
     if count == 1:
         return Verdict(question, "1", "one group", "All neurons are in one cluster: the rows do not fall into groups.")
     if not math.isfinite(silhouette):
         return Verdict(question, str(count), "not judged", f"{count} clusters; their silhouette is not defined.")
     text = (
-        f"{count} clusters of neurons by {content.facts.clustering}; silhouette {silhouette:.2f} (1: far apart, "
+        f"{count} clusters of neurons by {clustering_name(content)}; silhouette {silhouette:.2f} (1: far apart, "
         "0: touching)."
     )
     return Verdict(question, str(count), _at_least(silhouette, SEPARATION), text)
+
+
+def clustering_name(content: ReportContent) -> str:
+    """How neurons were clustered, as people call it."""
+    return CLUSTERINGS.get(content.facts.clustering, content.facts.clustering)
 
 
 def _cluster_count(content: ReportContent) -> int:
@@ -193,7 +202,7 @@ def _about_rows(content: ReportContent) -> Iterator[Remark]:
         yield Remark(
             True,
             f"Held-out rows lie {percent(ratio - 1)} farther from the map than training rows: it has learned these "
-            "rows by heart, or the newer ones are different. Try a smaller map or more rows.",
+            "rows by heart, or the others are different. Try a smaller map or more rows.",
         )
 
 

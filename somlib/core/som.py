@@ -574,6 +574,14 @@ class SOM(BaseSOM):
             self._scales, self._calibration = self._scales.to(self.device), self._calibration.to(self.device)
         return self
 
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """Count weights from a `state_dict` as a start; what training learned of others does not hold for them."""
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        problems = rest[-1]
+        if f"{prefix}weights" in state_dict and not problems:
+            self.initialized = True
+            self._sums = self._scales = self._calibration = None
+
     # ---------------------------------------------------------------- saving
 
     def _state(self) -> dict[str, Any]:

@@ -6,10 +6,11 @@ milliseconds: sums over a neuron's samples grow or shrink, and the small systems
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +21,8 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from somlib.core import SOM
-from somlib.errors import ArgumentError, DataError, ShapeError, unknown_name
+from somlib.core.persistence import SavedMap, read_map, write_map
+from somlib.errors import ArgumentError, DataError, SavedMapError, ShapeError, unknown_name
 from somlib.jitl import query_models
 from somlib.jitl.intervals import AdaptiveIntervals
 from somlib.jitl.local_ridge import LocalRidge
@@ -28,6 +30,7 @@ from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood, RetrievedNeighborhood
 from somlib.jitl.placing import Placed, Placing, Standardizer
 from somlib.jitl.ridge import Shrinkage
+from somlib.jitl.row_store import RowStore
 from somlib.jitl.sample_index import Keep, SampleIndex
 from somlib.jitl.validation import (
     LEVELS,
@@ -50,7 +53,8 @@ logger = logging.getLogger(__name__)
 LOCAL_MODELS = ("ridge", "query_ridge", "mean", "pls", "gpr")
 NEIGHBORHOODS = ("gaussian", *RETRIEVAL_MODES)
 FEWEST_NEURONS, MOST_NEURONS, ROWS_PER_NEURON = 16, 900, 10
-JUDGED_QUERIES = 500  # left-out rows that per-query estimators answer in `fit`, for the intervals
+NEIGHBORS = (25, 80, 250)
+JUDGED_ONE_BY_ONE, JUDGED_BATCHED = 500, 2_000  # left-out rows that per-query models answer in `fit`, at most
 MOST_MOMENTS = 2**28  # numbers in the moments of all neurons: 2 GB
 
 
@@ -88,7 +92,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         n_neurons: How many of the nearest neurons answer together.
         local_model: `"ridge"` is ready for each neuron. The others are fitted for each query, to the samples nearest
             to it: `"query_ridge"`, `"mean"`, `"pls"`, `"gpr"`, or a scikit-learn regressor.
-        n_neighbors: Most samples of a query's buffer; None takes 80.
+        n_neighbors: Most samples of a query's buffer; None chooses for `"query_ridge"`, and takes 80 for the others.
         half_life: Age at which a sample of a query's buffer weighs half, in units of the timestamps (seconds for
             dates); None for no weight by age.
         neighborhood_order: Hops of the neighborhood of retrieval modes.
@@ -138,7 +142,8 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         index.append_placed(placed.point, torch.from_numpy(placed.winner), time, clock)
         splits = random_splits(len(X), self._seed()) if timestamps is None else forward_splits(time.numpy())
         left_out = self._choose(placed, rows, splits, time.numpy())
-        self._rows = rows
+        self._store = RowStore(torch.empty((0, rows.shape[1]), dtype=torch.float64))
+        self._store.append(torch.from_numpy(rows))
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
         self._ridge.add(rows, placed.winner)
         self._ridge.solve(rows[:, -target.shape[1] :])
@@ -175,7 +180,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             self._judge(answered, rows[:, -self._outputs :], time.numpy())
         self._learn(answered.placed, rows)
         self.index_.append_placed(answered.placed.point, torch.from_numpy(answered.placed.winner), time, clock)
-        self._rows = np.concatenate((self._rows, rows))
+        self._store.append(torch.from_numpy(rows))
         self._ridge.solve(self._rows[:, -self._outputs :])
         return self
 
@@ -212,7 +217,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         chosen = kept.numpy()
         self._unlearn(chosen)
         self.index_.retain(kept)
-        self._rows = self._rows[chosen]
+        self._store.retain(kept)
         self._ridge.solve(self._rows[:, -self._outputs :])
         return self
 
@@ -245,7 +250,8 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         """Answers of the model that is fitted for each query, faded and bounded like those of neurons."""
         buffers = query_models.buffers_for(placed, index, self._query_settings)
         if self.local_model == "query_ridge":
-            local = query_models.ridge_answers(placed, buffers, rows, ridge.overall, ridge.shrinkage)
+            shrinkage = self._shrinkage_of(self.settings_)
+            local = query_models.ridge_answers(placed, buffers, rows, ridge.overall, shrinkage)
         elif self.local_model == "mean":
             local = query_models.mean_answers(placed, buffers, rows, ridge.overall)
         else:
@@ -298,6 +304,11 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         weight: FloatArray = by_neuron[self.index_.winner.numpy()]
         return weight
 
+    @property
+    def _rows(self) -> FloatArray:
+        """Rows w = (1, x, y) of the samples held, standardized, shape (n, 1 + d + o); a view."""
+        return self._store.rows.numpy()
+
     # ---------------------------------------------------------------- settings
 
     def _begin(self, placing: Placing, targets: Standardizer, index: SampleIndex) -> None:
@@ -316,35 +327,54 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         """Set `settings_` to the best by the samples left out; their answers with these settings."""
         candidates = self._candidates()
         if not splits:
-            self.settings_ = candidates[0][0]
+            self.settings_ = {**candidates[0][0], "n_neighbors": self.n_neighbors or NEIGHBORS[1]}
             return LeftOut(np.empty(0, dtype=np.int64), np.empty((0, self._outputs)))
         answers = ridge_answers([c for _, c in candidates], placed, rows, splits, self.som_.grid.m, self._outputs)
         chosen = best(answers, rows[:, -self._outputs :])
-        self.settings_ = candidates[chosen][0]
+        self.settings_ = {**candidates[chosen][0], "n_neighbors": self.n_neighbors or NEIGHBORS[1]}
         if self.local_model == "ridge":
             return answers[chosen]
-        return self._left_out_by_query(placed, rows, splits, candidates[chosen][1], time)
+        return self._choose_for_queries(placed, rows, splits, time)
 
-    def _left_out_by_query(
-        self, placed: Placed, rows: FloatArray, splits: list[Split], candidate: Candidate, time: FloatArray
-    ) -> LeftOut:
-        """Left-out answers of the model fitted for each query; of a part of the samples where fits are slow."""
-        cap = math.inf if self.local_model in ("query_ridge", "mean") else JUDGED_QUERIES / len(splits)
-        position, answer = [], []
+    def _choose_for_queries(self, placed: Placed, rows: FloatArray, splits: list[Split], time: FloatArray) -> LeftOut:
+        """The same for the model that is fitted for each query, with part of the samples left out."""
+        options = [self.settings_]
+        if self.local_model == "query_ridge":
+            ridges = RIDGES if self.ridge is None else (self.ridge,)
+            levels = LEVELS if self.level is None and self.shrink == "global" else (self.level or 0.0,)
+            sizes = NEIGHBORS if self.n_neighbors is None else (self.n_neighbors,)
+            options = [
+                {**self.settings_, "ridge": float(ridge), "level": float(level), "n_neighbors": size}
+                for ridge, level, size in product(ridges, levels, sizes)
+            ]
+        cap = JUDGED_BATCHED if self.local_model in ("query_ridge", "mean") else JUDGED_ONE_BY_ONE
+        found: list[list[FloatArray]] = [[] for _ in options]
+        position = []
         for split in splits:
-            step = max(1, math.ceil(len(split.answer) / cap))
-            asked = split.answer[::step]
-            known = subset(placed, split.learn)
-            index = SampleIndex(self.som_)
-            index.order = self.neighborhood_order
-            winner = torch.from_numpy(known.winner)
-            index.append_placed(known.point, winner, torch.from_numpy(time[split.learn]), self.index_.clock)
-            ridge = self._new_ridge(candidate.neighborhood, candidate.shrinkage)
-            ridge.add(rows[split.learn], known.winner)
-            ridge.solve(rows[split.learn, -self._outputs :])
+            asked = split.answer[:: max(1, math.ceil(len(split.answer) * len(splits) / cap))]
             position.append(asked)
-            answer.append(self._query_answers(subset(placed, asked), ridge, index, rows[split.learn]))
-        return LeftOut(np.concatenate(position), np.concatenate(answer))
+            history = self._history(placed, rows, split, time)
+            for answers, settings in zip(found, options, strict=True):
+                self.settings_ = settings
+                answers.append(self._query_answers(subset(placed, asked), *history))
+        every = [LeftOut(np.concatenate(position), np.concatenate(answers)) for answers in found]
+        chosen = best(every, rows[:, -self._outputs :])
+        self.settings_ = options[chosen]
+        return every[chosen]
+
+    def _history(
+        self, placed: Placed, rows: FloatArray, split: Split, time: FloatArray
+    ) -> tuple[LocalRidge, SampleIndex, FloatArray]:
+        """What a model of the samples to learn from would hold."""
+        known, rows = subset(placed, split.learn), rows[split.learn]
+        index = SampleIndex(self.som_)
+        index.order = self.neighborhood_order
+        time_of_known = torch.from_numpy(time[split.learn])
+        index.append_placed(known.point, torch.from_numpy(known.winner), time_of_known, self.index_.clock)
+        ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
+        ridge.add(rows, known.winner)
+        ridge.solve(rows[:, -self._outputs :])
+        return ridge, index, rows
 
     def _candidates(self) -> list[tuple[dict[str, Any], Candidate]]:
         """Settings to choose from, with what they stand for; those that are given are kept."""
@@ -382,7 +412,8 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
     @property
     def _query_settings(self) -> query_models.QuerySettings:
         mode = self.neighborhood if self.neighborhood in RETRIEVAL_MODES else "bmu_neighborhood_knn"
-        return query_models.QuerySettings(mode, self.min_buffer_threshold, self.n_neighbors or 80, self.half_life)
+        neighbors = self.settings_["n_neighbors"]
+        return query_models.QuerySettings(mode, self.min_buffer_threshold, neighbors, self.half_life)
 
     # ---------------------------------------------------------------- the map
 
@@ -414,6 +445,101 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         factor = math.sqrt(wanted / (rows * columns))
         longer = max(1, min(round(rows * factor), wanted))
         return longer, max(1, wanted // longer)
+
+    # ---------------------------------------------------------------- saving
+
+    def save(self, path: str | Path) -> None:
+        """Save model, map and samples into the folder `path`: `weights.safetensors`, `config.json`, no other file.
+
+        Raises:
+            SavedMapError: `path` is a file, or holds something other than a saved map; or `local_model` is an object,
+                which could only be pickled: use one of the names.
+        """
+        check_is_fitted(self)
+        write_map(path, self._saved())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The model saved in the folder `path`; it answers, and learns, exactly like the one that was saved.
+
+        Raises:
+            SavedMapError: Missing, damaged, or a model of another class.
+        """
+        saved = read_map(path)
+        if saved.kind != cls.__name__:
+            raise SavedMapError(f"path must hold a {cls.__name__}, got a {saved.kind}: use {saved.kind}.load")
+        try:
+            model = cls(**saved.config)
+            model._restore(saved.state, saved.tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SavedMapError(f"the saved model must be whole and fit this machine, got {error!r}") from error
+        return model
+
+    def _saved(self) -> SavedMap:
+        settings = {name: value for name, value in self.get_params(deep=False).items() if name != "som"}
+        if not isinstance(self.local_model, str):
+            raise SavedMapError(
+                f"local_model must be a name to be saved, got {self.local_model!r}: it would be pickled"
+            )
+        som = self.som_._saved()
+        tensors = {f"map.{name}": tensor for name, tensor in som.tensors.items()}
+        map_state = {"config": som.config, "state": som.state, "given": self.som is not None}
+        return SavedMap(type(self).__name__, settings, {**self._state(), "map": map_state}, tensors | self._tensors())
+
+    def _state(self) -> dict[str, Any]:
+        names = getattr(self, "feature_names_in_", None)
+        return {
+            "settings": self.settings_,
+            "n_features_in": self.n_features_in_,
+            "feature_names_in": None if names is None else names.tolist(),
+            "reach": self._placing.reach,
+            "clock": self.index_.clock,
+            "arrived": self.index_.arrived,
+        }
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """What `_restore` needs beside the map, by name."""
+        arrays = {
+            "inputs.center": self._placing.standardizer.center,
+            "inputs.scale": self._placing.standardizer.scale,
+            "targets.center": self._targets.center,
+            "targets.scale": self._targets.scale,
+            "moments": self._ridge.moments.sums,
+            "moments.peak": self._ridge.moments.peak,
+            "intervals.alpha": self._intervals.alpha,
+            "intervals.winner": self._intervals.winner,
+            "intervals.error": self._intervals.error,
+            "rows": self._rows,
+        }
+        index = self.index_
+        held = {"index.samples": index.samples, "index.time": index.time, "index.number": index.number}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return tensors | held | {"index.winner": index.winner}
+
+    def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Become the model that `_state` and `_tensors` describe."""
+        of_map = {name.removeprefix("map."): t for name, t in tensors.items() if name.startswith("map.")}
+        som = SOM._from_saved(SavedMap("SOM", state["map"]["config"], state["map"]["state"], of_map), None)
+        if state["map"]["given"]:
+            self.som = som
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith("map.")}
+        self.n_features_in_, self.settings_ = state["n_features_in"], state["settings"]
+        if state["feature_names_in"] is not None:
+            self.feature_names_in_ = np.array(state["feature_names_in"], dtype=object)
+        standardizer = Standardizer(arrays["inputs.center"], arrays["inputs.scale"])
+        placing = Placing(som, standardizer, self.som is None, self.n_neurons, state["reach"])
+        self._begin(placing, Standardizer(arrays["targets.center"], arrays["targets.scale"]), SampleIndex(som))
+        self.index_.order = self.neighborhood_order
+        self.index_.restore(
+            tensors["index.samples"], tensors["index.winner"], tensors["index.time"], tensors["index.number"],
+            state["clock"], state["arrived"],
+        )  # fmt: skip
+        self._store = RowStore(torch.empty((0, tensors["rows"].shape[1]), dtype=torch.float64))
+        self._store.append(tensors["rows"])
+        self._intervals.restore(arrays["intervals.alpha"], arrays["intervals.winner"], arrays["intervals.error"])
+        self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
+        self._ridge.moments.sums, self._ridge.moments.peak = arrays["moments"], arrays["moments.peak"]
+        self._ridge.solve(self._rows[:, -self._outputs :])
 
     # ---------------------------------------------------------------- checks
 

@@ -22,8 +22,8 @@ from somlib.jitl.neighborhoods import GaussianNeighborhood
 from somlib.utils.grid import Grid
 
 WINDOW = 4_000  # latest errors that count
-PRIOR = 10.0  # errors' worth of the overall mean that each neuron starts with
-SIGMA = 1.0
+PRIOR = 2.0  # errors' worth of the overall mean that each neuron starts with
+SIGMA = 0.7  # cell widths: wide enough for some tens of errors, narrow enough where noise changes
 
 
 class AdaptiveIntervals:
@@ -37,6 +37,8 @@ class AdaptiveIntervals:
 
     Attributes:
         alpha: Present level of each target, shape (o,).
+        winner: Neurons of the latest errors, shape (w,).
+        error: Their sizes, shape (w, o).
     """
 
     def __init__(self, grid: Grid, coverage: float, gamma: float, o: int) -> None:
@@ -67,6 +69,11 @@ class AdaptiveIntervals:
             for output in range(error.shape[1]):
                 self.alpha[output] = self._adapted(score[:, output], output)
         self.learn(winner, error)
+
+    def restore(self, alpha: FloatArray, winner: IntArray, error: FloatArray) -> None:
+        """Take over the level and the window of earlier intervals."""
+        self.alpha, self.winner, self.error = alpha, winner, error
+        self._refresh()
 
     def scale(self, neuron: IntArray, share: FloatArray, trust: FloatArray) -> FloatArray:
         """Typical error (n, o) at samples, mixed like their answers, wider off the map; NaN before any error is known.

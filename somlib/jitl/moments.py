@@ -28,11 +28,12 @@ class NeuronMoments:
 
     Attributes:
         sums: Shape (m, q, q).
+        peak: Largest sum of squares of each neuron since it was summed afresh, shape (m,).
     """
 
     def __init__(self, m: int, q: int) -> None:
         self.sums: FloatArray = np.zeros((m, q, q))
-        self._peak: FloatArray = np.zeros(m)
+        self.peak: FloatArray = np.zeros(m)
 
     @property
     def count(self) -> FloatArray:
@@ -43,7 +44,7 @@ class NeuronMoments:
     def add(self, rows: FloatArray, neuron: IntArray) -> None:
         """Take in rows w (n, q) of the given neurons (n,); -1 belongs to none."""
         self.sums += group_sums(rows, neuron, len(self.sums))
-        self._peak = np.maximum(self._peak, _squares(self.sums))
+        self.peak = np.maximum(self.peak, _squares(self.sums))
 
     def remove(self, rows: FloatArray, neuron: IntArray, kept: NDArray[np.bool_]) -> None:
         """Take out those of the rows (n, q) held so far that are not `kept` (n,)."""
@@ -51,12 +52,12 @@ class NeuronMoments:
         gone = group_sums(rows[~kept], neuron[~kept], m)
         staying = np.bincount(neuron[kept & (neuron >= 0)], minlength=m)
         self.sums -= gone
-        lossy = _squares(self.sums) < LOST * self._peak
+        lossy = _squares(self.sums) < LOST * self.peak
         afresh = (gone[:, 0, 0] > 0) & ((staying <= gone[:, 0, 0]) | lossy)
         if afresh.any():
             chosen = kept & (neuron >= 0) & afresh[neuron]
             self.sums[afresh] = group_sums(rows[chosen], neuron[chosen], m)[afresh]
-            self._peak[afresh] = _squares(self.sums[afresh])
+            self.peak[afresh] = _squares(self.sums[afresh])
 
 
 def group_sums(rows: FloatArray, group: IntArray, groups: int) -> FloatArray:
@@ -66,7 +67,7 @@ def group_sums(rows: FloatArray, group: IntArray, groups: int) -> FloatArray:
     rows, group = rows[order], group[order]
     present, start = np.unique(group, return_index=True)
     sums = np.zeros((groups, rows.shape[1], rows.shape[1]))
-    for g, first, last in zip(present, start, np.append(start[1:], len(rows)), strict=True):
+    for g, first, last in zip(present, start, np.append(start, len(rows))[1:], strict=True):
         block = rows[first:last]
         np.matmul(block.T, block, out=sums[g])  # BLAS knows A'A: half the work, exactly symmetric
     return sums

@@ -7,6 +7,7 @@ r"""Whose samples a neuron's local model is fitted to: weights h(k, j) of neuron
 A model needs only sums over samples, so the sums of all models are one product, sum_j h(k, j) M[j].
 """
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from somlib.utils.maps import NeuronSamples
 from somlib.utils.neighborhood import KERNELS, gaussian
 from somlib.utils.retrieval import retrieve
 from somlib.utils.smoothing import Smoother
+from somlib.utils.topology import neighbor_table
 
 
 class Neighborhood(Protocol):
@@ -51,6 +53,9 @@ class GaussianNeighborhood:
         del count
         flat = torch.from_numpy(sums.reshape(len(sums), -1))
         return self._smoother.smooth(flat, KERNELS["gaussian"], self.sigma).numpy().reshape(sums.shape)
+
+    def __reduce__(self) -> tuple[type, tuple[Grid, float]]:  # the smoother keeps matrices by address: no copies of it
+        return type(self), (self.grid, self.sigma)
 
     def weights(self, neuron: int, count: FloatArray) -> FloatArray:
         """h(neuron, j) of every j, shape (m,)."""
@@ -96,15 +101,38 @@ class RetrievedNeighborhood:
         return self._visits
 
     def _visits_for(self, count: IntArray) -> csr_array:
-        # Retrieval asks for samples: let each neuron hold `count` samples named after it. Empty neurons add nothing,
-        # and beyond the threshold further samples of one neuron change nothing, so few are enough.
+        near = self._near
+        if self._mode != "bmu_neighborhood_knn":
+            return near
+        short = np.flatnonzero(near @ count < self._threshold)
+        if not len(short):
+            return near
+        visits = near.tolil()
+        visits[short] = self._with_fallback(short, count)
+        return csr_array(visits)
+
+    @cached_property
+    def _near(self) -> csr_array:
+        """Which neurons are visited from each whatever they hold, (m, m) with ones."""
+        m = self._grid.m
+        table = neighbor_table(self._grid, self._order).numpy()
+        around = table[:, :0] if self._mode == "bmu_only" else table
+        visited = np.column_stack((np.arange(m), around))
+        row = np.repeat(np.arange(m), (visited >= 0).sum(axis=1))
+        return csr_array((np.ones(len(row)), (row, visited[visited >= 0])), shape=(m, m))
+
+    def _with_fallback(self, winner: IntArray, count: IntArray) -> csr_array:
+        """Which neurons hold the samples that retrieval finds for some winners (s,), (s, m) with ones."""
+        # Retrieval asks for samples: let each neuron hold samples named after it. Empty neurons add nothing, and
+        # beyond the threshold further samples of one neuron change nothing, so few are enough.
         m = self._grid.m
         few = torch.from_numpy(np.minimum(count, max(self._threshold, 1)))
         name = torch.repeat_interleave(torch.arange(m), few)
         groups = NeuronSamples(name, torch.cat((few.new_zeros(1), few.cumsum(0))))
         found = retrieve(
-            torch.arange(m), groups, self._codebook, self._grid, self._metric, self._mode, self._order, self._threshold
-        )
-        row = torch.repeat_interleave(torch.arange(m), found.offset.diff())
+            torch.from_numpy(winner), groups, self._codebook, self._grid, self._metric, self._mode, self._order,
+            self._threshold,
+        )  # fmt: skip
+        row = torch.repeat_interleave(torch.arange(len(winner)), found.offset.diff())
         pair = torch.unique(row * m + found.sample).numpy()
-        return csr_array((np.ones(len(pair)), (pair // m, pair % m)), shape=(m, m))
+        return csr_array((np.ones(len(pair)), (pair // m, pair % m)), shape=(len(winner), m))

@@ -13,6 +13,7 @@ References:
     Atkeson, Moore and Schaal, Locally weighted learning, Artif. Intell. Rev. 11, 1997.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,10 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.utils.validation import has_fit_parameter
 
 from somlib.errors import ArgumentError
 from somlib.jitl.moments import FloatArray
@@ -131,14 +134,19 @@ def estimator_answers(
             answer[i] = y[0]
             continue
         weight = buffers.weight[buffers.offset[i] : buffers.offset[i + 1]].numpy()
-        fitted = clone(model).fit(x, y[:, 0] if o == 1 else y, **({"sample_weight": weight} if weighted else {}))
+        fitted = _fitted(clone(model), x, y[:, 0] if o == 1 else y, weight if weighted else None)
         answer[i] = np.ravel(fitted.predict(placed.inputs[i : i + 1, 1:]))
     return answer
 
 
-def _takes_weights(model: Any) -> bool:
-    from sklearn.utils.validation import has_fit_parameter
+def _fitted(model: Any, x: FloatArray, y: FloatArray, weight: FloatArray | None) -> Any:
+    with warnings.catch_warnings():
+        # A kernel's noise or length at the end of its range is nothing to tell for each of thousands of buffers.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(x, y) if weight is None else model.fit(x, y, sample_weight=weight)
 
+
+def _takes_weights(model: Any) -> bool:
     if not hasattr(model, "fit") or not hasattr(model, "predict"):
         raise ArgumentError(f"local_model must be a name or a scikit-learn regressor, got {model!r}")
     return bool(has_fit_parameter(model, "sample_weight"))

@@ -7,15 +7,17 @@ r"""Regression just in time: a global ridge, corrected by local ridges on a map,
 True
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from somlib.errors import ArgumentError, ShapeError
 from somlib.jitl.base import Answered, JITLEstimator
@@ -69,7 +71,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     Attributes:
         som_: The map.
         index_: The samples that each neuron holds.
-        settings_: Neighborhood, sigma, ridge and level, as given or as chosen.
+        settings_: Neighborhood, sigma, ridge, level and n_neighbors, as given or as chosen.
         n_outputs_: Number of targets.
         n_features_in_: Number of features.
         feature_names_in_: Their names, where `fit` got a frame with column names that are all text.
@@ -81,9 +83,6 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
 
     coverage: float = 0.9
     gamma: float = 0.002
-
-    n_outputs_: ClassVar[int]
-    _output_shape: ClassVar[tuple[int, ...]]
 
     def fit(self, X: Any, y: Any, timestamps: Any = None) -> Self:
         """Train a map, unless one was given, choose the settings left open, and fit local models.
@@ -103,8 +102,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             raise ArgumentError(f"gamma must be at least 0 and below 1, got {self.gamma!r}")
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, **self._input_checks)
         target = y.astype(np.float64).reshape(len(y), -1)
-        self._output_shape = y.shape[1:]
-        self.n_outputs_ = target.shape[1]
+        self._output_shape: tuple[int, ...] = y.shape[1:]
+        self.n_outputs_: int = target.shape[1]
         self._fit(X, target, timestamps)
         return self
 
@@ -183,6 +182,14 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         if y.shape[1:] != self._output_shape:
             raise ShapeError(f"y must have {self.n_outputs_} targets like those of fit, got shape {y.shape}")
         return X, y.astype(np.float64).reshape(len(y), -1)
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "output_shape": list(self._output_shape)}
+
+    def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        self._output_shape = tuple(state["output_shape"])
+        self.n_outputs_ = self._output_shape[0] if self._output_shape else 1
+        super()._restore(state, tensors)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

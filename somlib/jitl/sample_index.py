@@ -22,6 +22,7 @@ from torch import Tensor
 
 from somlib.core.base_som import BaseSOM
 from somlib.errors import ArgumentError, ShapeError, unknown_name
+from somlib.jitl.row_store import RowStore
 from somlib.jitl.times import Clock, read_time, read_times
 from somlib.utils.distances import Metric, masked_pairwise
 from somlib.utils.inputs import read_samples
@@ -64,12 +65,12 @@ class SampleIndex:
         som: A trained map. Its metric, grid, `neighborhood_order` and way with missing values are those of the index.
 
     Attributes:
-        samples: What the index holds, shape (n, d), on the CPU.
         winner: Flat index of the neuron that holds each, -1 where none does, int64, shape (n,).
         number: The number of each by arrival, ascending, int64, shape (n,).
         time: The time of each, float64, shape (n,): microseconds since 1970 for dates; the number by arrival where no
             timestamps were given.
         clock: Whether `time` shows `"dates"`, `"numbers"` or, without timestamps, `"rows"`.
+        arrived: How many samples ever arrived: the next number.
 
     Example:
         >>> som = SOM(2, 1, 1)
@@ -85,13 +86,13 @@ class SampleIndex:
         self.codebook = som.codebook.cpu().clone()
         self.grid, self.metric, self.order = som.grid, som.metric, som.neighborhood_order
         self.missing = som.missing
-        self.samples = self.codebook.new_empty(0, self.codebook.shape[1])
+        self._store = RowStore(self.codebook.new_empty(0, self.codebook.shape[1]))
         self.winner = torch.empty(0, dtype=torch.int64)
         self.number = torch.empty(0, dtype=torch.int64)
         self.time = torch.empty(0, dtype=torch.float64)
         self.clock: Clock = "rows"
         self.groups = NeuronSamples(self.winner, torch.zeros(self.grid.m + 1, dtype=torch.int64))
-        self._arrived = 0
+        self.arrived = 0
 
     @classmethod
     def build(cls, som: BaseSOM, samples: Any, timestamps: Any = None) -> Self:
@@ -99,6 +100,11 @@ class SampleIndex:
         index = cls(som)
         index.append(samples, timestamps)
         return index
+
+    @property
+    def samples(self) -> Tensor:
+        """What the index holds, shape (n, d), on the CPU; a view that the next change makes stale."""
+        return self._store.rows
 
     def __len__(self) -> int:
         return len(self.number)
@@ -125,14 +131,13 @@ class SampleIndex:
     def append_placed(self, samples: Tensor, winner: Tensor, time: Tensor, clock: Clock) -> Tensor:
         """Take in checked samples (n, d) whose winners (n,) and times (n,), as from `read_times`, are known."""
         first = len(self)
-        number = torch.arange(self._arrived, self._arrived + len(samples))
+        number = torch.arange(self.arrived, self.arrived + len(samples))
         new = neuron_samples(winner, self.grid.m)
         groups = _merged(self.groups, NeuronSamples(new.sample + first, new.offset))
-        dtype = samples.dtype if not first else torch.promote_types(samples.dtype, self.samples.dtype)
-        self.samples = torch.cat((self.samples.to(dtype), samples.to(dtype)))
+        self._store.append(samples)
         self.winner, self.time = torch.cat((self.winner, winner)), torch.cat((self.time, time))
         self.number, self.groups, self.clock = torch.cat((self.number, number)), groups, clock
-        self._arrived += len(samples)
+        self.arrived += len(samples)
         return number
 
     def read_times(self, timestamps: Any, n: int) -> tuple[Tensor, Clock]:
@@ -142,11 +147,11 @@ class SampleIndex:
             ArgumentError: Of another kind than those before, or missing where there were some.
         """
         if timestamps is None:
-            time, clock = torch.arange(self._arrived, self._arrived + n, dtype=torch.float64), "rows"
+            time, clock = torch.arange(self.arrived, self.arrived + n, dtype=torch.float64), "rows"
         else:
             values, clock = read_times(timestamps, n)
             time = torch.from_numpy(values.copy())
-        if self._arrived and clock != self.clock:
+        if self.arrived and clock != self.clock:
             raise ArgumentError(f"timestamps must be {_KINDS[self.clock]}, like those before, got {_KINDS[clock]}")
         return time, clock  # type: ignore[return-value]  # a Clock in both branches
 
@@ -204,8 +209,17 @@ class SampleIndex:
         groups = _filtered(self.groups, kept)
         position = kept.cumsum(0) - 1
         self.groups = NeuronSamples(position[groups.sample], groups.offset)
-        self.samples, self.winner, self.time = self.samples[kept], self.winner[kept], self.time[kept]
-        self.number = self.number[kept]
+        self._store.retain(kept)
+        self.winner, self.time, self.number = self.winner[kept], self.time[kept], self.number[kept]
+
+    def restore(
+        self, samples: Tensor, winner: Tensor, time: Tensor, number: Tensor, clock: Clock, arrived: int
+    ) -> None:
+        """Take over what another index of the same map holds, by the attributes of these names."""
+        self._store = RowStore(samples[:0])
+        self._store.append(samples)
+        self.winner, self.time, self.number, self.clock, self.arrived = winner, time, number, clock, arrived
+        self.groups = neuron_samples(winner, self.grid.m)
 
     # ---------------------------------------------------------------- retrieval
 

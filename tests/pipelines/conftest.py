@@ -1,5 +1,6 @@
 """Small Parquet datasets, and stores for MLflow and Prefect that belong to one test or one session."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,7 +66,8 @@ def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipelines.tracking import connect
 
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    connect(f"sqlite:///{path}")
+    with contextlib.chdir(path.parent):  # MLflow makes its folder of artifacts where it is
+        connect(f"sqlite:///{path}")
     return path
 
 

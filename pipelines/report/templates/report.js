@@ -26,6 +26,8 @@
     xs.push(data.outline.map(([, col]) => centers[2 * i + 1] + col));
   }
 
+  const outlinesOf = (cells) => ({ xs: cells.map((i) => xs[i]), ys: cells.map((i) => ys[i]) });
+
   // ------------------------------------------------------------ small parts of a page
 
   const element = (tag, text, classes) => {
@@ -61,10 +63,13 @@
     const mapper = model("colors");
     const palette = data.palettes[shown.palette];
     const ends = isClusters() ? [0.5, palette.length + 0.5] : [shown.low, shown.high];
+    const cell = model("cells_drawn").glyph;
+    cell.line_color = isClusters() ? { value: "#ffffff80" } : cell.fill_color;
     mapper.setv({ palette: palette.length ? palette : ["#efefef"], low: ends[0], high: ends[1] });
-    const value = Array.from(values(layer));
-    const hatch = value.map((v) => (Number.isNaN(v) ? "right_diagonal_line" : "blank"));
-    model("cells").data = { xs, ys, value, hatch };
+    const value = values(layer), cells = [...value.keys()];
+    const full = cells.filter((i) => !Number.isNaN(value[i])), empty = cells.filter((i) => Number.isNaN(value[i]));
+    model("cells").data = { ...outlinesOf(full), value: full.map((i) => value[i]) };
+    model("empty").data = outlinesOf(empty);
     borders.checked = isClusters();
     showBorders();
     showLegend(shown, palette);
@@ -118,18 +123,16 @@
     return best;
   }
 
-  const outlined = (neuron) => (neuron === NOTHING ? { xs: [], ys: [] } : { xs: [xs[neuron]], ys: [ys[neuron]] });
-
   function point(neuron) {
     if (neuron === pointed) return;
     pointed = neuron;
-    model("pointed").data = outlined(neuron);
+    model("pointed").data = outlinesOf(neuron === NOTHING ? [] : [neuron]);
     refresh();
   }
 
   function choose(neuron) {
     chosen = neuron;
-    for (const name of ["chosen_halo", "chosen"]) model(name).data = outlined(neuron);
+    for (const name of ["chosen_halo", "chosen"]) model(name).data = outlinesOf(neuron === NOTHING ? [] : [neuron]);
     if (zoom > 1) look();
     refresh();
     if (neuron !== NOTHING && isClusters()) showProfile(clusters[neuron]);
@@ -176,8 +179,8 @@
       head.append(cell);
     });
     top.append(head);
-    for (const [name, ...cells] of rows) {
-      const row = element("tr"), first = element("th", name);
+    for (const { cells: [name, ...cells], current } of rows) {
+      const row = element("tr", undefined, current ? "current" : ""), first = element("th", name);
       first.scope = "row";
       row.append(first, ...cells.map((text) => element("td", text, "number")));
       body.append(row);
@@ -193,15 +196,18 @@
       return { name, value, away: deviation > 0 ? (value - mean) / deviation : 0, own };
     });
     found.sort((a, b) => (b.own === layer) - (a.own === layer) || Math.abs(b.away) - Math.abs(a.away));
-    const rows = found.slice(0, MOST_FEATURES).map(({ name, value, away }) => {
+    const rows = found.slice(0, MOST_FEATURES).map(({ name, value, away, own }) => {
       const sign = away >= 0 ? "+" : "−";
-      return [name, number(value), `${sign}${Math.abs(away).toFixed(1)} σ`];
+      return { cells: [name, number(value), `${sign}${Math.abs(away).toFixed(1)} σ`], current: own === layer };
     });
     return tableOf([found.length > MOST_FEATURES ? "Most unusual features" : "Features", "Value", "From mean"], rows);
   }
 
   function targetTable(neuron) {
-    const rows = data.targets.map(({ name, mean, std }) => [name, number(values(mean)[neuron]), number(values(std)[neuron])]);
+    const rows = data.targets.map(({ name, mean, std }) => ({
+      cells: [name, number(values(mean)[neuron]), number(values(std)[neuron])],
+      current: layer === mean || layer === std,
+    }));
     return tableOf(["Targets", "Mean", "Deviation"], rows);
   }
 
@@ -218,13 +224,14 @@
 
   // ------------------------------------------------------------ pointing, touching, keys
 
-  plot.on_event("mousemove", (_, event) => point(neuronAt(event.x, event.y)));
+  plot.on_event("mousemove", (event) => point(neuronAt(event.x, event.y)));
   plot.on_event("mouseleave", () => point(NOTHING));
-  plot.on_event("tap", (_, event) => choose(neuronAt(event.x, event.y)));
+  plot.on_event("tap", (event) => choose(neuronAt(event.x, event.y)));
 
+  const busiest = hits.reduce((best, n, i) => (n > hits[best] ? i : best), 0);
   const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   function moved(neuron, [down, right]) {
-    if (neuron === NOTHING) return hits.indexOf(Math.max(...hits));
+    if (neuron === NOTHING) return busiest;
     let row = Math.floor(neuron / data.columns) + down, col = (neuron % data.columns) + right;
     if (data.torus) [row, col] = [(row + data.rows) % data.rows, (col + data.columns) % data.columns];
     return row < 0 || col < 0 || row >= data.rows || col >= data.columns ? neuron : row * data.columns + col;
@@ -302,7 +309,9 @@
       select.focus({ preventScroll: true });
     });
   });
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => (part.open = true)));
   look();
   showLayer(0);
+  choose(busiest);
   document.documentElement.dataset.ready = "yes";
 })();

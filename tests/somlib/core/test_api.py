@@ -463,6 +463,19 @@ def test_the_state_dict_holds_the_codebook_and_brings_it_back() -> None:
     assert torch.equal(other.weights, som.weights)
 
 
+def test_weights_from_a_state_dict_are_a_start_that_training_goes_on_from() -> None:
+    som = SOM(5, 4, 3, epochs=1, learning_rate=1e-12, device="cpu")
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        som.load_state_dict({"weights": torch.zeros(2, 2, 3)})
+    assert not som.initialized
+    som.load_state_dict(trained().state_dict())
+    som.fit(DATA, verbose=False)
+    torch.testing.assert_close(som.weights, trained().weights)
+    som.load_state_dict(trained(random_seed=9).state_dict())
+    with pytest.raises(NotFittedError):  # the distances that training saw were those to other weights
+        som.anomaly_score(DATA)
+
+
 def test_a_map_moves_to_another_precision_and_goes_on() -> None:
     som, data = trained(), DATA.double()
     before = som.anomaly_score(data)

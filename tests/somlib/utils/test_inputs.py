@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse
 import torch
+from torch import Tensor
 
 from somlib.errors import DataError, DataTypeError, ShapeError
 from somlib.utils.inputs import feature_names, read_outputs, read_sample_weight, read_samples, read_targets
@@ -169,6 +170,13 @@ def test_nan_and_infinity_are_refused_with_the_first_place_and_their_count() -> 
         read_samples(data, missing="mask")
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("-inf")])
+@pytest.mark.parametrize("missing", ["error", "mask"])
+def test_one_infinity_is_refused_whether_values_may_be_missing_or_not(value: float, missing: str) -> None:
+    with pytest.raises(DataError, match=rf"got {value} at row 1, column 0 \(1 such value\)"):
+        read_samples([[0.0, 1.0], [value, 2.0]], missing=missing)
+
+
 def test_infinities_of_both_signs_that_cancel_in_a_sum_are_found() -> None:
     with pytest.raises(DataError, match=r"got inf at row 0, column 0 \(2 such values\)"):
         read_samples([[float("inf"), float("-inf")]])
@@ -176,6 +184,10 @@ def test_infinities_of_both_signs_that_cancel_in_a_sum_are_found() -> None:
 
 def test_finite_numbers_whose_sum_overflows_are_accepted() -> None:
     assert read_samples(torch.full((4, 2), 3e38)).tolist() == torch.full((4, 2), 3e38).tolist()
+
+
+def sparse_tensor() -> Tensor:
+    return torch.sparse_coo_tensor(torch.zeros(2, 1), torch.ones(1), check_invariants=True)
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
@@ -194,7 +206,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "array of dates": (lambda: np.array([["2013-01-01"]], dtype="M8[s]"), "got dtype datetime64"),
     "array of complex numbers": (lambda: np.array([[1j]]), "got dtype complex128"),
     "complex tensor": (lambda: torch.tensor([[1j]]), "real numbers, got torch.complex64"),
-    "sparse tensor": (lambda: torch.sparse_coo_tensor(torch.zeros(2, 1), torch.ones(1), check_invariants=True), "dense"),
+    "sparse tensor": (sparse_tensor, "must be a dense tensor"),
     "sparse matrix": (lambda: scipy.sparse.eye_array(2, format="csr"), "csr_array"),
     "polars text": (lambda: pl.DataFrame({"ok": [1], "city": ["1"]}), "got column 'city' of type String$"),
     "polars dates": (lambda: pl.DataFrame({"day": [datetime.date(2013, 1, 1)]}), "got column 'day' of type Date"),

@@ -8,7 +8,7 @@ from somlib.visualization.frame import MapFrame
 from somlib.visualization.panel import tick_step
 from somlib.visualization.scale import scale_for
 from somlib.visualization.sheet import MapSheet, ShortNumbers, short_number
-from tests.somlib.visualization.reading import outline, outside, overlapping, shown_texts
+from tests.somlib.visualization.reading import extent, outline, outside, overlapping, shown_texts
 
 CONFIG = VisualizationConfig(dpi=100)
 
@@ -91,14 +91,17 @@ def test_a_color_bar_below_a_wide_map_is_as_wide() -> None:
     assert bar_bottom + bar_height < bottom
 
 
-def test_panels_have_one_size_and_do_not_overlap() -> None:
-    figure = sheet_of(13, 10, 14).finished()
+@pytest.mark.parametrize(("x", "y"), [(10, 14), (14, 10)])  # color bars below, and at the side
+def test_panels_have_one_size_and_do_not_overlap(x: int, y: int) -> None:
+    figure = sheet_of(13, x, y).finished()
     places = [inches(figure, i) for i in range(13)]
     assert {(round(width, 6), round(height, 6)) for _, _, width, height in places} == {
         (round(places[0][2], 6), round(places[0][3], 6))
     }
-    boxes = [box.padded(-1) for axes in figure.axes if (box := axes.get_tightbbox())]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    frames = [axes.get_window_extent().padded(-1) for axes in figure.axes]
+    assert not any(a.overlaps(b) for i, a in enumerate(frames) for b in frames[:i])
+    texts = [extent(text).padded(-1) for text in shown_texts(figure)]
+    assert not any(text.overlaps(frame) for text in texts for frame in frames)
 
 
 def test_sixty_planes_fit_a_sheet_of_the_configured_size() -> None:

@@ -1,0 +1,79 @@
+"""The report as a step: written beside the other artifacts of a run that goes on, or made again for one that ended."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipelines.analysis import Analysis
+from pipelines.errors import TrackingError
+from pipelines.model import MapModel
+from pipelines.report.content import ReportContent
+from pipelines.report.facts import FACTS, ROWS, RunData
+from pipelines.report.page import render_report
+from pipelines.tracking import TrackedRun, connect, tracking_store
+from pipelines.training import TrainedMap
+
+REPORT = "report.html"
+ARTIFACTS = (FACTS, ROWS, "config.yaml", "maps", "clusters.parquet")
+CURVES = ("qe", "te", "sigma")
+
+
+def write_report(
+    run: TrackedRun,
+    data: RunData,
+    trained: TrainedMap,
+    analysis: Analysis,
+    metrics: Mapping[str, float],
+    folder: Path,
+    config: str | None = None,
+) -> Path:
+    """Write `report.html`, and what it takes to make it again, into the folder of a run's artifacts.
+
+    Args:
+        run: Which run it is.
+        data: What is known about its data.
+        trained: The map and its curves.
+        analysis: What was found on it.
+        metrics: Errors and scores.
+        folder: Where the files go.
+        config: The experiment as YAML, None for a map that was trained by hand.
+    """
+    data.write(folder)
+    content = ReportContent.of_analysis(run.facts(), data, trained, analysis, metrics, config)
+    file = folder / REPORT
+    file.write_text(render_report(content), encoding="utf-8")
+    return file
+
+
+def remake_report(run_id: str, file: Path, uri: str | None = None) -> str:
+    """Make the report of a run that has ended again, from its artifacts; write it, and log it to the run.
+
+    Args:
+        run_id: The run in MLflow.
+        file: Where to write it; replaced if it is there.
+        uri: The tracking store; None takes MLflow's own settings.
+
+    Returns:
+        Address of the logged report.
+
+    Raises:
+        TrackingError: No such run, or an artifact that is needed is missing or damaged.
+        ModelError: Its model is damaged.
+    """
+    with tracking_store(uri), TemporaryDirectory() as name:
+        connect(None)
+        run = TrackedRun(run_id)
+        page = render_report(stored_content(run, Path(name)))
+        try:
+            file.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise TrackingError(f"{file} cannot be written: {error.strerror}") from error
+        return run.file(file, REPORT)
+
+
+def stored_content(run: TrackedRun, folder: Path) -> ReportContent:
+    """What the report of a run shows, from its artifacts, which are fetched into an empty folder."""
+    model = MapModel.load(run.fetch_model(folder / "model"))
+    run.fetch(ARTIFACTS, folder)
+    curves = {name: run.history(name) for name in CURVES}
+    return ReportContent.of_artifacts(run.facts(), folder, model, run.last_metrics(), curves)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+
+from somlib.core import SOM
+from somlib.jitl.placing import NearestFew, Placing, Standardizer, shares
+
+
+def trained(**settings: object) -> tuple[SOM, np.ndarray]:
+    X = np.random.default_rng(0).normal(size=(300, 4)) * [1, 2, 3, 4] + 50
+    som = SOM(9, 8, 4, epochs=5, device="cpu", **settings)  # type: ignore[arg-type]
+    som.fit(X, verbose=False)
+    return som, X
+
+
+def test_standardized_values_leave_missing_ones_out() -> None:
+    values = np.array([[1.0, 5.0], [np.nan, 5.0], [3.0, 5.0]])
+    standard = Standardizer.of(values)
+    assert standard.center.tolist() == [2.0, 5.0]
+    assert standard.scale.tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(standard.undo(standard.apply(values)), values)
+    assert standard.clipped(np.array([[99.0, 5.0]])).tolist() == [[5.0, 0.0]]
+
+
+@pytest.mark.parametrize("m", [1, 3, 40, 700])
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_nearest_few_are_those_of_a_full_sort(m: int, k: int) -> None:
+    rng = np.random.default_rng(1)
+    points, queries = rng.normal(size=(m, 5)), rng.normal(size=(90, 5)) + 1000
+    center, factor = np.full(5, 1000.0), np.sqrt([1.0, 0.5, 2.0, 1.0, 3.0])
+    index, distance = NearestFew(points * factor, center, factor, min(k, m)).nearest(torch.from_numpy(queries))
+    exact = np.sqrt((((queries - 1000)[:, None] - points) ** 2 * factor**2).sum(axis=2))
+    order = np.argsort(exact, axis=1)[:, : min(k, m)]
+    assert index.tolist() == order.tolist()
+    np.testing.assert_allclose(distance, np.take_along_axis(exact, order, axis=1), rtol=1e-9)
+
+
+def test_equally_near_points_are_ranked_by_index() -> None:
+    points = np.array([[1.0], [-1.0], [1.0], [3.0]])
+    index, _ = NearestFew(points, np.zeros(1), np.ones(1), 2).nearest(torch.zeros(1, 1, dtype=torch.float64))
+    assert index.tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "chebyshev"])
+def test_placed_samples_have_the_winners_of_the_map(metric: str) -> None:
+    som, X = trained(distance_function=metric)
+    placed = Placing(som, Standardizer.of(X), own_units=False).place(X)
+    found = som.winners(torch.from_numpy(X), 3, distances=True)
+    assert placed.neuron.tolist() == found.index.tolist()
+    np.testing.assert_allclose(placed.distance, found.distance.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(placed.share.sum(axis=1), 1.0)
+
+
+def test_one_sample_is_placed_like_many() -> None:
+    som, X = trained(feature_weights=[1.0, 0.5, 2.0, 1.0])
+    placing = Placing(som, Standardizer.of(X), own_units=False, reach=1.5)
+    placed = placing.place(X)
+    for i in range(20):
+        one = placing.place_one(X[i])
+        assert one is not None
+        np.testing.assert_allclose(one[0], placed.inputs[i])
+        assert dict(zip(one[1].tolist(), one[2].tolist(), strict=True)) == pytest.approx(
+            dict(zip(placed.neuron[i].tolist(), placed.share[i].tolist(), strict=True)), rel=1e-6
+        )
+        assert one[3] == pytest.approx(placed.trust[i], rel=1e-6)
+
+
+def test_shares_go_by_the_inverse_square_and_an_exact_hit_takes_all() -> None:
+    np.testing.assert_allclose(shares(np.array([[1.0, 2.0, 2.0]])), [[4 / 6, 1 / 6, 1 / 6]])
+    assert shares(np.array([[0.0, 0.0, 2.0]])).tolist() == [[0.5, 0.5, 0.0]]
+    assert shares(np.array([[np.nan, np.nan, np.nan]])).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_trust_fades_by_the_square_of_the_distance_beyond_reach() -> None:
+    som = SOM(2, 1, 1, device="cpu")
+    som.weights = torch.tensor([[[0.0]], [[10.0]]])
+    placing = Placing(som, Standardizer(np.zeros(1), np.ones(1)), own_units=False, reach=2.0)
+    placed = placing.place(np.array([[1.0], [2.0], [14.0]]))
+    assert placed.trust.tolist() == [1.0, 1.0, 0.25]
+
+
+def test_missing_inputs_take_the_value_of_the_nearest_neuron() -> None:
+    som = SOM(2, 1, 2, missing="mask", device="cpu")
+    som.weights = torch.tensor([[[0.0, 1.0]], [[4.0, 3.0]]])
+    placing = Placing(som, Standardizer(np.array([0.0, 1.0]), np.array([1.0, 2.0])), own_units=False)
+    placed = placing.place(np.array([[3.5, np.nan], [np.nan, np.nan]]))
+    assert placed.inputs.tolist() == [[1.0, 3.5, 1.0], [1.0, 0.0, 0.0]]
+    assert placed.neuron[:, 0].tolist() == [1, -1]
+    assert placed.trust.tolist() == [1.0, 0.0]
