@@ -28,7 +28,7 @@ SHOWN = {
     "weather-hexagonal/metric_map.png": "metric_map.png",
     "weather-hexagonal/cluster_map.png": "cluster_map.png",
     "iris-rectangular/classification_map.png": "classification_map.png",
-    "wine-rectangular/expanded_distance_map.png": "expanded_distance_map.png",
+    "wine-rectangular/distance_map_expanded.png": "distance_map_expanded.png",
     "wine-hexagonal-torus/cluster_profiles.png": "cluster_profiles.png",
     "weather-hexagonal/retrieval.png": "retrieval.png",
 }
@@ -51,9 +51,7 @@ def examples() -> Iterator[Example]:
         yield Example(name, bunch.data, bunch.target, list(bunch.feature_names), (12, 8))
     weather = pl.read_parquet(ROOT / "data" / "weather", hive_partitioning=False).drop("time", "day").drop_nulls()
     features = [name for name in weather.columns if not name.endswith("_JFK")]
-    yield Example(
-        "weather", weather.select(features).to_numpy(), weather["humid_JFK"].to_numpy(), features, (25, 15)
-    )
+    yield Example("weather", weather.select(features).to_numpy(), weather["humid_JFK"].to_numpy(), features, (25, 15))
     blobs, label = make_blobs(3_000, n_features=40, centers=6, cluster_std=6.0, random_state=0)
     yield Example("forty", blobs, label, [f"sensor {i:02d}" for i in range(1, 41)], (20, 14))
 
@@ -70,8 +68,6 @@ def draw(example: Example, topology: str, pbc: bool, out: Path) -> None:
     visualizer.plot_all(
         *errors, data, target=example.target, component_names=example.features, cluster_results=results, save_path=out
     )
-    visualizer.plot_distance_map(expanded=True, save_path=out, fig_name="expanded_distance_map")
-    visualizer.plot_score_map(example.target, data, save_path=out, fig_name="score_map")
     draw_retrieval(visualizer, som, data, out)
 
 

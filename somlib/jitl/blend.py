@@ -1,0 +1,228 @@
+r"""Experts that answer together: local ridges, and boosting with the local correction of its errors.
+
+    ridge               the local ridges alone
+    boosting            trees fitted to y, plus local ridges fitted to their errors
+    boosting_on_ridge   a ridge, plus trees fitted to what it leaves, plus local ridges fitted to their errors
+
+Trees cannot extrapolate; those on a ridge need not. They are not refitted when data arrives: the errors they make on
+it are learned by their local ridges, which answer for all drift since. Errors to learn from before that are
+of samples left out: each block in time answered by trees fitted to the blocks before it (without timestamps, random folds).
+
+The weights are convex least squares of the left-out answers, moved halfway to equal weights: estimated weights are
+known to do worse than equal ones when they are tuned to few and drifting data.
+
+References:
+    Breiman, Stacked regressions, Machine Learning 24, 1996. Smith and Wallis, A simple explanation of the forecast
+    combination puzzle, Oxf. Bull. Econ. Stat. 71, 2009.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from somlib.jitl.boosting import Trees, predict_all
+from somlib.jitl.local_ridge import LocalRidge
+from somlib.jitl.moments import FloatArray, IntArray
+from somlib.jitl.neighborhoods import Neighborhood
+from somlib.jitl.placing import Placed
+from somlib.jitl.ridge import Shrinkage, global_coefficients
+from somlib.jitl.row_store import RowStore
+from somlib.jitl.validation import Candidate, LeftOut, Split, best, ridge_answers, subset
+
+BOOSTED = ("boosting", "boosting_on_ridge")
+RIDGES, LEVELS = (100.0, 1000.0), (30.0, 300.0)  # of corrections: errors have less structure than targets
+SUM_TO_ONE = 1e3  # weight of that condition among the equations of the least squares
+
+
+@dataclass(frozen=True)
+class Base:
+    """What stands before the correction: trees, one set a target, on a ridge or on nothing.
+
+    Attributes:
+        slopes: Intercept and slopes of the ridge, shape (1 + d, o); zeros for none.
+        trees: Of each target.
+    """
+
+    slopes: FloatArray
+    trees: tuple[Trees, ...]
+
+    @classmethod
+    def fitted(cls, placed: Placed, rows: FloatArray, o: int, on_ridge: bool, seed: int) -> "Base":
+        """From placed samples and their rows w = (1, x, y), shape (n, 1 + d + o)."""
+        d = rows.shape[1] - 1 - o
+        slopes = global_coefficients(rows.T @ rows, d) if on_ridge else np.zeros((1 + d, o))
+        rest = rows[:, -o:] - placed.inputs @ slopes
+        point = placed.point.numpy()
+        return cls(slopes, tuple(Trees.fitted(point, rest[:, output], seed) for output in range(o)))
+
+    def answer(self, placed: Placed) -> FloatArray:
+        """Answers (n, o) to placed samples."""
+        answer: FloatArray = placed.inputs @ self.slopes + predict_all(self.trees, placed.point.numpy())
+        return answer
+
+
+class CorrectedBoosting:
+    """Boosting with local ridges on its errors.
+
+    Args:
+        base: The boosting.
+        correction: The ridges, still empty.
+        settings: Of the correction, by name; kept for saving.
+    """
+
+    def __init__(self, base: Base, correction: LocalRidge, settings: Mapping[str, Any]) -> None:
+        self.base, self.correction, self.settings = base, correction, dict(settings)
+        self._errors = RowStore(torch.empty((0, correction.o), dtype=torch.float64))
+
+    @property
+    def errors(self) -> FloatArray:
+        """Errors of the base on each sample held, NaN where not known, shape (n, o)."""
+        return self._errors.rows.numpy()
+
+    def learn(self, inputs: FloatArray, winner: IntArray, errors: FloatArray) -> None:
+        """Take in errors (n, o) on samples, NaN where they are not known."""
+        self.correction.add(*_usable(inputs, winner, errors))
+        self._errors.append(torch.from_numpy(errors))
+
+    def forget(self, inputs: FloatArray, winner: IntArray, kept: NDArray[np.bool_]) -> None:
+        """Take out those of the samples held (n) that are not `kept`."""
+        rows, winner = _usable(inputs, winner, self.errors)
+        self.correction.remove(rows, winner, kept)
+        self._errors.retain(torch.from_numpy(kept))
+
+    def restore(self, errors: torch.Tensor) -> None:
+        """Take over errors that the moments of the correction know already."""
+        self._errors.append(errors)
+
+    def solve(self) -> None:
+        """Fit the correction anew."""
+        known = self.errors[~np.isnan(self.errors).any(axis=1)]
+        self.correction.solve(known)
+
+    def answer(self, placed: Placed) -> FloatArray:
+        """Answers (n, o) to placed samples."""
+        answer: FloatArray = self.base.answer(placed) + self.correction.answer(placed)
+        return answer
+
+
+class Blend:
+    """Local ridges and corrected boosting, mixed by weights.
+
+    Args:
+        experts: The boosted ones, by name.
+        weights: Of all, the local ridges under `"ridge"`; they sum to 1.
+    """
+
+    def __init__(self, experts: dict[str, CorrectedBoosting], weights: dict[str, float]) -> None:
+        self.experts, self.weights = experts, weights
+
+    def answer(self, placed: Placed, local: FloatArray, bounds: FloatArray) -> FloatArray:
+        """Answers (n, o), from those of the local ridges and all others, within `bounds` (2, o)."""
+        answer = self.weights["ridge"] * local
+        for name, expert in self.experts.items():
+            answer = answer + self.weights[name] * expert.answer(placed)
+        return np.clip(answer, *bounds)
+
+    def learn(self, placed: Placed, rows: FloatArray) -> None:
+        """Learn from the errors of the boosting on new samples with rows w = (1, x, y)."""
+        for expert in self.experts.values():
+            o = expert.correction.o
+            expert.learn(placed.inputs, placed.winner, rows[:, -o:] - expert.base.answer(placed))
+
+    def forget(self, rows: FloatArray, winner: IntArray, kept: NDArray[np.bool_]) -> None:
+        """Forget those of all samples held, with rows w = (1, x, y), that are not `kept`."""
+        for expert in self.experts.values():
+            expert.forget(rows[:, : -expert.correction.o], winner, kept)
+
+    def solve(self) -> None:
+        """Fit all corrections anew."""
+        for expert in self.experts.values():
+            expert.solve()
+
+
+def blend_fitted(
+    placed: Placed,
+    rows: FloatArray,
+    ridge_left_out: LeftOut,
+    boosting_splits: list[Split],
+    splits: list[Split],
+    neighborhoods: Mapping[str, Neighborhood],
+    new_ridge: Callable[[Neighborhood, Shrinkage], LocalRidge],
+    seed: int,
+) -> tuple[Blend, LeftOut]:
+    """Experts fitted, their weights chosen; and the left-out answers of the blend.
+
+    Args:
+        placed: All samples.
+        rows: Their w = (1, x, y), shape (n, 1 + d + o).
+        ridge_left_out: Answers of the local ridges to samples left out.
+        boosting_splits: Those by which errors of the boosting become known.
+        splits: Those by which corrections and weights are chosen; each is among `boosting_splits`.
+        neighborhoods: That corrections may have, by name.
+        new_ridge: Makes local ridges.
+        seed: Of the boosting.
+    """
+    position = ridge_left_out.position
+    o = ridge_left_out.answer.shape[1]
+    experts, answers = {}, {"ridge": ridge_left_out.answer}
+    for name in BOOSTED:
+        on_ridge = name == "boosting_on_ridge"
+        errors = _left_out_errors(placed, rows, o, boosting_splits, on_ridge, seed)
+        settings, corrections = _best_correction(placed, errors, splits, neighborhoods)
+        answers[name] = rows[position, -o:] - errors[position] + corrections.answer
+        base = Base.fitted(placed, rows, o, on_ridge, seed)
+        shrinkage = Shrinkage(settings["ridge"], settings["level"])
+        expert = CorrectedBoosting(base, new_ridge(neighborhoods[settings["neighborhood"]], shrinkage), settings)
+        expert.learn(placed.inputs, placed.winner, errors)
+        expert.solve()
+        experts[name] = expert
+    weights = convex_weights(np.stack([a.ravel() for a in answers.values()], axis=1), rows[position, -o:].ravel())
+    named = {name: float(weight) for name, weight in zip(answers, weights, strict=True)}
+    blended = np.sum([named[name] * answer for name, answer in answers.items()], axis=0)
+    return Blend(experts, named), LeftOut(position, blended)
+
+
+def convex_weights(answers: FloatArray, target: FloatArray) -> FloatArray:
+    """Weights (e,) of experts, >= 0 with sum 1: half least squares of their answers (v, e) to targets (v,), half equal."""
+    v, e = answers.shape
+    scale = SUM_TO_ONE * max(1.0, float(np.linalg.norm(answers)))
+    found, _ = nnls(np.vstack((answers, np.full((1, e), scale))), np.append(target, scale))
+    weights: FloatArray = (found / found.sum() + 1 / e) / 2
+    return weights
+
+
+def _left_out_errors(
+    placed: Placed, rows: FloatArray, o: int, splits: list[Split], on_ridge: bool, seed: int
+) -> FloatArray:
+    """Errors (n, o) of the boosting on samples that took no part in it; NaN for those never left out."""
+    errors = np.full((len(rows), o), np.nan)
+    for split in splits:
+        base = Base.fitted(subset(placed, split.learn), rows[split.learn], o, on_ridge, seed)
+        errors[split.answer] = rows[split.answer, -o:] - base.answer(subset(placed, split.answer))
+    return errors
+
+
+def _best_correction(
+    placed: Placed, errors: FloatArray, splits: list[Split], neighborhoods: Mapping[str, Neighborhood]
+) -> tuple[dict[str, Any], LeftOut]:
+    """Settings of the correction with the least error on samples left out, and what it says to these."""
+    settings: list[dict[str, Any]] = [
+        {"neighborhood": name, "ridge": ridge, "level": level}
+        for name, ridge, level in product(neighborhoods, RIDGES, LEVELS)
+    ]
+    candidates = [
+        Candidate(s["neighborhood"], neighborhoods[s["neighborhood"]], Shrinkage(s["ridge"], s["level"]))
+        for s in settings
+    ]
+    usable, winner = _usable(placed.inputs, placed.winner, errors)
+    m = max(int(placed.neuron.max()) + 1, 1) if not len(candidates) else None
+    del m
+    answers = ridge_answers(candidates, placed, usable, splits, _neurons(neighborhoods), errors.shape[1], winner)
+    chosen = best(answers, np.nan_to_num(errors))
+    return settings[chosen], answers[chosen]
