@@ -147,9 +147,14 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
         self._ridge.add(rows, placed.winner)
         self._ridge.solve(rows[:, -target.shape[1] :])
-        self._finish_fit(placed, rows, splits, left_out)
+        self._learn_intervals(placed, rows, self._fit_experts(placed, rows, splits, left_out))
 
-    def _finish_fit(self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut) -> None:
+    def _fit_experts(self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut) -> LeftOut:
+        """What else answers beside the local models, if anything; the left-out answers of all together."""
+        del placed, rows, splits
+        return left_out
+
+    def _learn_intervals(self, placed: Placed, rows: FloatArray, left_out: LeftOut) -> None:
         """Learn intervals from errors on the samples left out, in the order of time."""
         order = left_out.position[np.argsort(self.index_.time.numpy()[left_out.position], kind="stable")]
         by_row = np.full((len(rows), self._outputs), np.nan)
@@ -181,7 +186,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         self._learn(answered.placed, rows)
         self.index_.append_placed(answered.placed.point, torch.from_numpy(answered.placed.winner), time, clock)
         self._store.append(torch.from_numpy(rows))
-        self._ridge.solve(self._rows[:, -self._outputs :])
+        self._solve()
         return self
 
     def observe(self, X: Any, y: Any, timestamps: Any = None) -> Self:
@@ -218,7 +223,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         self._unlearn(chosen)
         self.index_.retain(kept)
         self._store.retain(kept)
-        self._ridge.solve(self._rows[:, -self._outputs :])
+        self._solve()
         return self
 
     def _learn(self, placed: Placed, rows: FloatArray) -> None:
@@ -226,6 +231,10 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
 
     def _unlearn(self, kept: NDArray[np.bool_]) -> None:
         self._ridge.remove(self._rows, self.index_.winner.numpy(), kept)
+
+    def _solve(self) -> None:
+        """Fit all models anew to what they have learned."""
+        self._ridge.solve(self._rows[:, -self._outputs :])
 
     def _judge(self, answered: Answered, target: FloatArray, time: NDArray[Any]) -> None:
         """Let the intervals see the errors of answers to labelled samples."""
@@ -539,7 +548,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         self._intervals.restore(arrays["intervals.alpha"], arrays["intervals.winner"], arrays["intervals.error"])
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
         self._ridge.moments.sums, self._ridge.moments.peak = arrays["moments"], arrays["moments.peak"]
-        self._ridge.solve(self._rows[:, -self._outputs :])
+        self._solve()
 
     # ---------------------------------------------------------------- checks
 

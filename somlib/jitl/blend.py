@@ -16,7 +16,7 @@ References:
     combination puzzle, Oxf. Bull. Econ. Stat. 71, 2009.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -153,7 +153,7 @@ def blend_fitted(
     boosting_splits: list[Split],
     splits: list[Split],
     neighborhoods: Mapping[str, Neighborhood],
-    new_ridge: Callable[[Neighborhood, Shrinkage], LocalRidge],
+    ridge: LocalRidge,
     seed: int,
 ) -> tuple[Blend, LeftOut]:
     """Experts fitted, their weights chosen; and the left-out answers of the blend.
@@ -165,20 +165,19 @@ def blend_fitted(
         boosting_splits: Those by which errors of the boosting become known.
         splits: Those by which corrections and weights are chosen; each is among `boosting_splits`.
         neighborhoods: That corrections may have, by name.
-        new_ridge: Makes local ridges.
+        ridge: The local ridges.
         seed: Of the boosting.
     """
     position = ridge_left_out.position
-    o = ridge_left_out.answer.shape[1]
+    o, m = ridge_left_out.answer.shape[1], len(ridge.support)
     experts, answers = {}, {"ridge": ridge_left_out.answer}
     for name in BOOSTED:
         on_ridge = name == "boosting_on_ridge"
         errors = _left_out_errors(placed, rows, o, boosting_splits, on_ridge, seed)
-        settings, corrections = _best_correction(placed, errors, splits, neighborhoods)
+        settings, corrections = _best_correction(placed, errors, splits, neighborhoods, m)
         answers[name] = rows[position, -o:] - errors[position] + corrections.answer
         base = Base.fitted(placed, rows, o, on_ridge, seed)
-        shrinkage = Shrinkage(settings["ridge"], settings["level"])
-        expert = CorrectedBoosting(base, new_ridge(neighborhoods[settings["neighborhood"]], shrinkage), settings)
+        expert = CorrectedBoosting(base, correction_for(settings, neighborhoods, m, ridge.d, o), settings)
         expert.learn(placed.inputs, placed.winner, errors)
         expert.solve()
         experts[name] = expert
@@ -186,6 +185,14 @@ def blend_fitted(
     named = {name: float(weight) for name, weight in zip(answers, weights, strict=True)}
     blended = np.sum([named[name] * answer for name, answer in answers.items()], axis=0)
     return Blend(experts, named), LeftOut(position, blended)
+
+
+def correction_for(
+    settings: Mapping[str, Any], neighborhoods: Mapping[str, Neighborhood], m: int, d: int, o: int
+) -> LocalRidge:
+    """Empty local ridges, for m neurons, d inputs and o targets, with the settings of a correction."""
+    shrinkage = Shrinkage(settings["ridge"], settings["level"])
+    return LocalRidge(m, d, o, neighborhoods[settings["neighborhood"]], shrinkage)
 
 
 def convex_weights(answers: FloatArray, target: FloatArray) -> FloatArray:
@@ -209,7 +216,7 @@ def _left_out_errors(
 
 
 def _best_correction(
-    placed: Placed, errors: FloatArray, splits: list[Split], neighborhoods: Mapping[str, Neighborhood]
+    placed: Placed, errors: FloatArray, splits: list[Split], neighborhoods: Mapping[str, Neighborhood], m: int
 ) -> tuple[dict[str, Any], LeftOut]:
     """Settings of the correction with the least error on samples left out, and what it says to these."""
     settings: list[dict[str, Any]] = [
@@ -221,8 +228,49 @@ def _best_correction(
         for s in settings
     ]
     usable, winner = _usable(placed.inputs, placed.winner, errors)
-    m = max(int(placed.neuron.max()) + 1, 1) if not len(candidates) else None
-    del m
-    answers = ridge_answers(candidates, placed, usable, splits, _neurons(neighborhoods), errors.shape[1], winner)
+    answers = ridge_answers(candidates, placed, usable, splits, m, errors.shape[1], winner)
     chosen = best(answers, np.nan_to_num(errors))
     return settings[chosen], answers[chosen]
+
+
+def _usable(inputs: FloatArray, winner: IntArray, errors: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Rows (1, x, error) and their neurons, -1 where the error is not known."""
+    known = ~np.isnan(errors).any(axis=1)
+    return np.hstack((inputs, np.where(known[:, None], errors, 0.0))), np.where(known, winner, -1)
+
+
+def blend_state(blend: Blend) -> dict[str, Any]:
+    """Weights and settings of a blend, as JSON can hold them."""
+    return {"weights": blend.weights, "settings": {name: expert.settings for name, expert in blend.experts.items()}}
+
+
+def blend_tensors(blend: Blend) -> dict[str, torch.Tensor]:
+    """All arrays of a blend, by name."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, expert in blend.experts.items():
+        moments = expert.correction.moments
+        arrays = {"slopes": expert.base.slopes, "moments": moments.sums, "peak": moments.peak, "errors": expert.errors}
+        tensors |= {f"{name}.{key}": torch.from_numpy(np.ascontiguousarray(a)) for key, a in arrays.items()}
+        for output, trees in enumerate(expert.base.trees):
+            tensors |= trees.tensors(f"{name}.trees.{output}.")
+    return tensors
+
+
+def blend_from(
+    state: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    neighborhoods: Mapping[str, Neighborhood],
+    ridge: LocalRidge,
+) -> Blend:
+    """The blend that `blend_state` and `blend_tensors` describe, beside the local ridges."""
+    experts = {}
+    for name, settings in state["settings"].items():
+        trees = tuple(Trees.from_tensors(f"{name}.trees.{output}.", tensors) for output in range(ridge.o))
+        correction = correction_for(settings, neighborhoods, len(ridge.support), ridge.d, ridge.o)
+        correction.moments.sums = tensors[f"{name}.moments"].numpy()
+        correction.moments.peak = tensors[f"{name}.peak"].numpy()
+        expert = CorrectedBoosting(Base(tensors[f"{name}.slopes"].numpy(), trees), correction, settings)
+        expert.restore(tensors[f"{name}.errors"])
+        expert.solve()
+        experts[name] = expert
+    return Blend(experts, dict(state["weights"]))

@@ -89,7 +89,9 @@ class Trees:
 
     def tensors(self, prefix: str) -> dict[str, torch.Tensor]:
         """All arrays by name, for saving."""
-        return {f"{prefix}{f.name}": torch.from_numpy(np.ascontiguousarray(getattr(self, f.name))) for f in fields(self)}
+        return {
+            f"{prefix}{f.name}": torch.from_numpy(np.ascontiguousarray(getattr(self, f.name))) for f in fields(self)
+        }
 
     @classmethod
     def from_tensors(cls, prefix: str, tensors: Mapping[str, torch.Tensor]) -> "Trees":

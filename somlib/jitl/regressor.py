@@ -19,10 +19,17 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from somlib.errors import ArgumentError, ShapeError
+from somlib.errors import ArgumentError, DataError, ShapeError, unknown_name
 from somlib.jitl.base import Answered, JITLEstimator
+from somlib.jitl.blend import Blend, blend_fitted, blend_from, blend_state, blend_tensors
 from somlib.jitl.intervals import AdaptiveIntervals
 from somlib.jitl.moments import FloatArray, IntArray
+from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood
+from somlib.jitl.placing import Placed
+from somlib.jitl.validation import BLOCKS, SIGMAS, LeftOut, Split, forward_splits
+
+EXPERTS = ("pure", "blend")
+FEWEST_FOR_BLEND = 40
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
 
     Args:
         coverage: Share of targets that intervals shall hold.
+        experts: `"pure"`: local models alone, which learn and answer at once. `"blend"`: with boosting beside them, and
+            local models of its errors; more accurate mostly, slower to fit (some twenty boostings) and to answer.
         gamma: How far one labelled sample moves the level of the intervals; 0 never adapts.
 
     All other parameters are those of `JITLEstimator`.
@@ -81,6 +90,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         data-based methodology for nonlinear process modeling, Chem. Eng. Sci. 59, 2004 (just-in-time learning).
     """
 
+    experts: str = "pure"
     coverage: float = 0.9
     gamma: float = 0.002
 
@@ -96,11 +106,17 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         Raises:
             ArgumentError: A parameter has a value that is not allowed; it is a `ValueError`.
         """
+        if self.experts not in EXPERTS:
+            raise unknown_name("experts", self.experts, EXPERTS)
+        if self.experts == "blend" and not (isinstance(self.local_model, str) and self.local_model == "ridge"):
+            raise ArgumentError(f"local_model must be 'ridge' with experts='blend', got {self.local_model!r}")
         if not isinstance(self.coverage, Real) or not 0 < self.coverage < 1:
             raise ArgumentError(f"coverage must lie between 0 and 1, got {self.coverage!r}")
         if not isinstance(self.gamma, Real) or not 0 <= self.gamma < 1:
             raise ArgumentError(f"gamma must be at least 0 and below 1, got {self.gamma!r}")
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, **self._input_checks)
+        if self.experts == "blend" and len(X) < FEWEST_FOR_BLEND:
+            raise DataError(f"X must have at least {FEWEST_FOR_BLEND} rows for experts='blend', got {len(X)}")
         target = y.astype(np.float64).reshape(len(y), -1)
         self._output_shape: tuple[int, ...] = y.shape[1:]
         self.n_outputs_: int = target.shape[1]
@@ -131,7 +147,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             DataError: A value is not finite, and not merely missing where that is allowed.
         """
         x = np.asarray(x, dtype=np.float64)
-        if self.local_model != "ridge" or not np.isfinite(x).all():
+        if self.local_model != "ridge" or self.experts != "pure" or not np.isfinite(x).all():
             return self.predict(x[None])[0]  # type: ignore[no-any-return]  # indexing yields Any
         check = getattr(self, "n_features_in_", None)
         if check is None:
@@ -166,7 +182,46 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             experts=self._expert_weights(),
         )
 
+    def _fit_experts(self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut) -> LeftOut:
+        self._blend: Blend | None = None
+        if self.experts == "pure":
+            return left_out
+        timed = self.index_.clock != "rows"
+        more = forward_splits(self.index_.time.numpy(), BLOCKS, BLOCKS - 1) if timed else splits
+        self._blend, left_out = blend_fitted(
+            placed, rows, left_out, more, splits, self._correction_neighborhoods, self._ridge, self._seed()
+        )
+        return left_out
+
+    @property
+    def _correction_neighborhoods(self) -> dict[str, Neighborhood]:
+        """Neighborhoods of the correction of boosting, by name."""
+        gaussians = {f"gaussian {sigma}": GaussianNeighborhood(self.som_.grid, sigma) for sigma in SIGMAS}
+        name = "bmu_neighborhood_knn"
+        return {**gaussians, name: self._neighborhood_of({"neighborhood": name})}
+
+    def _answer(self, placed: Placed) -> FloatArray:
+        local = super()._answer(placed)
+        return local if self._blend is None else self._blend.answer(placed, local, self._ridge.bounds)
+
+    def _learn(self, placed: Placed, rows: FloatArray) -> None:
+        super()._learn(placed, rows)
+        if self._blend is not None:
+            self._blend.learn(placed, rows)
+
+    def _unlearn(self, kept: NDArray[np.bool_]) -> None:
+        super()._unlearn(kept)
+        if self._blend is not None:
+            self._blend.forget(self._rows, self.index_.winner.numpy(), kept)
+
+    def _solve(self) -> None:
+        super()._solve()
+        if self._blend is not None:
+            self._blend.solve()
+
     def _expert_weights(self) -> dict[str, float]:
+        if self._blend is not None:
+            return dict(self._blend.weights)
         return {self.local_model if isinstance(self.local_model, str) else type(self.local_model).__name__: 1.0}
 
     def _new_intervals(self) -> AdaptiveIntervals:
@@ -184,12 +239,19 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         return X, y.astype(np.float64).reshape(len(y), -1)
 
     def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "output_shape": list(self._output_shape)}
+        blend = None if self._blend is None else blend_state(self._blend)
+        return {**super()._state(), "output_shape": list(self._output_shape), "blend": blend}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return super()._tensors() | ({} if self._blend is None else blend_tensors(self._blend))
 
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self._output_shape = tuple(state["output_shape"])
         self.n_outputs_ = self._output_shape[0] if self._output_shape else 1
+        self._blend = None
         super()._restore(state, tensors)
+        if state["blend"] is not None:
+            self._blend = blend_from(state["blend"], tensors, self._correction_neighborhoods, self._ridge)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

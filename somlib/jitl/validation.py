@@ -81,7 +81,13 @@ class LeftOut:
 
 
 def ridge_answers(
-    candidates: Iterable[Candidate], placed: Placed, rows: FloatArray, splits: list[Split], m: int, o: int
+    candidates: Iterable[Candidate],
+    placed: Placed,
+    rows: FloatArray,
+    splits: list[Split],
+    m: int,
+    o: int,
+    winner: IntArray | None = None,
 ) -> list[LeftOut]:
     """Left-out answers of each candidate.
 
@@ -92,12 +98,13 @@ def ridge_answers(
         splits: What to learn from and to answer.
         m: Number of neurons.
         o: Number of targets.
+        winner: Neuron that each sample teaches, shape (n,), -1 for none; None takes the nearest.
     """
-    candidates = list(candidates)
+    candidates, winner = list(candidates), placed.winner if winner is None else winner
     found: list[list[FloatArray]] = [[] for _ in candidates]
     for split in splits:
         asked = subset(placed, split.answer)
-        models = _solved(candidates, rows[split.learn], placed.winner[split.learn], m, o)
+        models = _solved(candidates, rows[split.learn], winner[split.learn], m, o)
         for answers, model in zip(found, models, strict=True):
             answers.append(model.answer(asked))
     position = np.concatenate([split.answer for split in splits])
