@@ -10,7 +10,7 @@ from somlib.errors import ArgumentError, ShapeError, unknown_name
 from somlib.utils import maps
 from somlib.utils.distances import DISTANCE_FUNCTIONS, Metric
 from somlib.utils.grid import Grid
-from somlib.utils.inputs import read_targets
+from somlib.utils.inputs import read_targets, require_finite
 from somlib.utils.maps import NeuronSamples, neuron_samples
 from somlib.utils.retrieval import groups_from_dict
 from somlib.utils.topology import require_order
@@ -70,7 +70,14 @@ def distance_map(codebook: Tensor, grid: Grid, metric: Metric, order: int, argum
 def target_map(
     map_type: str, groups: NeuronSamples, target: Tensor, grid: Grid, order: int, arguments: Mapping[str, Any]
 ) -> Tensor:
-    """A map of target statistics, float64: shape (x, y), or (o, x, y) for targets (n, o) with o > 1."""
+    """A map of target statistics, float64: shape (x, y), or (o, x, y) for targets (n, o) with o > 1.
+
+    A target that is NaN counts as not observed: its column leaves the sample out.
+    """
+    if target.shape[1] > 1 and bool(torch.isnan(target).any()):
+        columns = target.split(1, dim=1)  # type: ignore[no-untyped-call]  # torch does not annotate it
+        return torch.stack([target_map(map_type, groups, column, grid, order, arguments) for column in columns])
+    groups = groups.without(torch.isnan(target).any(dim=1))
     if map_type == "metric":
         flat = _reduction(arguments.get("reduction_parameter", "mean"))(groups, target)
     elif map_type == "classification":
@@ -101,7 +108,9 @@ def grouped(winner: Tensor | None, bmus_data_map: SamplesByPlace | None, grid: G
     return neuron_samples(winner.cpu(), grid.m)
 
 
-def targets_for(groups: NeuronSamples, target: Any, n: int | None, map_type: str, all_placed: bool = True) -> Tensor:
+def targets_for(
+    groups: NeuronSamples, target: Any, n: int | None, map_type: str, all_placed: bool = True, missing: str = "error"
+) -> Tensor:
     """Checked targets (n, o) for grouped samples.
 
     Args:
@@ -110,22 +119,27 @@ def targets_for(groups: NeuronSamples, target: Any, n: int | None, map_type: str
         n: Number of samples where known; else the indices of the groups have to do.
         map_type: For the error.
         all_placed: Whether every sample has a neuron, so that the largest index tells their number.
+        missing: `"mask"` lets NaN pass.
 
     Raises:
         ArgumentError: No target.
         ShapeError: Another number of targets than samples.
+        DataError: Infinite targets of these samples, or NaN where `missing` is `"error"`.
     """
     if target is None:
         raise ArgumentError(f"build_map({map_type!r}) needs target, got none")
     covered = int(groups.sample.max()) + 1 if len(groups.sample) else 0
     if n is None and all_placed and covered == len(groups.sample):
         n = covered  # the samples are exactly 0..n-1
-    if n is not None:
-        return read_targets(target, n)
-    length = len(target) if hasattr(target, "__len__") else 0
-    if length < covered:
-        raise ShapeError(f"target must have a value for each of the {covered} samples, got {length}")
-    return read_targets(target, length)
+    if n is None:
+        n = len(target) if hasattr(target, "__len__") else 0
+        if n < covered:
+            raise ShapeError(f"target must have a value for each of the {covered} samples, got {n}")
+    targets = read_targets(target, n)
+    used = torch.zeros(n, 1, dtype=torch.bool)
+    used[groups.sample] = True
+    require_finite(torch.where(used, targets, 0), "target", missing)
+    return targets
 
 
 def map_keys(configs: Sequence[MapConfig]) -> list[str]:

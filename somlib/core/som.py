@@ -322,7 +322,7 @@ class SOM(BaseSOM):
             batch=config.algorithm == "batch",
             sigma=self.sigma,
             sigma_decay=DECAY_FUNCTIONS[config.sigma_decay_function],
-            learning_rate=config.learning_rate,
+            learning_rate=self.learning_rate,
             learning_rate_decay=DECAY_FUNCTIONS[config.lr_decay_function],
             batch_size=self.batch_size or n,
             backend=config.search_backend,
@@ -354,7 +354,8 @@ class SOM(BaseSOM):
         Args:
             map_type: A type of the table.
             data: Samples, shape (n, d).
-            target: Shape (n,) or (n, o), where a type needs it, with `data` or a `bmus_data_map`.
+            target: Shape (n,) or (n, o), where a type needs it, with `data` or a `bmus_data_map`. NaN in it is refused
+                like NaN in data; with `missing="mask"` a sample counts where its target is known.
             bmus_data_map: A `bmus_data` map made earlier, which saves the search.
             **kwargs: The arguments named in the table.
 
@@ -414,7 +415,7 @@ class SOM(BaseSOM):
             groups = map_builder.grouped(winner, bmus_data_map, grid, map_type)
             n = None if winner is None else len(winner)
             all_placed = self.missing == "error" and self.distance_function != "cosine"
-            targets = map_builder.targets_for(groups, target, n, map_type, all_placed)
+            targets = map_builder.targets_for(groups, target, n, map_type, all_placed, self.missing)
             built = map_builder.target_map(map_type, groups, targets, grid, self.neighborhood_order, arguments)
             return built.to(self.device)
         if samples is None or winner is None:

@@ -6,7 +6,8 @@ r"""Experts that answer together: local ridges, and boosting with the local corr
 
 Trees cannot extrapolate; those on a ridge need not. They are not refitted when data arrives: the errors they make on
 it are learned by their local ridges, which answer for all drift since. Errors to learn from before that are
-of samples left out: each block in time answered by trees fitted to the blocks before it (without timestamps, random folds).
+of samples left out: each block in time answered by trees fitted to the blocks before it (without timestamps, random
+folds).
 
 The weights are convex least squares of the left-out answers, moved halfway to equal weights: estimated weights are
 known to do worse than equal ones when they are tuned to few and drifting data.
@@ -196,8 +197,13 @@ def correction_for(
 
 
 def convex_weights(answers: FloatArray, target: FloatArray) -> FloatArray:
-    """Weights (e,) of experts, >= 0 with sum 1: half least squares of their answers (v, e) to targets (v,), half equal."""
-    v, e = answers.shape
+    """Weights (e,) of experts, >= 0 with sum 1: half least squares, half equal.
+
+    Args:
+        answers: Of each expert, shape (v, e).
+        target: What they should be, shape (v,).
+    """
+    e = answers.shape[1]
     scale = SUM_TO_ONE * max(1.0, float(np.linalg.norm(answers)))
     found, _ = nnls(np.vstack((answers, np.full((1, e), scale))), np.append(target, scale))
     weights: FloatArray = (found / found.sum() + 1 / e) / 2
@@ -235,7 +241,7 @@ def _best_correction(
 
 def _usable(inputs: FloatArray, winner: IntArray, errors: FloatArray) -> tuple[FloatArray, IntArray]:
     """Rows (1, x, error) and their neurons, -1 where the error is not known."""
-    known = ~np.isnan(errors).any(axis=1)
+    known = np.isfinite(errors.sum(axis=1))
     return np.hstack((inputs, np.where(known[:, None], errors, 0.0))), np.where(known, winner, -1)
 
 

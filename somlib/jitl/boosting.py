@@ -58,7 +58,7 @@ class Trees:
         trees = [predictor.nodes for (predictor,) in model._predictors]
         size = np.array([len(nodes) for nodes in trees], dtype=np.int64)
         start = np.cumsum(size) - size
-        nodes = np.concatenate(trees) if trees else np.zeros(0)
+        nodes: Any = np.concatenate(trees)
         own, base = np.arange(len(nodes)), np.repeat(start, size)
         leaf = nodes["is_leaf"].astype(bool)
         return cls(

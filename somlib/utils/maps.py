@@ -40,6 +40,14 @@ class NeuronSamples:
         """The neuron of each entry of `sample`, int64, shape (n',)."""
         return torch.repeat_interleave(torch.arange(len(self.offset) - 1, device=self.offset.device), self.count)
 
+    def without(self, left_out: Tensor) -> "NeuronSamples":
+        """The same but for some samples; bool, shape (n,)."""
+        kept = ~left_out[self.sample]
+        if bool(kept.all()):
+            return self
+        count = torch.bincount(self.neuron[kept], minlength=len(self.offset) - 1)
+        return NeuronSamples(self.sample[kept], torch.cat((count.new_zeros(1), count.cumsum(0))))
+
     def of(self, neuron: int) -> Tensor:
         """Sample indices of one neuron."""
         return self.sample[self.offset[neuron] : self.offset[neuron + 1]]

@@ -390,3 +390,27 @@ def test_building_a_map_changes_neither_data_nor_target_nor_samples_nor_map(map_
     assert torch.equal(target, LABELS)
     assert torch.equal(som.weights, weights)
     assert earlier == copy
+
+
+# ---- targets that are not known
+
+
+@pytest.mark.parametrize("map_type", ["metric", "score", "rank", "classification"])
+def test_a_sample_whose_target_is_missing_counts_for_the_other_targets_only(map_type: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    data = torch.rand(60, 2, generator=generator)
+    target = torch.randint(0, 4, (60, 2), generator=generator).double()
+    target[::7, 0] = torch.nan
+    som = SOM(3, 2, 2, missing="mask", device="cpu", epochs=1)
+    som.fit(data, verbose=False)
+    built = som.build_map(map_type, data, target)
+    for column in range(2):
+        known = ~torch.isnan(target[:, column])
+        expected = som.build_map(map_type, data[known], target[known, column])
+        torch.testing.assert_close(built[column], expected, equal_nan=True)
+
+
+def test_a_missing_target_is_refused_where_missing_data_is() -> None:
+    som = SOM(3, 2, 2, device="cpu")
+    with pytest.raises(ValueError, match=r"target must be finite, got nan at row 1, column 0 \(1 such value\)"):
+        som.build_map("metric", torch.rand(3, 2), [1.0, float("nan"), 2.0])

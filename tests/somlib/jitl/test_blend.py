@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from somlib.errors import ArgumentError, DataError
+from somlib.jitl import JITLRegressor
+from somlib.jitl.blend import convex_weights
+from somlib.jitl.moments import FloatArray
+
+
+def problem(n: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-2, 2, (n, 3))
+    return X, np.column_stack((np.sign(X[:, 0]) * np.sign(X[:, 1]) + X[:, 2], X[:, 0])) + 0.05 * rng.normal(size=(n, 2))
+
+
+@pytest.fixture(scope="module")
+def model() -> JITLRegressor:
+    X, y = problem(400)
+    return JITLRegressor(experts="blend").fit(X, y, np.arange(400.0))
+
+
+def test_weights_are_halfway_between_equal_and_convex_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    answers = rng.normal(size=(80, 3))
+    target = answers @ [0.7, 0.5, -0.3] + 0.1 * rng.normal(size=80)
+    fit = minimize(
+        lambda w: np.sum((answers @ w - target) ** 2), np.full(3, 1 / 3), bounds=[(0, 1)] * 3,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1}, options={"ftol": 1e-12},
+    )  # fmt: skip
+    np.testing.assert_allclose(convex_weights(answers, target), (fit.x + 1 / 3) / 2, atol=1e-4)
+
+
+def test_a_blend_learns_steps_that_local_ridges_smear(model: JITLRegressor) -> None:
+    (X, y), (new, expected) = problem(400), problem(200, 1)
+    pure = JITLRegressor().fit(X, y, np.arange(400.0))
+    errors = [np.mean((m.predict(new)[:, 0] - expected[:, 0]) ** 2) for m in (model, pure)]
+    assert errors[0] < errors[1]
+    weights = model.predict(new, return_details=True).experts
+    assert weights.keys() == {"ridge", "boosting", "boosting_on_ridge"}
+    assert sum(weights.values()) == pytest.approx(1.0)
+
+
+def test_answers_are_the_weighted_answers_of_the_experts(model: JITLRegressor) -> None:
+    new = problem(50, 2)[0]
+    placed = model._placing.place(new)
+    blend = model._blend
+    assert blend is not None
+    expected = blend.weights["ridge"] * model._ridge.answer(placed)
+    for name, expert in blend.experts.items():
+        expected += blend.weights[name] * (expert.base.answer(placed) + expert.correction.answer(placed))
+    np.testing.assert_allclose(model.predict(new), model._targets.undo(np.clip(expected, *model._ridge.bounds)))
+    np.testing.assert_allclose(model.predict_one(new[0]), model.predict(new[:1])[0])
+
+
+def test_a_saved_blend_answers_and_learns_like_the_one_that_was_saved(model: JITLRegressor, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    one, other = JITLRegressor.load(tmp_path / "model"), JITLRegressor.load(tmp_path / "model")
+    new, target = problem(80, 3)
+    np.testing.assert_array_equal(one.predict(new), model.predict(new))
+    time = np.arange(400.0, 480.0)
+    one.update(new, target + 1, time).forget(before=100)
+    other.update(new[:50], target[:50] + 1, time[:50]).update(new[50:], target[50:] + 1, time[50:]).forget(before=100)
+    np.testing.assert_allclose(one.predict(new), other.predict(new), rtol=1e-8, atol=1e-8)
+    gained = np.mean((one.predict(new) - target - 1) ** 2) / np.mean((model.predict(new) - target - 1) ** 2)
+    assert gained < 0.9
+
+
+def test_random_folds_take_the_place_of_blocks_without_timestamps() -> None:
+    X, y = problem(120)
+    model = JITLRegressor(experts="blend", x=3, y=3).fit(X, y[:, 0])
+    assert model.predict(X).shape == (120,)
+    model.update(X[:5], y[:5, 0]).forget(per_neuron=10)
+    assert np.isfinite(model.predict(X)).all()
+
+
+def test_blends_that_cannot_be_made_are_refused() -> None:
+    X, y = problem(30)
+    with pytest.raises(DataError, match="X must have at least 40 rows for experts='blend', got 30"):
+        JITLRegressor(experts="blend").fit(X, y)
+    with pytest.raises(ArgumentError, match="local_model must be 'ridge' with experts='blend', got 'mean'"):
+        JITLRegressor(experts="blend", local_model="mean").fit(X, y)
+    with pytest.raises(ArgumentError, match="experts must be one of 'pure', 'blend', got 'all'"):
+        JITLRegressor(experts="all").fit(X, y)
