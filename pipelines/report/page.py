@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import bokeh
+import matplotlib
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -286,7 +287,8 @@ def _curves(content: ReportContent) -> str:
     draw = SOMVisualizer(content.som, CHARTS)
     figure = draw.plot_training_errors(content.quantization_errors, content.topographic_errors, content.sigmas)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with matplotlib.rc_context({"svg.hashsalt": "report"}):  # the same page for the same run
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return data_uri("image/svg+xml", buffer.getvalue())
 
 

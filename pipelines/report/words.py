@@ -228,8 +228,8 @@ def _about_map(content: ReportContent) -> Iterator[Remark]:
         advice = " A smaller map would say the same." if many else ""
         yield Remark(
             many,
-            f"{counted(empty, 'neuron')} of {m} ({percent(empty / m)}) {'is' if empty == 1 else 'are'} empty: no training "
-            f"row fell there.{advice}",
+            f"{counted(empty, 'neuron')} of {m} ({percent(empty / m)}) {'is' if empty == 1 else 'are'} empty: no "
+            f"training row fell there.{advice}",
         )
     te = content.metric("train_te")
     if te > ORDER[-2][0]:

@@ -160,7 +160,7 @@ class BaseSOM(nn.Module, ABC):
     def winners(self, samples: Tensor, k: int = 1, distances: bool = False) -> Winners:
         """The `k` nearest neurons of checked samples (n, d), as flat indices, with distances where asked."""
         codebook, samples = self._same_dtype(samples)
-        search = make_search(codebook, self.metric, self.config.search_backend, rows=len(samples))
+        search = make_search(codebook, self.metric, self.config.search_backend)
         return search.nearest(samples, k, distances=distances)
 
     def places(self, index: Tensor) -> Tensor:

@@ -213,7 +213,7 @@ def pass_over(codebook: Tensor, rows: TrainingSet, rule: Rule, k: int) -> Pass:
     Distances come with the winners where k > 1.
     """
     n = len(rows.data)
-    search = make_search(codebook, rule.metric, rule.backend, rows=n)
+    search = make_search(codebook, rule.metric, rule.backend)
     sums = empty_sums(len(codebook), rows.center, rows.incomplete)
     index = torch.empty(n, k, dtype=torch.int64, device=codebook.device)
     distance = rows.data.new_empty(n, k if k > 1 else 0)
@@ -229,14 +229,14 @@ def batch_sums(codebook: Tensor, rows: TrainingSet, batch: Tensor, rule: Rule) -
     """The sums per winner of some rows (b,)."""
     data = rows.data[batch]
     sums = empty_sums(len(codebook), rows.center, rows.incomplete)
-    search = make_search(codebook, rule.metric, rule.backend, rows=len(batch))
+    search = make_search(codebook, rule.metric, rule.backend)
     winner = search.nearest(data, distances=False).index[:, 0]
     add_samples(sums, data, winner, rows.weight_of(batch), rule.deterministic)
     return sums
 
 
 def _winners(codebook: Tensor, data: Tensor, rule: Rule) -> Winners:
-    return make_search(codebook, rule.metric, rule.backend, rows=len(data)).nearest(data, k=2)
+    return make_search(codebook, rule.metric, rule.backend).nearest(data, k=2)
 
 
 def _measured_sample(rows: TrainingSet, generator: torch.Generator) -> Tensor | None:

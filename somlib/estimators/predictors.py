@@ -89,7 +89,7 @@ class SOMPredictor(SOMEstimator):
         """The answers to samples (n, d), shape (n, o)."""
         samples, codebook = self._samples_and_codebook(self._checked(X))
         asked = codebook[torch.tensor(self._neurons, device=codebook.device)]
-        search = make_search(asked, self.som_.metric, self.som_.config.search_backend, rows=len(samples))
+        search = make_search(asked, self.som_.metric, self.som_.config.search_backend)
         found = search.nearest(samples, min(self.n_neurons, len(asked)))
         share, index = shares(found.distance).cpu().numpy(), found.index.cpu().numpy()
         answer = np.zeros((len(index), self._answers.shape[1]))

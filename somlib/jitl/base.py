@@ -97,6 +97,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             dates); None for no weight by age.
         neighborhood_order: Hops of the neighborhood of retrieval modes.
         min_buffer_threshold: Samples below which the fallback of `"bmu_neighborhood_knn"` adds neurons.
+        clip: Standard deviations from the mean at which inputs are cut, above 0; None for never.
         missing: `"error"` refuses NaN, `"mask"` takes it as not observed.
         random_state: Seed of everything random: random folds, where there are no timestamps, and the map.
     """
@@ -115,6 +116,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
     half_life: float | None = None
     neighborhood_order: int = 1
     min_buffer_threshold: int = 50
+    clip: float | None = 5.0
     missing: str = "error"
     random_state: int = 42
 
@@ -123,7 +125,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
     def _fit(self, X: NDArray[Any], target: FloatArray, timestamps: Any) -> None:
         """Learn from checked samples (n, d) and targets (n, o)."""
         self._require_parameters()
-        standardizer = Standardizer.of(X)
+        standardizer = Standardizer.of(X, self._limit)
         som = self._map(X, standardizer)
         self._require_room(som.grid.m, X.shape[1] + target.shape[1] + 1)
         placing = Placing(som, standardizer, self.som is None, self.n_neurons)
@@ -419,6 +421,10 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         return Shrinkage(settings["ridge"], settings["level"], self.shrink)  # type: ignore[arg-type]  # checked in fit
 
     @property
+    def _limit(self) -> float:
+        return math.inf if self.clip is None else float(self.clip)
+
+    @property
     def _query_settings(self) -> query_models.QuerySettings:
         mode = self.neighborhood if self.neighborhood in RETRIEVAL_MODES else "bmu_neighborhood_knn"
         neighbors = self.settings_["n_neighbors"]
@@ -535,7 +541,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         self.n_features_in_, self.settings_ = state["n_features_in"], state["settings"]
         if state["feature_names_in"] is not None:
             self.feature_names_in_ = np.array(state["feature_names_in"], dtype=object)
-        standardizer = Standardizer(arrays["inputs.center"], arrays["inputs.scale"])
+        standardizer = Standardizer(arrays["inputs.center"], arrays["inputs.scale"], self._limit)
         placing = Placing(som, standardizer, self.som is None, self.n_neurons, state["reach"])
         self._begin(placing, Standardizer(arrays["targets.center"], arrays["targets.scale"]), SampleIndex(som))
         self.index_.order = self.neighborhood_order
@@ -573,7 +579,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             whole = isinstance(value, Integral) and not isinstance(value, bool)
             if not (value is None and name == "n_neighbors") and not (whole and value >= low):
                 raise ArgumentError(f"{name} must be a whole number of at least {low}, got {value!r}")
-        for name in ("sigma", "ridge", "half_life"):
+        for name in ("sigma", "ridge", "half_life", "clip"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, Real) and 0 < float(value) < math.inf):
                 raise ArgumentError(f"{name} must be finite and > 0, got {value!r}")

@@ -1,6 +1,6 @@
 r"""Where samples fall on the map, and the inputs that linear models see.
 
-Inputs are standardized by the training data and clipped at `CLIP` deviations, so that one broken sensor cannot carry a
+Inputs are standardized by the training data and clipped, at 5 deviations mostly, so that one broken sensor cannot carry a
 linear model away. A missing input takes the value of the sample's nearest neuron. A query's answer is mixed from its
 k nearest neurons' answers with shares by the inverse square of the distance,
 
@@ -25,7 +25,6 @@ from somlib.jitl.moments import FloatArray, IntArray
 from somlib.utils.inputs import read_samples
 from somlib.utils.search import make_search, row_chunks
 
-CLIP = 5.0
 SPARE, LANES, ROWS_AT_A_TIME = 1, 64, 1_024
 REACH = 0.995
 
@@ -37,13 +36,15 @@ class Standardizer:
     Attributes:
         center: Mean of each column, shape (d,).
         scale: Standard deviation of each, shape (d,); 1 for a constant.
+        limit: Deviations at which `clipped` cuts.
     """
 
     center: FloatArray
     scale: FloatArray
+    limit: float = np.inf
 
     @classmethod
-    def of(cls, values: NDArray[Any]) -> "Standardizer":
+    def of(cls, values: NDArray[Any], limit: float = np.inf) -> "Standardizer":
         """That of the columns of `values` (n, d), NaN left out."""
         known = ~np.isnan(values)
         count = np.maximum(known.sum(axis=0), 1)
@@ -51,7 +52,7 @@ class Standardizer:
         center = np.where(known, values, 0.0).sum(axis=0) / count
         scale = np.sqrt((np.where(known, values - center, 0.0) ** 2).sum(axis=0) / count)
         constant = scale <= 1e-12 * np.abs(center)  # rounding of the mean
-        return cls(center, np.where(constant, 1.0, scale))
+        return cls(center, np.where(constant, 1.0, scale), limit)
 
     def apply(self, values: NDArray[Any]) -> FloatArray:
         """Standardized values, float64, in the same shape."""
@@ -59,8 +60,8 @@ class Standardizer:
         return standard
 
     def clipped(self, values: NDArray[Any]) -> FloatArray:
-        """Standardized values, at most `CLIP` deviations from the mean."""
-        return np.clip(self.apply(values), -CLIP, CLIP)
+        """Standardized values, at most `limit` deviations from the mean."""
+        return np.clip(self.apply(values), -self.limit, self.limit)
 
     def undo(self, standard: FloatArray) -> FloatArray:
         """Values from standardized ones."""
@@ -117,7 +118,7 @@ class Placing:
         self.k = min(k, len(codebook))
         self.codebook: FloatArray = codebook.double().numpy()
         # The codebook as inputs of linear models: what a missing input takes.
-        self._stand_in = np.clip(self.codebook, -CLIP, CLIP) if own_units else standardizer.clipped(self.codebook)
+        self._stand_in = self.codebook if own_units else standardizer.clipped(self.codebook)
         self._cpu_codebook = codebook
         weights = som.metric.scaled(torch.ones(codebook.shape[1], dtype=torch.float64)).numpy()
         self._lean = som.metric.name == "euclidean"
@@ -151,7 +152,8 @@ class Placing:
         inputs = np.empty(len(x) + 1)
         inputs[0] = 1.0
         z = (x - self.standardizer.center) / self.standardizer.scale
-        np.minimum(np.maximum(z, -CLIP, out=z), CLIP, out=inputs[1:])
+        limit = self.standardizer.limit
+        np.minimum(np.maximum(z, -limit, out=z), limit, out=inputs[1:])
         point = ((inputs[1:] if self.own_units else x) - self._center) * self._factor
         value = self._half_squares - self._points @ point
         nearest = value.argpartition(self.k - 1)[: self.k] if self.k < len(value) else np.arange(len(value))
@@ -167,7 +169,7 @@ class Placing:
         if self._lean and not incomplete:
             return self._candidates.nearest(point)
         dtype = torch.promote_types(point.dtype, self._cpu_codebook.dtype)
-        search = make_search(self._cpu_codebook.to(dtype), self.som.metric, self.som.config.search_backend, len(point))
+        search = make_search(self._cpu_codebook.to(dtype), self.som.metric, self.som.config.search_backend)
         found = search.nearest(point.to(dtype), self.k)
         return found.index.numpy(), found.distance.double().numpy()
 

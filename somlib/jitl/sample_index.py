@@ -352,7 +352,7 @@ class SampleIndex:
 
     def _winners(self, samples: Tensor) -> Tensor:
         dtype = torch.promote_types(samples.dtype, self.codebook.dtype)
-        search = make_search(self.codebook.to(dtype), self.metric, "auto", rows=len(samples))
+        search = make_search(self.codebook.to(dtype), self.metric)
         return search.nearest(samples.to(dtype), distances=False).index[:, 0]
 
 

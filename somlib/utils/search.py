@@ -78,21 +78,16 @@ class Search(Protocol):
         ...
 
 
-def make_search(codebook: Tensor, metric: Metric, backend: Backend = "torch", rows: int = 0) -> Search:
-    """A search over `codebook` (m, d); `backend="auto"` picks by the size of the work, `rows` samples a call."""
-    if backend == "auto":
-        backend = "faiss" if faiss_pays(codebook, metric, rows) else "torch"
-    if backend == "torch":
+def make_search(codebook: Tensor, metric: Metric, backend: Backend = "auto") -> Search:
+    """A search over `codebook` (m, d).
+
+    `"auto"` is torch at every size: once both find the true winners, FAISS took 0.9 to 2.3 times as long from 375 to
+    6 300 neurons and 4 to 300 features (benchmarks/search.py).
+    """
+    if backend in ("auto", "torch"):
         return TorchSearch(codebook, metric)
     approximate = backend == "faiss_ivf" and metric.squared and len(codebook) >= IVF_NEURONS
     return FaissIvfSearch(codebook, metric) if approximate else FaissSearch(codebook, metric)
-
-
-def faiss_pays(codebook: Tensor, metric: Metric, rows: int) -> bool:
-    """Whether FAISS is the faster exact search, by measurement (see benchmarks/)."""
-    m, d = codebook.shape
-    fits = codebook.device.type == "cpu" and codebook.dtype == torch.float32 and metric.squared
-    return fits and 8 <= d <= 32 and m >= 1_000 and rows >= 16_000 and faiss_module() is not None
 
 
 def faiss_module() -> Any:

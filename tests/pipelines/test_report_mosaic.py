@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.report.mosaic import Mosaic
-from somlib.utils.grid import Grid
-from somlib.visualization import HexagonalVisualizer, RectangularVisualizer, VisualizationConfig
+from somlib import SOM
+from somlib.utils.grid import Grid, Topology
+from somlib.visualization import SOMVisualizer, VisualizationConfig
 from somlib.visualization.lattice import Lattice
 from somlib.visualization.scale import category_colors, scale_for
 
 CONFIG = VisualizationConfig()
 
 
-def lattice(x: int, y: int, topology: str) -> Lattice:
-    kind = HexagonalVisualizer if topology == "hexagonal" else RectangularVisualizer
-    return Lattice.of(Grid(x, y, topology), kind.outline.fget(None))  # type: ignore[attr-defined, arg-type]
+def lattice(x: int, y: int, topology: Topology) -> Lattice:
+    return Lattice.of(Grid(x, y, topology), SOMVisualizer(SOM(x, y, 1, topology=topology)).maps.outline)
 
 
 def pixels(uri: str) -> NDArray[np.uint8]:
@@ -31,12 +31,12 @@ def pixels(uri: str) -> NDArray[np.uint8]:
 def at_centers(image: NDArray[np.uint8], cells: Lattice) -> NDArray[np.uint8]:
     scale = image.shape[0] / cells.height
     places = ((cells.centers - cells.low) * scale).astype(int)
-    return image[places[:, 0], places[:, 1]]
+    return np.asarray(image[places[:, 0], places[:, 1]])
 
 
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
 @pytest.mark.parametrize(("x", "y"), [(5, 4), (1, 1), (6, 1), (1, 7)])
-def test_every_cell_has_the_color_of_its_value(topology: str, x: int, y: int) -> None:
+def test_every_cell_has_the_color_of_its_value(topology: Topology, x: int, y: int) -> None:
     cells = lattice(x, y, topology)
     values = np.linspace(0.0, 1.0, x * y) if x * y > 1 else np.array([0.5])
     scale = scale_for(values, "viridis")
@@ -45,7 +45,7 @@ def test_every_cell_has_the_color_of_its_value(topology: str, x: int, y: int) ->
 
 
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
-def test_cells_have_equal_areas_and_the_right_one(topology: str) -> None:
+def test_cells_have_equal_areas_and_the_right_one(topology: Topology) -> None:
     cells = lattice(6, 7, topology)
     mosaic = Mosaic(cells, 600, CONFIG)
     areas = np.bincount(mosaic.cell[mosaic.cell >= 0], minlength=42)

@@ -15,7 +15,7 @@ def trained(**settings: object) -> tuple[SOM, np.ndarray]:
 
 def test_standardized_values_leave_missing_ones_out() -> None:
     values = np.array([[1.0, 5.0], [np.nan, 5.0], [3.0, 5.0]])
-    standard = Standardizer.of(values)
+    standard = Standardizer.of(values, limit=5.0)
     assert standard.center.tolist() == [2.0, 5.0]
     assert standard.scale.tolist() == [1.0, 1.0]
     np.testing.assert_allclose(standard.undo(standard.apply(values)), values)

@@ -306,6 +306,14 @@ def test_settings_that_are_not_allowed_are_named(settings: dict[str, Any], messa
         JITLRegressor(**settings).fit(X, y)
 
 
+def test_inputs_are_cut_at_the_wanted_deviations() -> None:
+    X, y = problem(300)
+    cut, free = JITLRegressor(**FIXED).fit(X, y), JITLRegressor(clip=None, **FIXED).fit(X, y)
+    extremes = [[0.0, -8.0, 0.0], [0.0, -9.0, 0.0]]
+    assert cut._placing.place(np.array(extremes)).inputs[:, 2].tolist() == [-5.0, -5.0]
+    assert free._placing.place(np.array(extremes)).inputs[:, 2].max() < -6.0
+
+
 def test_a_map_of_other_features_is_refused() -> None:
     X, y = problem(60)
     with pytest.raises(ShapeError, match="X must have the 2 features of som, got 3"):

@@ -16,7 +16,7 @@ from torch import Tensor
 from somlib.errors import ArgumentError
 from somlib.utils import search as search_module
 from somlib.utils.distances import Metric
-from somlib.utils.search import Backend, Winners, faiss_pays, make_search, row_chunks, smallest, smallest_by_lanes
+from somlib.utils.search import Backend, Winners, make_search, row_chunks, smallest, smallest_by_lanes
 from tests.somlib.largest import largest_tensor
 from tests.somlib.oracle import feature_distance
 
@@ -390,13 +390,8 @@ def test_search_changes_neither_samples_nor_codebook() -> None:
     assert torch.equal(codebook, before[1])
 
 
-def test_faiss_is_asked_for_only_where_it_was_measured_to_pay() -> None:
-    assert faiss_pays(torch.zeros(2_500, 16), Metric("euclidean"), rows=16_000)
-    assert not faiss_pays(torch.zeros(2_500, 16), Metric("euclidean"), rows=1_000)
-    assert not faiss_pays(torch.zeros(100, 16), Metric("euclidean"), rows=16_000)
-    assert not faiss_pays(torch.zeros(2_500, 300), Metric("euclidean"), rows=16_000)
-    assert not faiss_pays(torch.zeros(2_500, 16).double(), Metric("euclidean"), rows=16_000)
-    assert not faiss_pays(torch.zeros(2_500, 16), Metric("manhattan"), rows=16_000)
+def test_auto_never_takes_the_approximate_index() -> None:
+    assert isinstance(make_search(torch.zeros(20_000, 2), Metric("euclidean"), "auto"), search_module.TorchSearch)
 
 
 def test_without_faiss_auto_is_torch_and_asking_for_faiss_says_what_is_missing(
@@ -404,7 +399,7 @@ def test_without_faiss_auto_is_torch_and_asking_for_faiss_says_what_is_missing(
 ) -> None:
     monkeypatch.setattr(search_module, "faiss_module", lambda: None)
     codebook = torch.zeros(2_500, 16)
-    assert isinstance(make_search(codebook, Metric("euclidean"), "auto", rows=16_000), search_module.TorchSearch)
+    assert isinstance(make_search(codebook, Metric("euclidean"), "auto"), search_module.TorchSearch)
     with pytest.raises(ArgumentError, match="search_backend='faiss' needs the package faiss-cpu"):
         make_search(codebook, Metric("euclidean"), "faiss")
 
