@@ -12,8 +12,8 @@ Array = np.ndarray
 
 def judge(weights: Array, data: Array, topology: str, chunk: int = 4096) -> tuple[float, float]:
     """Quantization error and topographic error (share) of weights (x, y, d) on data (n, d)."""
-    x, y, d = weights.shape
-    flat = weights.reshape(-1, d).astype(np.float64)
+    y = weights.shape[1]
+    flat = weights.reshape(-1, weights.shape[2]).astype(np.float64)
     first, second, total = [], [], 0.0
     for start in range(0, len(data), chunk):
         distance = cdist(data[start : start + chunk].astype(np.float64), flat)
@@ -31,7 +31,7 @@ def judge(weights: Array, data: Array, topology: str, chunk: int = 4096) -> tupl
 
 
 def hops(a: Array, b: Array, y: int, topology: str, shifted: int = 1) -> Array:
-    """Steps between cells: Chebyshev on squares, cube coordinates on hexagons whose rows of parity `shifted` are moved."""
+    """Steps between cells: Chebyshev on squares, cube coordinates on hexagons with rows of parity `shifted` moved."""
     rows, columns = np.divmod(a, y), np.divmod(b, y)
     dr = rows[0] - columns[0]
     if topology == "rectangular":

@@ -5,8 +5,8 @@
 100 000 rows of 16 features on a 25 x 25 map, one thread, medians. The peer is torchsom's `collect_samples` with
 scikit-learn's Ridge on what it retrieves, in an environment of its own, on the same map. Peer and somlib are timed in
 turns, since the speed of a shared machine changes within seconds. somlib is set to the same model (retrieval mode,
-`shrink="nothing"`, one neuron, no clipping), so that answers can be compared; the default settings, which blend three neurons and
-shrink to the global model, are timed beside it.
+`shrink="nothing"`, one neuron, no clipping), so that answers can be compared; models that blend three neurons and
+shrink to the global one, as by default, are timed beside it.
 """
 
 import tempfile
@@ -70,7 +70,7 @@ def main() -> None:
     start = time.perf_counter()
     plain.fit(X, y)
     print(f"fit of {ROWS} rows with random folds, map given: {time.perf_counter() - start:.2f} s")
-    usual = JITLRegressor(som=som, neighborhood="gaussian", sigma=1.0, ridge=10.0, level=30.0).fit(X, y)
+    usual = JITLRegressor(som=som, neighborhood="gaussian", sigma=1.0, ridge=10.0, level=30.0, experts="pure").fit(X, y)
 
     peer_ms, plain_ms, usual_ms = [], [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +101,9 @@ def main() -> None:
     for name, model in (("same model", plain), ("three neurons, shrunk", usual)):
         took = milliseconds(lambda model=model: model.update(new, labels), 21)  # type: ignore[misc]
         print(f"update of {UPDATE} rows, {name}: {took:.1f} ms")
-    forgetting = JITLRegressor(som=som, neighborhood="gaussian", sigma=1.0, ridge=10.0, level=30.0).fit(X, y)
+    forgetting = JITLRegressor(som=som, neighborhood="gaussian", sigma=1.0, ridge=10.0, level=30.0, experts="pure").fit(
+        X, y
+    )
     cuts = iter(range(1_000, 30_000, 1_000))
     print(f"forget of {UPDATE} rows: {milliseconds(lambda: forgetting.forget(before=next(cuts)), 15):.1f} ms")
 

@@ -9,6 +9,7 @@ table: milliseconds of CPU of one call (median of seven, the backends in turn), 
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import faiss
 import torch
@@ -59,7 +60,7 @@ def main() -> None:
         times: dict[str, list[float]] = {name: [] for name in searches}
         for _ in range(RUNS):
             for name, search in searches.items():
-                times[name].append(milliseconds(lambda search=search: search.nearest(data, k, distances=False)))
+                times[name].append(milliseconds(partial(search.nearest, data, k, distances=False)))
         t = {name: statistics.median(values) for name, values in times.items()}
         same = {name: float((index == found["torch"]).double().mean()) for name, index in found.items()}
         print(

@@ -84,6 +84,7 @@ def draw_retrieval(visualizer: SOMVisualizer, som: SOM, data: Any, out: Path) ->
 
 
 def main() -> None:
+    """Draw everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gallery")
     out = parser.parse_args().out

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from bokeh.core.properties import value
 from bokeh.embed import json_item
 from bokeh.models import ColumnDataSource, LinearColorMapper, Range1d
 from bokeh.plotting import figure
@@ -133,7 +134,7 @@ def _add_cells(plot: Any, config: VisualizationConfig) -> None:
         line_width=0.6,
         hatch_pattern="right_diagonal_line",
         hatch_color=HATCH_COLOR,
-        hatch_scale=6,
+        hatch_scale=9,
         hatch_weight=1,
     )
 
@@ -147,9 +148,43 @@ def _add_marks(plot: Any, lattice: Lattice, labels: Ints, config: VisualizationC
         plot.segment(
             "x0", "y0", "x1", "y1", source=borders, line_color=color, line_width=width, line_cap="round", name="borders"
         )
+    named = cluster_places(lattice, labels)
+    places = ColumnDataSource(
+        {
+            "x": [column for _, column in named.values()],
+            "y": [row for row, _ in named.values()],
+            "text": [str(cluster) for cluster in named],
+        }
+    )
+    plot.text(
+        source=places,
+        text_align="center",
+        text_baseline="middle",
+        text_font=value("system-ui, sans-serif"),
+        text_font_size="13px",
+        text_font_style="bold",
+        text_color=config.ink,
+        background_fill_color=config.background,
+        background_fill_alpha=0.85,
+        padding=3,
+        border_radius=3,
+        name="numbers",
+    )
     for name, color, width in (("chosen_halo", "white", 6), ("chosen", config.ink, 3), ("pointed", config.ink, 2)):
         source = ColumnDataSource({"xs": [], "ys": []}, name=name)
         plot.patches("xs", "ys", source=source, fill_color=None, line_color=color, line_width=width, line_join="round")
+
+
+def cluster_places(lattice: Lattice, labels: Ints) -> dict[int, tuple[float, float]]:
+    """Where each cluster is named: the center of the cell in the middle of its largest piece, by its number."""
+    places: dict[int, tuple[float, float]] = {}
+    for piece in lattice.pieces(labels):  # largest first
+        cluster = int(labels[piece[0]])
+        if cluster >= 1 and cluster not in places:
+            centers = lattice.centers[piece]
+            middle = ((centers - centers.mean(axis=0)) ** 2).sum(axis=1).argmin()
+            places[cluster] = (float(centers[middle, 0]), float(centers[middle, 1]))
+    return dict(sorted(places.items()))
 
 
 def map_numbers(

@@ -21,7 +21,7 @@ from matplotlib.colors import to_hex
 from pipelines.report import words
 from pipelines.report.content import ReportContent
 from pipelines.report.encoding import data_uri, tidied
-from pipelines.report.interactive import Layer, layers_of, map_item, map_numbers, rows_in_reach
+from pipelines.report.interactive import Layer, cluster_places, layers_of, map_item, map_numbers, rows_in_reach
 from pipelines.report.mosaic import Mosaic
 from pipelines.report.rows import row_numbers
 from pipelines.report.words import number, percent
@@ -121,6 +121,7 @@ def render_report(content: ReportContent) -> str:
         "facts": content.facts,
         "verdicts": list(words.verdicts(content)),
         "remarks": words.remarks(content),
+        "torus": " Opposite edges join: the map is a torus." if content.som.grid.pbc else "",
         "ratio": lattice.width / lattice.height,
         "layers": list(enumerate(layers)),
         "overview": [_static(i, layers[i], large, config) for i in overview],
@@ -204,12 +205,6 @@ def _cluster_map(labels: Ints, mosaic: Mosaic, config: VisualizationConfig) -> d
     """The clusters as an image, with the lines between them and their numbers as vectors in cell widths."""
     lattice = mosaic.lattice
     count = int(labels.max(initial=0))
-    named = {}
-    for piece in lattice.pieces(labels):  # largest first
-        cluster = int(labels[piece[0]])
-        if cluster >= 1 and cluster not in named:
-            center = lattice.centers[piece].mean(axis=0)
-            named[cluster] = lattice.centers[piece][((lattice.centers[piece] - center) ** 2).sum(axis=1).argmin()]
     lines = lattice.lines_between(labels)
     return {
         "image": mosaic.categories(labels, category_colors(count, config.category_colors)),
@@ -219,7 +214,7 @@ def _cluster_map(labels: Ints, mosaic: Mosaic, config: VisualizationConfig) -> d
         "height": lattice.height,
         "size": 0.05 * max(lattice.width, lattice.height),
         "lines": "".join(f"M{a[1]:.2f} {a[0]:.2f}L{b[1]:.2f} {b[0]:.2f}" for a, b in lines),
-        "names": [(cluster, float(place[1]), float(place[0])) for cluster, place in sorted(named.items())],
+        "names": [(cluster, place[1], place[0]) for cluster, place in cluster_places(lattice, labels).items()],
         "noise": bool((labels < 1).any()),
     }
 
@@ -236,10 +231,8 @@ def _profiles(content: ReportContent, config: VisualizationConfig) -> Iterator[P
     effects = standardized_differences(content.planes, content.labels)
     reach = float(np.nanmax(np.abs(effects), initial=0.0)) or 1.0
     overall = content.planes.mean(axis=0)
-    for row, color in zip(
-        enumerate(effects, start=1), category_colors(len(effects), config.category_colors), strict=True
-    ):
-        cluster, differences = row
+    colors = category_colors(len(effects), config.category_colors)
+    for cluster, (differences, color) in enumerate(zip(effects, colors, strict=True), start=1):
         members = content.labels == cluster
         rows = content.hits[members].sum()
         share = percent(rows / max(content.hits.sum(), 1))

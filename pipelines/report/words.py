@@ -217,7 +217,7 @@ def _about_columns(content: ReportContent) -> Iterator[Remark]:
     for name, column in content.facts.targets.items():
         if column.missing == trained:
             yield Remark(True, f"No training row has a value of the target {name}: its maps are empty.")
-        elif column.missing and not any(name in text for text in content.facts.remarks):
+        elif column.missing and not any(f"target {name} is missing" in text for text in content.facts.remarks):
             yield Remark(False, f"{column.missing:,} of {trained:,} training rows lack the target {name}.")
 
 

@@ -47,7 +47,7 @@ class SOMEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
         y: Columns.
         epochs: Passes over the data.
         batch_size: Largest mini-batch.
-        sigma: Neighborhood radius at the start, in cell widths; None takes a fifth of the mean side, at least 1.5.
+        sigma: Neighborhood radius at the start, in cell widths; None takes a sixth of the mean side, at least 2.
         learning_rate: Step of the mini-batch rule at the start.
         neighborhood_order: Hops that count as neighborhood in the maps of `som_`.
         topology: `"rectangular"` or `"hexagonal"`.

@@ -4,6 +4,7 @@ The map is trained once, on the inputs of `fit`. After that, `update` and `forge
 milliseconds: sums over a neuron's samples grow or shrink, and the small systems of all neurons are solved again.
 """
 
+import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,6 @@ from somlib.core import SOM
 from somlib.core.persistence import SavedMap, read_map, write_map
 from somlib.errors import ArgumentError, DataError, SavedMapError, ShapeError, unknown_name
 from somlib.jitl import query_models
-from somlib.jitl.intervals import AdaptiveIntervals
 from somlib.jitl.local_ridge import LocalRidge
 from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood, RetrievedNeighborhood
@@ -34,6 +34,7 @@ from somlib.jitl.row_store import RowStore
 from somlib.jitl.sample_index import Keep, SampleIndex
 from somlib.jitl.validation import (
     LEVELS,
+    OVERALL,
     RIDGES,
     SIGMAS,
     Candidate,
@@ -41,6 +42,7 @@ from somlib.jitl.validation import (
     Split,
     best,
     forward_splits,
+    global_answers,
     random_splits,
     ridge_answers,
     subset,
@@ -58,19 +60,32 @@ JUDGED_ONE_BY_ONE, JUDGED_BATCHED = 500, 2_000  # left-out rows that per-query m
 MOST_MOMENTS = 2**28  # numbers in the moments of all neurons: 2 GB
 
 
-@dataclass(frozen=True)
-class Answered:
-    """Standardized answers with where they come from.
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What answers rest on, for n queries.
 
     Attributes:
-        value: Shape (n, o).
-        placed: The queries on the map.
-        samples: Samples behind each, weighted by the neighborhood, shape (n,).
+        n_samples: Samples behind each local answer, weighted by the neighborhood, shape (n,); 0 where only the global
+            model spoke.
+        fallback: Whether a query lies off the map, so that its answer fades to the global model's, bool, shape (n,).
+        trust: Share of the local answer, 1 on the map, falling to 0 off it, shape (n,).
+        row: Row of the nearest neuron, -1 for none, int64, shape (n,).
+        col: Its column.
+        quantization_error: Distance to it, in the units of the map; NaN for none, shape (n,).
+        neuron: Flat indices of the neurons that answered, int64, shape (n, k), -1 for none.
+        share: What part each had, shape (n, k).
+        experts: Weight of each expert in the answers, by name; they sum to 1.
     """
 
-    value: FloatArray
-    placed: Placed
-    samples: FloatArray
+    n_samples: FloatArray
+    fallback: NDArray[np.bool_]
+    trust: FloatArray
+    row: IntArray
+    col: IntArray
+    quantization_error: FloatArray
+    neuron: IntArray
+    share: FloatArray
+    experts: dict[str, float]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -86,7 +101,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             mode (`"bmu_only"`, `"bmu_neighborhood"`, `"bmu_neighborhood_knn"`), or `"auto"`, chosen by errors on
             samples left out among gaussians of several radii and the last of the modes.
         sigma: Radius of the gaussian in cell widths; None chooses.
-        ridge: Strength lambda that draws slopes to the global model; None chooses.
+        ridge: Strength lambda that draws slopes to the global model, whose own is always chosen; None chooses.
         level: Samples' worth l0 of the global model's level; None chooses.
         shrink: `"global"` as above; `"nothing"` for plain ridges, whose slopes shrink to 0 and whose level is the mean.
         n_neurons: How many of the nearest neurons answer together.
@@ -149,60 +164,30 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
         self._ridge.add(rows, placed.winner)
         self._ridge.solve(rows[:, -target.shape[1] :])
-        self._learn_intervals(placed, rows, self._fit_experts(placed, rows, splits, left_out))
+        self._finish_fit(placed, rows, self._fit_experts(placed, rows, splits, left_out))
 
     def _fit_experts(self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut) -> LeftOut:
         """What else answers beside the local models, if anything; the left-out answers of all together."""
         del placed, rows, splits
         return left_out
 
-    def _learn_intervals(self, placed: Placed, rows: FloatArray, left_out: LeftOut) -> None:
-        """Learn intervals from errors on the samples left out, in the order of time."""
-        order = left_out.position[np.argsort(self.index_.time.numpy()[left_out.position], kind="stable")]
-        by_row = np.full((len(rows), self._outputs), np.nan)
-        by_row[left_out.position] = left_out.answer - rows[left_out.position, -self._outputs :]
-        self._intervals.learn(placed.winner[order], by_row[order])
-        if not len(order):
-            logger.warning("fit had too few rows to leave some out: intervals are NaN until labels arrive")
+    def _finish_fit(self, placed: Placed, rows: FloatArray, left_out: LeftOut) -> None:
+        """What is to be learned from the left-out answers."""
 
-    def update(self, X: Any, y: Any, timestamps: Any = None, *, observed: bool = False) -> Self:
-        """Learn from new labelled samples, without training the map.
-
-        They are answered first, as the model is, and their errors move the intervals.
-
-        Args:
-            X: Samples, shape (n, d).
-            y: Targets, as in `fit`.
-            timestamps: As in `fit`: needed if it had them.
-            observed: Whether `observe` has already seen these samples, so that intervals do not count them twice.
-
-        Raises:
-            ArgumentError, DataError, ShapeError, DataTypeError: What came does not fit; nothing has changed then.
-        """
-        X, target = self._checked_labelled(X, y)
+    def _update(self, X: NDArray[Any], target: FloatArray, timestamps: Any, judge: bool) -> None:
+        """Learn from new checked samples (n, d) and targets (n, o); judge the answers to them first, where wanted."""
         time, clock = self.index_.read_times(timestamps, len(X))
-        answered = self._answered(X)
-        rows = np.hstack((answered.placed.inputs, self._targets.apply(target)))
-        if not observed:
-            self._judge(answered, rows[:, -self._outputs :], time.numpy())
-        self._learn(answered.placed, rows)
-        self.index_.append_placed(answered.placed.point, torch.from_numpy(answered.placed.winner), time, clock)
+        placed = self._placing.place(X)
+        rows = np.hstack((placed.inputs, self._targets.apply(target)))
+        if judge:
+            self._judge(placed, self._answer(placed), rows[:, -self._outputs :], time.numpy())
+        self._learn(placed, rows)
+        self.index_.append_placed(placed.point, torch.from_numpy(placed.winner), time, clock)
         self._store.append(torch.from_numpy(rows))
         self._solve()
-        return self
 
-    def observe(self, X: Any, y: Any, timestamps: Any = None) -> Self:
-        """Adapt the intervals to labelled samples, without learning from these: labels before the next `update`.
-
-        Args:
-            X: Samples, shape (n, d).
-            y: Targets, as in `fit`.
-            timestamps: Order them in time; None takes them in the order given.
-        """
-        X, target = self._checked_labelled(X, y)
-        time = self.index_.read_times(timestamps, len(X))[0].numpy() if timestamps is not None else np.arange(len(X))
-        self._judge(self._answered(X), self._targets.apply(target), time)
-        return self
+    def _judge(self, placed: Placed, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
+        """What is to be learned from the errors of answers to samples whose labels came after."""
 
     def forget(self, before: Any = None, per_neuron: int | None = None, keep: Keep = "newest") -> Self:
         """Forget samples: first all older than `before`, then what a neuron has beyond `per_neuron`.
@@ -238,18 +223,26 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         """Fit all models anew to what they have learned."""
         self._ridge.solve(self._rows[:, -self._outputs :])
 
-    def _judge(self, answered: Answered, target: FloatArray, time: NDArray[Any]) -> None:
-        """Let the intervals see the errors of answers to labelled samples."""
-        order = np.argsort(time, kind="stable")
-        placed = subset(answered.placed, order)
-        width = self._intervals.scale(placed.neuron, placed.share, placed.trust)
-        self._intervals.observe(placed.winner, answered.value[order] - target[order], width)
-
     # ---------------------------------------------------------------- answering
 
-    def _answered(self, X: NDArray[Any]) -> Answered:
-        placed = self._placing.place(X)
-        return Answered(self._answer(placed), placed, self._samples_behind(placed))
+    def _account(self, placed: Placed) -> dict[str, Any]:
+        """The fields of `Account` for answers to placed queries."""
+        nowhere, columns = placed.winner < 0, self.som_.grid.y
+        return {
+            "n_samples": self._samples_behind(placed),
+            "fallback": placed.trust < 1,
+            "trust": placed.trust,
+            "row": np.where(nowhere, -1, placed.winner // columns),
+            "col": np.where(nowhere, -1, placed.winner % columns),
+            "quantization_error": placed.distance[:, 0],
+            "neuron": placed.neuron,
+            "share": placed.share,
+            "experts": self._expert_weights(),
+        }
+
+    def _expert_weights(self) -> dict[str, float]:
+        """Weight of each expert, by name."""
+        return {self.local_model if isinstance(self.local_model, str) else type(self.local_model).__name__: 1.0}
 
     def _answer(self, placed: Placed) -> FloatArray:
         """Standardized answers (n, o) to placed queries."""
@@ -292,7 +285,8 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             first; samples of weight below a thousandth of the heaviest are left out. The global model, which every
             local one is drawn to, rests on all samples besides.
         """
-        placed = self._placing.place(self._checked(np.asarray(x)[None]))
+        X = self._checked(np.asarray(x)[None])
+        placed = self._placing.place(X)
         if self.local_model == "ridge":
             weight = self._weights_of_samples(placed)
             position = np.flatnonzero(weight > 0)
@@ -326,17 +320,17 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         self._placing, self._targets, self.index_ = placing, targets, index
         self.som_ = placing.som
         self._outputs = len(targets.center)
-        self._intervals = self._new_intervals()
-
-    def _new_intervals(self) -> AdaptiveIntervals:
-        return AdaptiveIntervals(self.som_.grid, 0.9, 0.0, self._outputs)
 
     def _new_ridge(self, neighborhood: Neighborhood, shrinkage: Shrinkage) -> LocalRidge:
         return LocalRidge(self.som_.grid.m, self.som_.codebook.shape[1], self._outputs, neighborhood, shrinkage)
 
     def _choose(self, placed: Placed, rows: FloatArray, splits: list[Split], time: FloatArray) -> LeftOut:
         """Set `settings_` to the best by the samples left out; their answers with these settings."""
-        candidates = self._candidates()
+        overall = OVERALL[0]
+        if splits and self.shrink == "global":
+            globals_ = global_answers(OVERALL, placed, rows, splits, self._outputs)
+            overall = OVERALL[best(globals_, rows[:, -self._outputs :])]
+        candidates = self._candidates(overall)
         if not splits:
             self.settings_ = {**candidates[0][0], "n_neighbors": self.n_neighbors or NEIGHBORS[1]}
             return LeftOut(np.empty(0, dtype=np.int64), np.empty((0, self._outputs)))
@@ -387,7 +381,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         ridge.solve(rows[:, -self._outputs :])
         return ridge, index, rows
 
-    def _candidates(self) -> list[tuple[dict[str, Any], Candidate]]:
+    def _candidates(self, overall: float) -> list[tuple[dict[str, Any], Candidate]]:
         """Settings to choose from, with what they stand for; those that are given are kept."""
         ridges = RIDGES if self.ridge is None else (self.ridge,)
         levels = LEVELS if self.level is None and self.shrink == "global" else (self.level or 0.0,)
@@ -395,7 +389,8 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         for name, sigma in self._neighborhoods():
             neighborhood = self._neighborhood_of({"neighborhood": name, "sigma": sigma})
             for ridge, level in product(ridges, levels):
-                settings = {"neighborhood": name, "sigma": sigma, "ridge": float(ridge), "level": float(level)}
+                strengths = {"ridge": float(ridge), "level": float(level), "overall": overall}
+                settings = {"neighborhood": name, "sigma": sigma, **strengths}
                 candidates.append((settings, Candidate(name, neighborhood, self._shrinkage_of(settings))))
         return candidates
 
@@ -418,7 +413,12 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         )  # fmt: skip
 
     def _shrinkage_of(self, settings: dict[str, Any]) -> Shrinkage:
-        return Shrinkage(settings["ridge"], settings["level"], self.shrink)  # type: ignore[arg-type]  # checked in fit
+        return Shrinkage(
+            settings["ridge"],
+            settings["level"],
+            self.shrink,  # type: ignore[arg-type]  # checked in fit
+            settings["overall"],
+        )
 
     @property
     def _limit(self) -> float:
@@ -436,7 +436,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         if self.som is not None:
             if self.som.codebook.shape[1] != X.shape[1]:
                 raise ShapeError(f"X must have the {self.som.codebook.shape[1]} features of som, got {X.shape[1]}")
-            return self.som
+            return copy.deepcopy(self.som)  # trained further, it would no longer fit the samples held
         data = torch.from_numpy(standardizer.clipped(X)).float()
         rows, columns = self._size(data)
         som = SOM(
@@ -521,9 +521,6 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             "targets.scale": self._targets.scale,
             "moments": self._ridge.moments.sums,
             "moments.peak": self._ridge.moments.peak,
-            "intervals.alpha": self._intervals.alpha,
-            "intervals.winner": self._intervals.winner,
-            "intervals.error": self._intervals.error,
             "rows": self._rows,
         }
         index = self.index_
@@ -551,7 +548,6 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         )  # fmt: skip
         self._store = RowStore(torch.empty((0, tensors["rows"].shape[1]), dtype=torch.float64))
         self._store.append(tensors["rows"])
-        self._intervals.restore(arrays["intervals.alpha"], arrays["intervals.winner"], arrays["intervals.error"])
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
         self._ridge.moments.sums, self._ridge.moments.peak = arrays["moments"], arrays["moments.peak"]
         self._solve()
@@ -610,10 +606,6 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         check_is_fitted(self)
         checked: NDArray[Any] = validate_data(self, X, reset=False, **self._input_checks)
         return checked
-
-    def _checked_labelled(self, X: Any, y: Any) -> tuple[NDArray[Any], FloatArray]:
-        """New samples (n, d) and their targets (n, o), refused unless they are like those of `fit`."""
-        raise NotImplementedError
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

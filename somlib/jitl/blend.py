@@ -9,12 +9,14 @@ it are learned by their local ridges, which answer for all drift since. Errors t
 of samples left out: each block in time answered by trees fitted to the blocks before it (without timestamps, random
 folds).
 
-The weights are convex least squares of the left-out answers, moved halfway to equal weights: estimated weights are
-known to do worse than equal ones when they are tuned to few and drifting data.
+The weights are convex least squares of the left-out answers, moved halfway to shares by the inverse of each expert's
+mean squared error: weights that are estimated together are known to do worse than such plain ones on few and drifting
+data.
 
 References:
-    Breiman, Stacked regressions, Machine Learning 24, 1996. Smith and Wallis, A simple explanation of the forecast
-    combination puzzle, Oxf. Bull. Econ. Stat. 71, 2009.
+    Bates and Granger, The combination of forecasts, Operational Research Quarterly 20, 1969. Breiman, Stacked
+    regressions, Machine Learning 24, 1996. Smith and Wallis, A simple explanation of the forecast combination puzzle,
+    Oxf. Bull. Econ. Stat. 71, 2009.
 """
 
 from collections.abc import Mapping
@@ -197,16 +199,18 @@ def correction_for(
 
 
 def convex_weights(answers: FloatArray, target: FloatArray) -> FloatArray:
-    """Weights (e,) of experts, >= 0 with sum 1: half least squares, half equal.
+    """Weights (e,) of experts, >= 0 with sum 1: half least squares, half by the inverse of their mean squared errors.
 
     Args:
         answers: Of each expert, shape (v, e).
         target: What they should be, shape (v,).
     """
     e = answers.shape[1]
+    loss = np.mean((answers - target[:, None]) ** 2, axis=0)
+    share = 1 / np.maximum(loss, np.finfo(np.float64).tiny * 1e10)
     scale = SUM_TO_ONE * max(1.0, float(np.linalg.norm(answers)))
     found, _ = nnls(np.vstack((answers, np.full((1, e), scale))), np.append(target, scale))
-    weights: FloatArray = (found / found.sum() + 1 / e) / 2
+    weights: FloatArray = (found / found.sum() + share / share.sum()) / 2
     return weights
 
 

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from somlib.jitl.moments import FloatArray, IntArray
 
-ROWS = 4_096  # answered at a time: a place in each tree for each row stays within some megabytes
+ROWS = 1_024  # answered at a time, so that a place in each tree for each row stays in the cache
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,17 @@ class Trees:
         """Sums over all trees for samples (n, d), shape (n,)."""
         answer = np.empty(len(X))
         for first in range(0, len(X), ROWS):
-            rows = X[first : first + ROWS].astype(np.float64)
+            rows = np.ascontiguousarray(X[first : first + ROWS], dtype=np.float64)
             node = np.tile(self.start, (len(rows), 1))  # (b, t)
-            row = np.arange(len(rows))[:, None]
+            own = np.arange(len(rows))[:, None] * rows.shape[1]  # where each row starts in the flat values
+            flat, holes = rows.ravel(), bool(np.isnan(rows).any())
             for _ in range(int(self.depth[0])):
-                value = rows[row, self.feature[node]]
-                goes_left = (value <= self.threshold[node]) | (np.isnan(value) & self.missing_left[node])
-                node = np.where(goes_left, self.left[node], self.right[node])
-            answer[first : first + ROWS] = self.first[0] + self.value[node].sum(axis=1)
+                value = flat.take(own + self.feature.take(node))  # `take` measured twice as fast as indexing
+                goes_left = value <= self.threshold.take(node)
+                if holes:
+                    goes_left |= np.isnan(value) & self.missing_left.take(node)
+                node = np.where(goes_left, self.left.take(node), self.right.take(node))
+            answer[first : first + ROWS] = self.first[0] + self.value.take(node).sum(axis=1)
         return answer
 
     def tensors(self, prefix: str) -> dict[str, torch.Tensor]:

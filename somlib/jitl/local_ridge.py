@@ -57,7 +57,7 @@ class LocalRidge:
         Args:
             targets: Of all samples held, shape (n, o); their range bounds the answers.
         """
-        self.overall = global_coefficients(self.moments.sums.sum(axis=0), self.d)
+        self.overall = global_coefficients(self.moments.sums.sum(axis=0), self.d, self.shrinkage.overall)
         smoothed = self.neighborhood.smoothed(self.moments.sums, self.moments.count)
         self.support = np.ascontiguousarray(smoothed[:, 0, 0])
         self.coefficients = local_coefficients(smoothed, self.overall, self.shrinkage)

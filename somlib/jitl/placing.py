@@ -1,7 +1,7 @@
 r"""Where samples fall on the map, and the inputs that linear models see.
 
-Inputs are standardized by the training data and clipped, at 5 deviations mostly, so that one broken sensor cannot carry a
-linear model away. A missing input takes the value of the sample's nearest neuron. A query's answer is mixed from its
+Inputs are standardized by the training data and clipped, at 5 deviations mostly, so that one broken sensor cannot carry
+a linear model away. A missing input takes the value of the sample's nearest neuron. A query's answer is mixed from its
 k nearest neurons' answers with shares by the inverse square of the distance,
 
     u_r = d_r^-2 / sum_s d_s^-2

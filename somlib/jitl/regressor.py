@@ -7,62 +7,49 @@ r"""Regression just in time: a global ridge, corrected by local ridges on a map,
 True
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, Self, overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from somlib.errors import ArgumentError, DataError, ShapeError, unknown_name
-from somlib.jitl.base import Answered, JITLEstimator
+from somlib.errors import ArgumentError, ShapeError, unknown_name
+from somlib.jitl.base import Account, JITLEstimator
 from somlib.jitl.blend import Blend, blend_fitted, blend_from, blend_state, blend_tensors
 from somlib.jitl.intervals import AdaptiveIntervals
-from somlib.jitl.moments import FloatArray, IntArray
+from somlib.jitl.moments import FloatArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood
-from somlib.jitl.placing import Placed
-from somlib.jitl.validation import BLOCKS, SIGMAS, LeftOut, Split, forward_splits
+from somlib.jitl.placing import Placed, Placing, Standardizer
+from somlib.jitl.sample_index import SampleIndex
+from somlib.jitl.validation import BLOCKS, SIGMAS, LeftOut, Split, forward_splits, subset
 
-EXPERTS = ("pure", "blend")
+logger = logging.getLogger(__name__)
+
+EXPERTS = ("auto", "pure", "blend")
 FEWEST_FOR_BLEND = 40
 
 
-@dataclass(frozen=True)
-class JITLPrediction:
-    """Answers with what they rest on; n queries, shape (n,) or, of targets, (n,) or (n, o) as in `fit`.
+@dataclass(frozen=True, kw_only=True)
+class JITLPrediction(Account):
+    """Answers with their intervals and with what they rest on; see `Account` for the other fields.
 
     Attributes:
-        prediction: The answers.
-        lower: Lower ends of the intervals; NaN before any error is known.
+        prediction: The answers, shape (n,) or (n, o) as in `fit`.
+        lower: Lower ends of the intervals, in that shape; NaN before any error is known.
         upper: Upper ends.
-        n_samples: Samples behind each local answer, weighted by the neighborhood; 0 where only the global model spoke.
-        fallback: Whether the query lies off the map, so that its answer fades to the global model's, bool.
-        trust: Share of the local answer, 1 on the map, falling to 0 off it.
-        row: Row of the nearest neuron, -1 for none, int64.
-        col: Its column.
-        quantization_error: Distance to it, in the units of the map; NaN for none.
-        neuron: Flat indices of the neurons that answered, int64, shape (n, k), -1 for none.
-        share: What part each had, shape (n, k).
-        experts: Weight of each expert in the answers, by name; they sum to 1.
     """
 
     prediction: FloatArray
     lower: FloatArray
     upper: FloatArray
-    n_samples: FloatArray
-    fallback: NDArray[np.bool_]
-    trust: FloatArray
-    row: IntArray
-    col: IntArray
-    quantization_error: FloatArray
-    neuron: IntArray
-    share: FloatArray
-    experts: dict[str, float]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -73,6 +60,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         coverage: Share of targets that intervals shall hold.
         experts: `"pure"`: local models alone, which learn and answer at once. `"blend"`: with boosting beside them, and
             local models of its errors; more accurate mostly, slower to fit (some twenty boostings) and to answer.
+            With fewer than 40 rows it is `"pure"`. `"auto"`: `"blend"` with `local_model="ridge"` and
+            `shrink="global"`, else `"pure"`.
         gamma: How far one labelled sample moves the level of the intervals; 0 never adapts.
 
     All other parameters are those of `JITLEstimator`.
@@ -90,7 +79,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         data-based methodology for nonlinear process modeling, Chem. Eng. Sci. 59, 2004 (just-in-time learning).
     """
 
-    experts: str = "pure"
+    experts: str = "auto"
     coverage: float = 0.9
     gamma: float = 0.002
 
@@ -115,12 +104,42 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         if not isinstance(self.gamma, Real) or not 0 <= self.gamma < 1:
             raise ArgumentError(f"gamma must be at least 0 and below 1, got {self.gamma!r}")
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, **self._input_checks)
-        if self.experts == "blend" and len(X) < FEWEST_FOR_BLEND:
-            raise DataError(f"X must have at least {FEWEST_FOR_BLEND} rows for experts='blend', got {len(X)}")
         target = y.astype(np.float64).reshape(len(y), -1)
         self._output_shape: tuple[int, ...] = y.shape[1:]
         self.n_outputs_: int = target.shape[1]
         self._fit(X, target, timestamps)
+        return self
+
+    def update(self, X: Any, y: Any, timestamps: Any = None, *, observed: bool = False) -> Self:
+        """Learn from new labelled samples, without training the map.
+
+        They are answered first, as the model is, and their errors move the intervals.
+
+        Args:
+            X: Samples, shape (n, d).
+            y: Targets, as in `fit`.
+            timestamps: As in `fit`: needed if it had them.
+            observed: Whether `observe` has already seen these samples, so that intervals do not count them twice.
+
+        Raises:
+            ArgumentError, DataError, ShapeError, DataTypeError: What came does not fit; nothing has changed then.
+        """
+        X, target = self._checked_labelled(X, y)
+        self._update(X, target, timestamps, judge=not observed)
+        return self
+
+    def observe(self, X: Any, y: Any, timestamps: Any = None) -> Self:
+        """Adapt the intervals to labelled samples, without learning from these: labels before the next `update`.
+
+        Args:
+            X: Samples, shape (n, d).
+            y: Targets, as in `fit`.
+            timestamps: Order them in time; None takes them in the order given.
+        """
+        X, target = self._checked_labelled(X, y)
+        time = np.arange(len(X)) if timestamps is None else self.index_.read_times(timestamps, len(X))[0].numpy()
+        placed = self._placing.place(X)
+        self._judge(placed, self._answer(placed), self._targets.apply(target), time)
         return self
 
     @overload
@@ -130,9 +149,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     def predict(self, X: Any, return_details: bool = False) -> FloatArray | JITLPrediction:
         """Targets of samples (n, d), float64, shape (n,) or (n, o) as in `fit`; with all details where asked."""
         X = self._checked(X)
-        if return_details:
-            return self._details(self._answered(X))
-        return self._shaped(self._targets.undo(self._answer(self._placing.place(X))))
+        placed = self._placing.place(X)
+        return self._details(placed) if return_details else self._shaped(self._targets.undo(self._answer(placed)))
 
     def predict_interval(self, X: Any) -> tuple[FloatArray, FloatArray]:
         """Lower and upper ends of the intervals for samples (n, d), each in the shape of the targets."""
@@ -140,51 +158,45 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         return details.lower, details.upper
 
     def predict_one(self, x: Any) -> FloatArray:
-        """Targets of one sample (d,), shape () or (o,): what `predict` says, in a fraction of its time.
+        """Targets of one sample (d,), shape () or (o,): what `predict` says, much faster with `experts="pure"`.
 
         Raises:
             ShapeError: Not of shape (d,).
             DataError: A value is not finite, and not merely missing where that is allowed.
         """
         x = np.asarray(x, dtype=np.float64)
-        if self.local_model != "ridge" or self.experts != "pure" or not np.isfinite(x).all():
-            return self.predict(x[None])[0]  # type: ignore[no-any-return]  # indexing yields Any
-        check = getattr(self, "n_features_in_", None)
-        if check is None:
+        d = getattr(self, "n_features_in_", None)
+        if d is None:
             check_is_fitted(self)
-        if x.shape != (check,):
-            raise ShapeError(f"x must have shape ({check},), got {x.shape}")
+        if x.shape != (d,):
+            raise ShapeError(f"x must have shape ({d},), got {x.shape}")
+        if self.local_model != "ridge" or self._blend is not None or not np.isfinite(x).all():
+            return self.predict(x[None])[0]  # type: ignore[no-any-return]  # indexing yields Any
         place = self._placing.place_one(x)
         if place is None:
             return self.predict(x[None])[0]  # type: ignore[no-any-return]  # as above
         answer = self._ridge.answer_one(*place) * self._targets.scale + self._targets.center
         return answer.reshape(self._output_shape)
 
-    def _details(self, answered: Answered) -> JITLPrediction:
-        placed = answered.placed
-        value = self._targets.undo(answered.value)
+    def _details(self, placed: Placed) -> JITLPrediction:
+        value = self._targets.undo(self._answer(placed))
         half = self._intervals.scale(placed.neuron, placed.share, placed.trust) * self._intervals.factor()
         half = half * self._targets.scale
-        columns = self.som_.grid.y
-        nowhere = placed.winner < 0
         return JITLPrediction(
             prediction=self._shaped(value),
             lower=self._shaped(value - half),
             upper=self._shaped(value + half),
-            n_samples=answered.samples,
-            fallback=placed.trust < 1,
-            trust=placed.trust,
-            row=np.where(nowhere, -1, placed.winner // columns),
-            col=np.where(nowhere, -1, placed.winner % columns),
-            quantization_error=placed.distance[:, 0],
-            neuron=placed.neuron,
-            share=placed.share,
-            experts=self._expert_weights(),
+            **self._account(placed),
         )
 
     def _fit_experts(self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut) -> LeftOut:
         self._blend: Blend | None = None
-        if self.experts == "pure":
+        wanted = self._blends
+        if wanted and len(rows) < FEWEST_FOR_BLEND:
+            logger.warning(
+                "experts='blend' needs at least %d rows, got %d: local models alone", FEWEST_FOR_BLEND, len(rows)
+            )
+        if not wanted or len(rows) < FEWEST_FOR_BLEND:
             return left_out
         timed = self.index_.clock != "rows"
         more = forward_splits(self.index_.time.numpy(), BLOCKS, BLOCKS - 1) if timed else splits
@@ -192,6 +204,13 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             placed, rows, left_out, more, splits, self._correction_neighborhoods, self._ridge, self._seed()
         )
         return left_out
+
+    @property
+    def _blends(self) -> bool:
+        """Whether boosting is wanted."""
+        if self.experts != "auto":
+            return self.experts == "blend"
+        return isinstance(self.local_model, str) and self.local_model == "ridge" and self.shrink == "global"
 
     @property
     def _correction_neighborhoods(self) -> dict[str, Neighborhood]:
@@ -220,12 +239,26 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             self._blend.solve()
 
     def _expert_weights(self) -> dict[str, float]:
-        if self._blend is not None:
-            return dict(self._blend.weights)
-        return {self.local_model if isinstance(self.local_model, str) else type(self.local_model).__name__: 1.0}
+        return super()._expert_weights() if self._blend is None else dict(self._blend.weights)
 
-    def _new_intervals(self) -> AdaptiveIntervals:
-        return AdaptiveIntervals(self.som_.grid, self.coverage, self.gamma, self._outputs)
+    def _begin(self, placing: Placing, targets: Standardizer, index: SampleIndex) -> None:
+        super()._begin(placing, targets, index)
+        self._intervals = AdaptiveIntervals(self.som_.grid, self.coverage, self.gamma, self._outputs)
+
+    def _finish_fit(self, placed: Placed, rows: FloatArray, left_out: LeftOut) -> None:
+        """Learn intervals from errors on the samples left out, in the order of time."""
+        order = np.argsort(self.index_.time.numpy()[left_out.position], kind="stable")
+        position = left_out.position[order]
+        self._intervals.learn(placed.winner[position], left_out.answer[order] - rows[position, -self._outputs :])
+        if not len(position):
+            logger.warning("fit had too few rows to leave some out: intervals are NaN until labels arrive")
+
+    def _judge(self, placed: Placed, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
+        """Let the intervals see the errors of answers to labelled samples, in the order of time."""
+        order = np.argsort(time, kind="stable")
+        placed = subset(placed, order)
+        width = self._intervals.scale(placed.neuron, placed.share, placed.trust)
+        self._intervals.observe(placed.winner, answer[order] - target[order], width)
 
     def _shaped(self, answer: FloatArray) -> FloatArray:
         return answer.reshape(len(answer), *self._output_shape)
@@ -243,13 +276,17 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         return {**super()._state(), "output_shape": list(self._output_shape), "blend": blend}
 
     def _tensors(self) -> dict[str, Tensor]:
-        return super()._tensors() | ({} if self._blend is None else blend_tensors(self._blend))
+        intervals = self._intervals
+        arrays = {"alpha": intervals.alpha, "winner": intervals.winner, "error": intervals.error}
+        tensors = {f"intervals.{name}": torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+        return super()._tensors() | tensors | ({} if self._blend is None else blend_tensors(self._blend))
 
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self._output_shape = tuple(state["output_shape"])
         self.n_outputs_ = self._output_shape[0] if self._output_shape else 1
         self._blend = None
         super()._restore(state, tensors)
+        self._intervals.restore(*(tensors[f"intervals.{name}"].numpy() for name in ("alpha", "winner", "error")))
         if state["blend"] is not None:
             self._blend = blend_from(state["blend"], tensors, self._correction_neighborhoods, self._ridge)
 

@@ -1,6 +1,6 @@
 r"""Local ridge models of all neurons from their moments, drawn towards one global model.
 
-The global ridge g(x) = ybar + B (x - xbar), B = (C + GLOBAL_RIDGE I)^-1 c, comes from the moments of all samples. A
+The global ridge g(x) = ybar + B (x - xbar), B = (C + lambda_g I)^-1 c, comes from the moments of all samples. A
 local model with count n, mean m, centered moments C and c (weighted by its neighborhood) is
 
     slope    b = B + (C + lambda I)^-1 (c - C B)
@@ -18,7 +18,6 @@ import numpy as np
 from somlib.jitl.moments import FloatArray
 
 Towards = Literal["global", "nothing"]
-GLOBAL_RIDGE = 1.0  # inputs are standardized: one sample's worth of spread
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,20 @@ class Shrinkage:
         ridge: lambda, on slopes in standardized inputs.
         level: l0, samples' worth of the global model's level.
         towards: `"global"`, or `"nothing"` for plain local ridges.
+        overall: Strength that draws the slopes of the global model to 0; inputs are standardized, so 1 is one sample's
+            worth of spread.
     """
 
     ridge: float = 10.0
     level: float = 10.0
     towards: Towards = "global"
+    overall: float = 1.0
 
 
-def global_coefficients(total: FloatArray, d: int) -> FloatArray:
-    """Intercept and slopes (1 + d, o) of the global ridge from the moments (q, q) of all samples."""
+def global_coefficients(total: FloatArray, d: int, ridge: float = 1.0) -> FloatArray:
+    """Intercept and slopes (1 + d, o) of the global ridge from the moments (q, q) of all samples, inputs first."""
     count, mean, level, C, c = (block[0] for block in _centered(total[None], d))
-    slope = np.linalg.solve(C + GLOBAL_RIDGE * np.eye(d), c) if count > 0 else np.zeros_like(c)
+    slope = np.linalg.solve(C + ridge * np.eye(d), c) if count > 0 else np.zeros_like(c)
     return np.vstack((level - mean @ slope, slope))
 
 

@@ -18,12 +18,13 @@ from somlib.jitl.local_ridge import LocalRidge
 from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import Neighborhood
 from somlib.jitl.placing import Placed
-from somlib.jitl.ridge import Shrinkage
+from somlib.jitl.ridge import Shrinkage, global_coefficients
 
 BLOCKS, LAST = 8, 4
 FOLDS = 5
 RIDGES = (1.0, 10.0, 100.0)
 LEVELS = (3.0, 30.0, 100.0)
+OVERALL = (1.0, 10.0, 100.0, 1000.0)  # of the global model
 SIGMAS = (0.5, 1.0, 2.0, 4.0)
 
 
@@ -109,6 +110,22 @@ def ridge_answers(
             answers.append(model.answer(asked))
     position = np.concatenate([split.answer for split in splits])
     return [LeftOut(position, np.concatenate(answers)) for answers in found]
+
+
+def global_answers(
+    strengths: Iterable[float], placed: Placed, rows: FloatArray, splits: list[Split], o: int
+) -> list[LeftOut]:
+    """Left-out answers of global ridges of several strengths; arguments as in `ridge_answers`."""
+    position = np.concatenate([split.answer for split in splits])
+    totals = [rows[split.learn].T @ rows[split.learn] for split in splits]
+    d = rows.shape[1] - 1 - o
+    return [
+        LeftOut(position, np.concatenate([
+            placed.inputs[split.answer] @ global_coefficients(total, d, strength)
+            for split, total in zip(splits, totals, strict=True)
+        ]))
+        for strength in strengths
+    ]  # fmt: skip
 
 
 def _solved(candidates: list[Candidate], rows: FloatArray, neuron: IntArray, m: int, o: int) -> Iterator[LocalRidge]:

@@ -6,7 +6,7 @@ r"""Where the neurons of a map start.
 
 with (u, v) the grid positions scaled to run from -1 to 1 on each axis, the longer side (in neurons; rows if equal) on
 the first axis. Samples lie sqrt(lambda) around the mean along an axis, so the map starts as large as the bulk of the
-data. `random`: distinct samples of the data.
+data. `random`: distinct samples of the data, put in order over the grid.
 """
 
 import torch
@@ -39,15 +39,28 @@ def pca_weights(data: Tensor, grid: Grid) -> Tensor:
     return (mean + first[:, None] * spread[0] + second[:, None] * spread[1]).to(data.dtype)
 
 
-def sampled_weights(data: Tensor, m: int, generator: torch.Generator) -> Tensor:
+def sampled_weights(data: Tensor, grid: Grid, generator: torch.Generator) -> Tensor:
     """Distinct samples as codebook, shape (m, d); again from the start where there are fewer than m.
 
-    A missing value takes the mean of its feature.
+    A missing value takes the mean of its feature. Which samples is left to chance, where they go is not: see `arranged`.
     """
     n = len(data)
-    order = torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-m // n))])[:m]
+    order = torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-grid.m // n))])[: grid.m]
     chosen = data[order.to(data.device)]
-    return torch.where(torch.isnan(chosen), feature_means(data).to(data.dtype), chosen)
+    return arranged(torch.where(torch.isnan(chosen), feature_means(data).to(data.dtype), chosen), grid)
+
+
+def arranged(codebook: Tensor, grid: Grid) -> Tensor:
+    """The same neurons (m, d), sorted over the grid by their two leading principal axes.
+
+    Along the longer side by the first axis, within each line across it by the second. A map that starts in disorder may
+    keep a fold for good, more likely the fewer steps it is trained for; one that starts in order has none.
+    """
+    mean, covariance = moments(codebook)
+    first, second = ((codebook - mean) @ leading_axes(covariance, 2)[1]).unbind(1)
+    lines = first.argsort(stable=True).reshape(max(grid.x, grid.y), min(grid.x, grid.y))
+    lines = lines.gather(1, second[lines].argsort(dim=1, stable=True))
+    return codebook[(lines if grid.x >= grid.y else lines.T).flatten()]
 
 
 def feature_means(data: Tensor) -> Tensor:

@@ -160,6 +160,17 @@ def test_missing_values_are_counted_by_column() -> None:
     assert "5 of 100 training rows lack the target z." in texts
 
 
+def test_what_the_user_was_told_already_is_not_said_again() -> None:
+    column = {"mean": 0.0, "deviation": 1.0, "low": 0.0, "high": 1.0, "missing": 5}
+    remark = "target z is missing in 6 of 120 rows, which its maps leave out"
+    facts = {"targets": {"y": column, "z": column}, "remarks": (remark,)}
+    texts = [one.text for one in told(targets=("y", "z"), facts=facts)]
+    assert [text for text in texts if "arget" in text] == [
+        f"T{remark[1:]}.",
+        "5 of 100 training rows lack the target y.",
+    ]
+
+
 # ---------------------------------------------------------------- small change
 
 

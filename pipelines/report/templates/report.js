@@ -78,7 +78,9 @@
   }
 
   function showBorders() {
-    for (const renderer of plot.renderers) if (renderer.name === "borders") renderer.visible = borders.checked;
+    for (const renderer of plot.renderers) {
+      if (renderer.name === "borders" || renderer.name === "numbers") renderer.visible = borders.checked;
+    }
   }
 
   function showLegend(shown, palette) {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from somlib.errors import ArgumentError, DataError
+from somlib.errors import ArgumentError
 from somlib.jitl import JITLRegressor
 from somlib.jitl.blend import convex_weights
 from somlib.jitl.moments import FloatArray
@@ -19,10 +19,10 @@ def problem(n: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
 @pytest.fixture(scope="module")
 def model() -> JITLRegressor:
     X, y = problem(400)
-    return JITLRegressor(experts="blend").fit(X, y, np.arange(400.0))
+    return JITLRegressor().fit(X, y, np.arange(400.0))
 
 
-def test_weights_are_halfway_between_equal_and_convex_least_squares() -> None:
+def test_weights_are_halfway_between_inverse_errors_and_convex_least_squares() -> None:
     rng = np.random.default_rng(0)
     answers = rng.normal(size=(80, 3))
     target = answers @ [0.7, 0.5, -0.3] + 0.1 * rng.normal(size=80)
@@ -30,12 +30,13 @@ def test_weights_are_halfway_between_equal_and_convex_least_squares() -> None:
         lambda w: np.sum((answers @ w - target) ** 2), np.full(3, 1 / 3), bounds=[(0, 1)] * 3,
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1}, options={"ftol": 1e-12},
     )  # fmt: skip
-    np.testing.assert_allclose(convex_weights(answers, target), (fit.x + 1 / 3) / 2, atol=1e-4)
+    inverse = 1 / np.mean((answers - target[:, None]) ** 2, axis=0)
+    np.testing.assert_allclose(convex_weights(answers, target), (fit.x + inverse / inverse.sum()) / 2, atol=1e-4)
 
 
 def test_a_blend_learns_steps_that_local_ridges_smear(model: JITLRegressor) -> None:
     (X, y), (new, expected) = problem(400), problem(200, 1)
-    pure = JITLRegressor().fit(X, y, np.arange(400.0))
+    pure = JITLRegressor(experts="pure").fit(X, y, np.arange(400.0))
     errors = [np.mean((m.predict(new)[:, 0] - expected[:, 0]) ** 2) for m in (model, pure)]
     assert errors[0] < errors[1]
     weights = model.predict(new, return_details=True).experts
@@ -76,11 +77,16 @@ def test_random_folds_take_the_place_of_blocks_without_timestamps() -> None:
     assert np.isfinite(model.predict(X)).all()
 
 
+def test_too_few_rows_for_boosting_are_left_to_local_models(caplog: pytest.LogCaptureFixture) -> None:
+    X, y = problem(30)
+    model = JITLRegressor(experts="blend").fit(X, y)
+    assert "experts='blend' needs at least 40 rows, got 30" in caplog.text
+    assert model.predict(X, return_details=True).experts == {"ridge": 1.0}
+
+
 def test_blends_that_cannot_be_made_are_refused() -> None:
     X, y = problem(30)
-    with pytest.raises(DataError, match="X must have at least 40 rows for experts='blend', got 30"):
-        JITLRegressor(experts="blend").fit(X, y)
     with pytest.raises(ArgumentError, match="local_model must be 'ridge' with experts='blend', got 'mean'"):
         JITLRegressor(experts="blend", local_model="mean").fit(X, y)
-    with pytest.raises(ArgumentError, match="experts must be one of 'pure', 'blend', got 'all'"):
+    with pytest.raises(ArgumentError, match="experts must be one of 'auto', 'pure', 'blend', got 'all'"):
         JITLRegressor(experts="all").fit(X, y)

@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
-from somlib.jitl import JITLRegressor
+from somlib.jitl import JITLClassifier, JITLRegressor
 
 ESTIMATORS: list[Any] = [
     JITLRegressor(),
-    JITLRegressor(missing="mask", neighborhood="bmu_neighborhood", x=3, y=2),
-    JITLRegressor(local_model="query_ridge", n_neighbors=20),
+    JITLRegressor(experts="pure"),
+    JITLRegressor(experts="pure", missing="mask", neighborhood="bmu_neighborhood", x=3, y=2),
+    JITLRegressor(local_model="query_ridge", n_neighbors=20, ridge=10.0, level=10.0),
+    JITLClassifier(),
 ]
 
 
