@@ -565,6 +565,8 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
                 raise unknown_name(name, value, known)
         if isinstance(self.local_model, str) and self.local_model not in LOCAL_MODELS:
             raise unknown_name("local_model", self.local_model, LOCAL_MODELS)
+        if not isinstance(self.local_model, str):
+            query_models.require_regressor(self.local_model)
         if self.som is not None and self.missing == "mask" and self.som.missing != "mask":
             raise ArgumentError("som must have missing='mask' when missing is 'mask', got one with 'error'")
         self._require_numbers()

@@ -124,7 +124,7 @@ def estimator_answers(
     """
     o = overall.shape[1]
     answer = placed.inputs @ overall
-    weighted = _takes_weights(model)
+    weighted = has_fit_parameter(model, "sample_weight")
     for i in range(len(placed)):
         buffer = rows[buffers.of(i).numpy()]
         x, y = buffer[:, 1:-o], buffer[:, -o:]
@@ -146,10 +146,14 @@ def _fitted(model: Any, x: FloatArray, y: FloatArray, weight: FloatArray | None)
         return model.fit(x, y) if weight is None else model.fit(x, y, sample_weight=weight)
 
 
-def _takes_weights(model: Any) -> bool:
-    if not hasattr(model, "fit") or not hasattr(model, "predict"):
+def require_regressor(model: Any) -> None:
+    """Refuse what cannot be fitted for each query.
+
+    Raises:
+        ArgumentError: It is no scikit-learn regressor.
+    """
+    if isinstance(model, type) or not hasattr(model, "fit") or not hasattr(model, "predict"):
         raise ArgumentError(f"local_model must be a name or a scikit-learn regressor, got {model!r}")
-    return bool(has_fit_parameter(model, "sample_weight"))
 
 
 def _weighted_sums(buffers: Buffers, rows: FloatArray, queries: slice) -> FloatArray:

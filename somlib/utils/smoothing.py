@@ -33,7 +33,7 @@ class Smoother:
         self.device = device
         self.dtype = dtype
         self._sigma = math.nan
-        self._matrices: dict[tuple[NeighborhoodFn, int], Tensor] = {}
+        self._matrices: dict[tuple[NeighborhoodFn, str], Tensor] = {}
 
     def smooth(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         """The neighborhood sums of `values` (m, c), shape (m, c)."""
@@ -44,23 +44,23 @@ class Smoother:
     def _by_factors(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         total = torch.zeros_like(values)
         for row_function, column_function in kernel.factors:
-            rows = self._matrix(row_function, self._row_squares, sigma)  # (x, x)
+            rows = self._matrix(row_function, self._row_squares, sigma, "rows")  # (x, x)
             for target, sources in self._parities:
                 passed = torch.empty_like(values)
                 for source, squares in sources:
-                    columns = self._matrix(column_function, squares, sigma)  # (y, y)
+                    shifts = f"columns {target.start} {source.start}"
+                    columns = self._matrix(column_function, squares, sigma, shifts)  # (y, y)
                     passed[source] = torch.matmul(columns, values[source])
                 total[target] += torch.matmul(rows[target], passed.flatten(1)).view_as(total[target])
         return total
 
-    def _matrix(self, function: NeighborhoodFn, squares: Tensor, sigma: float) -> Tensor:
+    def _matrix(self, function: NeighborhoodFn, squares: Tensor, sigma: float, axis: str) -> Tensor:
         """A factor of the kernel between places along one axis; kept while sigma stays, as in one epoch's batches."""
         if sigma != self._sigma:
             self._sigma, self._matrices = sigma, {}
-        key = (function, id(squares))  # the squares live as long as the smoother
-        if key not in self._matrices:
-            self._matrices[key] = function(squares, sigma).to(self.device, self.dtype)
-        return self._matrices[key]
+        if (function, axis) not in self._matrices:
+            self._matrices[function, axis] = function(squares, sigma).to(self.device, self.dtype)
+        return self._matrices[function, axis]
 
     def _by_row_offsets(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         x = self.grid.x

@@ -314,8 +314,10 @@ def test_settings_that_are_not_allowed_are_named(settings: dict[str, Any], messa
     if "x" in settings and "y" in settings:
         som = SOM(settings["x"], settings["y"], 3, device="cpu")
         settings = {"som": som}
+    model = JITLRegressor(**settings)
     with pytest.raises(ArgumentError, match=message):
-        JITLRegressor(**settings).fit(X, y)
+        model.fit(X, y)
+    assert not hasattr(model, "som_")
 
 
 def test_inputs_are_cut_at_the_wanted_deviations() -> None:
