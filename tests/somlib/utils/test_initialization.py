@@ -191,7 +191,9 @@ def test_random_start_begins_again_when_the_samples_run_out(n: int) -> None:
 def test_random_start_follows_its_generator() -> None:
     data = torch.from_numpy(correlated())
     assert torch.equal(sampled_weights(data, Grid(5, 4), generator(1)), sampled_weights(data, Grid(5, 4), generator(1)))
-    assert not torch.equal(sampled_weights(data, Grid(5, 4), generator(1)), sampled_weights(data, Grid(5, 4), generator(2)))
+    assert not torch.equal(
+        sampled_weights(data, Grid(5, 4), generator(1)), sampled_weights(data, Grid(5, 4), generator(2))
+    )
 
 
 def test_random_start_fills_missing_values_with_the_mean() -> None:
