@@ -53,7 +53,8 @@ class SOM(BaseSOM):
         sigma_decay_function: Likewise.
         neighborhood_function: A key of `somlib.utils.neighborhood.NEIGHBORHOOD_FUNCTIONS`.
         distance_function: A key of `somlib.utils.distances.DISTANCE_FUNCTIONS`.
-        initialization_mode: `"random"` samples of the data, put in order over the grid, or `"pca"`: the plane of the two leading principal axes.
+        initialization_mode: `"random"` samples of the data, put in order over the grid, or `"pca"`: the plane of the
+            two leading principal axes.
         search_backend: `"torch"`, `"faiss"`, or `"auto"`, which takes what measured faster (torch); both find the same.
             `"faiss_ivf"` is faster on maps of tens of thousands of neurons, and may miss a winner by a little.
         device: A torch device; None takes CUDA where there is one, else the CPU.

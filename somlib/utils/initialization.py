@@ -42,7 +42,8 @@ def pca_weights(data: Tensor, grid: Grid) -> Tensor:
 def sampled_weights(data: Tensor, grid: Grid, generator: torch.Generator) -> Tensor:
     """Distinct samples as codebook, shape (m, d); again from the start where there are fewer than m.
 
-    A missing value takes the mean of its feature. Which samples is left to chance, where they go is not: see `arranged`.
+    A missing value takes the mean of its feature. Which samples it is, is left to chance; where they go is not: see
+    `arranged`.
     """
     n = len(data)
     order = torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-grid.m // n))])[: grid.m]
