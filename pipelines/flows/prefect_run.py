@@ -1,10 +1,12 @@
 """What flows know of Prefect around them: which run they are, and where its summary goes."""
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
@@ -35,4 +37,14 @@ def this_run() -> PrefectRun:
 
 def publish_summary(key: str, markdown: str) -> None:
     """Show a summary as an artifact of the Prefect run; the key is made of what Prefect allows in one."""
-    create_markdown_artifact(markdown, key=re.sub("[^a-z0-9]+", "-", key.lower()).strip("-"))
+    create_markdown_artifact(markdown, key=_allowed(key))
+
+
+def publish_figure(key: str, png: Path) -> None:
+    """Show a picture as an artifact of the Prefect run: itself, not its address, so that any Prefect UI can show it."""
+    encoded = base64.b64encode(png.read_bytes()).decode()
+    create_image_artifact(f"data:image/png;base64,{encoded}", key=_allowed(key))
+
+
+def _allowed(key: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", key.lower()).strip("-")

@@ -8,7 +8,7 @@ from prefect import flow
 
 from pipelines import tasks
 from pipelines.config import PipelineConfig
-from pipelines.flows.prefect_run import publish_summary, this_run
+from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
 from pipelines.progress import Stages, announced, tell
 from pipelines.summary import TrainResult
 from pipelines.tracking import environment_tags, open_run
@@ -60,5 +60,6 @@ def train_flow(config: PipelineConfig) -> TrainResult:
         rows = {"found": found.found, "left_out": found.left_out, **samples.counts}
         run.metrics(stages.metrics() | {f"rows/{name}": float(count) for name, count in rows.items()})
         result = TrainResult.of(config, run, trained.som, logged, rows, stages.seconds)
+        publish_figure(f"som-train-{config.name}-clusters", folder / "figures" / "cluster_map.png")
     publish_summary(f"som-train-{config.name}", result.markdown())
     return result

@@ -1,3 +1,4 @@
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,11 @@ def test_the_prefect_run_and_the_mlflow_run_know_each_other(config: PipelineConf
     assert str(artifact.flow_run_id) == tags["prefect.flow_run_id"]
     assert f"[MLflow run {result.run_name}]({result.page})" in str(artifact.data)
     assert "| map | 4 x 3 rectangular |" in str(artifact.data)
+    picture = Artifact.get("som-train-demo-clusters")
+    assert picture is not None
+    assert picture.type == "image"
+    png = base64.b64decode(str(picture.data).partition("base64,")[2])
+    assert png == Path(MlflowClient().download_artifacts(result.run_id, "figures/cluster_map.png")).read_bytes()
 
 
 def test_bad_rows_fail_the_run_with_their_reason_and_publish_nothing(
