@@ -176,7 +176,7 @@ def test_another_number_of_class_names_is_refused(som: SOM, data: torch.Tensor) 
 
 
 def test_targets_that_are_all_missing_leave_every_neuron_empty(som: SOM, data: torch.Tensor) -> None:
-    som.missing = "mask"
+    som.missing = "mask"  # a target that is not known is refused otherwise
     target = torch.full((7,), math.nan)
     for figure in (
         visualizer(som).plot_metric_map(target, data),
