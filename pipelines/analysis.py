@@ -10,8 +10,8 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from pipelines.config import AnalysisConfig
 from pipelines.scaling import Scaler
+from pipelines.sections import AnalysisConfig
 from pipelines.training import TrainedMap
 from somlib import SOM
 from somlib.utils.clustering import ClusterResult

@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipelines.config import DataConfig, PipelineConfig, checked, load_config, read_settings, without_password
+from pipelines.config import PipelineConfig, checked, load_config, read_settings
 from pipelines.data import Source, Survey, find_source, survey
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.progress import Stages, listening
+from pipelines.sections import DataConfig, without_password
 from pipelines.terminal import TerminalListener, facts_table
 from pipelines.validation import remarks, require_map, require_usable
 from pipelines.wording import some

@@ -27,8 +27,8 @@ import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
-from pipelines.config import DataConfig
 from pipelines.errors import DatasetError
+from pipelines.sections import DataConfig
 from pipelines.wording import some
 
 logger = logging.getLogger(__name__)

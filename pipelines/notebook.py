@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis import analyze, cluster_scores, train_scores
-from pipelines.config import AnalysisConfig
 from pipelines.errors import TrackingError
 from pipelines.figures import draw_figures
 from pipelines.report import notebook_facts, write_report
 from pipelines.results import LoggedMap, log_map
 from pipelines.scaling import Scaler
+from pipelines.sections import AnalysisConfig
 from pipelines.tracking import TrackedRun, active_run_id, environment_tags
 from pipelines.training import TrainedMap
 from somlib import SOM

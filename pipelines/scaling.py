@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from pipelines.config import ScalingMethod
 from pipelines.errors import DatasetError, ModelError
+from pipelines.sections import ScalingMethod
 from pipelines.wording import some
 
 CHUNK_ROWS = 65_536  # rows that are float64 at a time

@@ -34,10 +34,10 @@ from mlflow.types import ColSpec, DataType, Schema
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipelines.config import without_password
 from pipelines.data import Dataset
 from pipelines.errors import TrackingError
 from pipelines.model import ARTIFACT, OUTPUTS, MapModel
+from pipelines.sections import without_password
 from somlib.core.trainer import EpochReport
 
 logger = logging.getLogger(__name__)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from pipelines.config import DataConfig
 from pipelines.data import Source, Survey
 from pipelines.errors import ConfigError, DatasetError
+from pipelines.sections import DataConfig
 from pipelines.wording import some
 from somlib import SOM, SOMConfig
 from somlib.errors import ArgumentError

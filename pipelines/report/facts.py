@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.config import AnalysisConfig, PipelineConfig
+from pipelines.config import PipelineConfig
 from pipelines.data import Dataset, Source, Survey
 from pipelines.errors import TrackingError
 from pipelines.report.encoding import tidied
 from pipelines.samples import Samples, split_rows
 from pipelines.scaling import Scaler
+from pipelines.sections import AnalysisConfig
 from pipelines.validation import remarks
 from somlib import SOM
 

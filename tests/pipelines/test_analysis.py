@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipelines.analysis import analyze, cluster_scores, file_stems, heldout_scores, measure, tables
-from pipelines.config import AnalysisConfig
 from pipelines.scaling import fit_scaler
+from pipelines.sections import AnalysisConfig
 from pipelines.training import TrainedMap, train_som
 from somlib import SOMConfig
 

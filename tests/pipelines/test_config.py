@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.config import PipelineConfig, load_config, without_password
+from pipelines.config import PipelineConfig, load_config
 from pipelines.errors import ConfigError
+from pipelines.sections import without_password
 from tests.pipelines.conftest import WEATHER
 
 FIVE_LINES = """\

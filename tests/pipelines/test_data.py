@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from pipelines import data
-from pipelines.config import DataConfig, load_config
+from pipelines.config import load_config
 from pipelines.data import Dataset, find_source, read_dataset, survey
 from pipelines.errors import DatasetError
+from pipelines.sections import DataConfig
 from tests.pipelines.conftest import WEATHER, WriteDataset, table
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from pipelines.analysis import analyze
-from pipelines.config import AnalysisConfig
 from pipelines.figures import draw_figures, in_data_units
 from pipelines.scaling import fit_scaler
+from pipelines.sections import AnalysisConfig
 from pipelines.training import train_som
 from somlib import SOMConfig
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import torch
 
-from pipelines.config import AnalysisConfig, PipelineConfig
+from pipelines.config import PipelineConfig
 from pipelines.data import find_source, read_dataset, survey
 from pipelines.errors import TrackingError
 from pipelines.report.facts import (
@@ -22,6 +22,7 @@ from pipelines.report.facts import (
 )
 from pipelines.samples import prepare_samples
 from pipelines.scaling import Scaler
+from pipelines.sections import AnalysisConfig
 from pipelines.training import train_som
 from somlib import SOM
 from tests.pipelines.conftest import WriteDataset, table

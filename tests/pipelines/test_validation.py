@@ -3,9 +3,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.config import DataConfig
 from pipelines.data import find_source, survey
 from pipelines.errors import ConfigError, DatasetError
+from pipelines.sections import DataConfig
 from pipelines.validation import remarks, require_map, require_usable, usability_problems
 from somlib import SOMConfig
 from tests.pipelines.conftest import WriteDataset
