@@ -41,5 +41,5 @@ format: setup ## let ruff put the code in order
 
 clean: ## remove .venv, caches and the results of runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf mlflow.db mlruns mlartifacts
+	rm -rf mlflow.db mlruns mlartifacts .som
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from evaluator import judge
-from peers import run_peer
+from peers import train_peer
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.preprocessing import StandardScaler
 
@@ -31,10 +31,9 @@ def ours(data: np.ndarray, topology: str, seed: int) -> np.ndarray:
 
 def theirs(data: np.ndarray, topology: str, seed: int) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder) / "data.npy", Path(folder) / "weights.npy"
+        source = Path(folder) / "data.npy"
         np.save(source, data)
-        run_peer("torchsom", "train_torchsom.py", str(source), str(out), str(X), str(Y), topology, str(seed))
-        return np.load(out)
+        return train_peer("torchsom", "paper", source, X, Y, topology, seed).weights
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ shifted), so that a library is not charged for its choice.
 """
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 Array = np.ndarray
 
@@ -13,21 +12,28 @@ Array = np.ndarray
 def judge(weights: Array, data: Array, topology: str, chunk: int = 4096) -> tuple[float, float]:
     """Quantization error and topographic error (share) of weights (x, y, d) on data (n, d)."""
     y = weights.shape[1]
-    flat = weights.reshape(-1, weights.shape[2]).astype(np.float64)
+    center = weights.mean(axis=(0, 1), dtype=np.float64)
+    flat = weights.reshape(-1, weights.shape[2]) - center
     first, second, total = [], [], 0.0
     for start in range(0, len(data), chunk):
-        distance = cdist(data[start : start + chunk].astype(np.float64), flat)
-        order = np.argpartition(distance, 1, axis=1)[:, :2]
-        pair = np.take_along_axis(distance, order, axis=1)
-        swap = pair[:, 0] > pair[:, 1]
-        order[swap] = order[swap][:, ::-1]
-        total += pair.min(axis=1).sum()
-        first.append(order[:, 0])
-        second.append(order[:, 1])
+        rows = data[start : start + chunk] - center
+        a, b = nearest_two(rows, flat)
+        total += np.linalg.norm(rows - flat[a], axis=1).sum()
+        first.append(a)
+        second.append(b)
     a, b = np.concatenate(first), np.concatenate(second)
     parities = (0,) if topology == "rectangular" else (0, 1)
     te = min(float(np.mean(hops(a, b, y, topology, parity) > 1)) for parity in parities)
     return total / len(data), te
+
+
+def nearest_two(rows: Array, flat: Array) -> tuple[Array, Array]:
+    """The nearest and the second nearest of neurons (m, d) for each row (b, d), all in float64 and centered."""
+    every = np.arange(len(rows))
+    score = 0.5 * (flat**2).sum(axis=1) - rows @ flat.T  # (b, m), half of the squared distance, less that of the row
+    first = score.argmin(axis=1)
+    score[every, first] = np.inf
+    return first, score.argmin(axis=1)
 
 
 def hops(a: Array, b: Array, y: int, topology: str, shifted: int = 1) -> Array:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.environment import QUIET, set_defaults
+from pipelines.environment import QUIET, SERVING, set_defaults
 from pipelines.errors import PipelineError
 
 app = typer.Typer(
@@ -28,6 +28,16 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Override a setting of the file; may be repeated."),
 ]
+TrackingUri = Annotated[
+    str | None, typer.Option("--uri", help="MLflow tracking URI; else MLflow's own settings, or mlflow.db here.")
+]
+ConfigSetting = Annotated[
+    str, typer.Argument(metavar="CONFIG", envvar="SOM_CONFIG", help="YAML file of the experiment.")
+]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Registered model in MLflow.")]
+DEFAULT_POOL = "som"
+Pool = Annotated[str, typer.Option("--pool", help="Prefect work pool that runs the flows; made if need be.")]
+Force = Annotated[bool, typer.Option("--force", help="Do also what a finished run did before.")]
 
 
 def main() -> None:
@@ -44,12 +54,12 @@ def _som() -> None:
 
 
 @app.command()
-def train(config: ConfigFile, overrides: Overrides = None) -> None:
+def train(config: ConfigFile, overrides: Overrides = None, force: Force = False) -> None:
     """Train a map, analyze, measure and draw it, log it to MLflow, register the model."""
     with problems_as_lines():
-        from pipelines.commands import train as run
+        from pipelines.commands.experiments import train as run
 
-        run(config, overrides or [])
+        run(config, overrides or [], force)
 
 
 @app.command()
@@ -58,13 +68,11 @@ def report(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; report-RUN_ID.html here.")
     ] = None,
-    uri: Annotated[
-        str | None, typer.Option("--uri", help="MLflow tracking URI; else MLflow's own settings, or mlflow.db here.")
-    ] = None,
+    uri: TrackingUri = None,
 ) -> None:
     """Make the report of a finished run again from its artifacts, and log it there."""
     with problems_as_lines():
-        from pipelines.commands import report as run
+        from pipelines.commands.experiments import report as run
 
         run(run_id, output, uri)
 
@@ -73,9 +81,126 @@ def report(
 def check(config: ConfigFile, overrides: Overrides = None) -> None:
     """Say what would run, on what data, without running it; list every problem."""
     with problems_as_lines():
-        from pipelines.commands import check as run
+        from pipelines.commands.experiments import check as run
 
         run(config, overrides or [])
+
+
+@app.command()
+def up(
+    prefect_port: Annotated[int, typer.Option("--prefect-port", min=1, max=65535)] = 4200,
+    mlflow_port: Annotated[int, typer.Option("--mlflow-port", min=1, max=65535)] = 5000,
+    pool: Pool = DEFAULT_POOL,
+) -> None:
+    """Run a Prefect server, an MLflow server and a worker on this machine, until Ctrl-C."""
+    with problems_as_lines():
+        from pipelines.commands.operations import up as run
+
+        run(prefect_port, mlflow_port, pool)
+
+
+@app.command()
+def deploy(
+    config: ConfigSetting,
+    pool: Pool = DEFAULT_POOL,
+    file: Annotated[
+        str, typer.Option("--file", metavar="FILE", help="What runs when, in the format of Prefect.")
+    ] = "deployments/prefect.yaml",
+    notify_url: Annotated[
+        str | None,
+        typer.Option(
+            "--notify-url",
+            metavar="URL",
+            envvar="SOM_NOTIFY_URL",
+            help="Webhook that is told of runs that fail; better given in the environment, as it is a secret.",
+        ),
+    ] = None,
+) -> None:
+    """Register in Prefect what runs when; again after a change."""
+    with problems_as_lines():
+        from pipelines.commands.operations import deploy as run
+
+        run(config, pool, file, notify_url)
+
+
+@app.command()
+def status(config: ConfigSetting, overrides: Overrides = None) -> None:
+    """Say what serves, what ran last and what it found, what runs next, what was left open."""
+    with problems_as_lines():
+        from pipelines.commands.operations import status as run
+
+        run(config, overrides or [])
+
+
+@app.command()
+def close_stale(
+    hours: Annotated[
+        float, typer.Option("--hours", min=0.1, help="Silence after which a run that nothing else is known of is dead.")
+    ] = 24,
+    uri: TrackingUri = None,
+) -> None:
+    """Close runs in MLflow that a dead process left open."""
+    with problems_as_lines():
+        from pipelines.commands.operations import close_stale as run
+
+        run(hours, uri)
+
+
+@app.command()
+def models(name: ModelName, uri: TrackingUri = None) -> None:
+    """List the versions of a registered model: aliases, run, errors, verdict."""
+    with problems_as_lines():
+        from pipelines.commands.models import models as run
+
+        run(name, uri)
+
+
+@app.command()
+def promote(
+    name: ModelName,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Number of the version that shall serve.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "by hand",
+    uri: TrackingUri = None,
+) -> None:
+    """Let a version serve: the alias champion moves to it once it has passed a smoke test."""
+    with problems_as_lines():
+        from pipelines.commands.models import promote as run
+
+        run(name, version, reason, uri)
+
+
+@app.command()
+def rollback(
+    name: ModelName,
+    leaving: Annotated[
+        str | None, typer.Option("--from", metavar="VERSION", help="Only if this version serves now.")
+    ] = None,
+    uri: TrackingUri = None,
+) -> None:
+    """Let the version serve again that served before the champion was promoted."""
+    with problems_as_lines():
+        from pipelines.commands.models import rollback as run
+
+        run(name, leaving, uri)
+
+
+@app.command()
+def serve(
+    name: ModelName,
+    alias: Annotated[str, typer.Option("--alias", help="Whose version answers, also after it moves.")] = "champion",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 5001,
+    poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two looks at the alias.")] = 10,
+    uri: TrackingUri = None,
+) -> None:
+    """Answer HTTP requests in the form of `mlflow models serve`, by whichever version the alias points at."""
+    with problems_as_lines():
+        set_defaults(SERVING)
+        from pipelines.commands.models import serve as run
+
+        run(name, alias, host, port, poll, uri)
 
 
 @contextmanager

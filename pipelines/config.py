@@ -18,14 +18,25 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from pipelines.errors import ConfigError
-from pipelines.sections import AnalysisConfig, DataConfig, RuntimeConfig, ScalingConfig, Section, TrackingConfig
+from pipelines.sections import (
+    AnalysisConfig,
+    DataConfig,
+    DriftConfig,
+    JITLConfig,
+    PromotionConfig,
+    RuntimeConfig,
+    ScalingConfig,
+    Section,
+    TrackingConfig,
+    WindowConfig,
+)
 from somlib.configs import SOMConfig
 
 
@@ -40,10 +51,14 @@ class PipelineConfig(Section):
 
     name: str = Field(description="What the experiment and the registered model are called")
     data: DataConfig
+    window: WindowConfig = Field(default_factory=WindowConfig)
     scaling: ScalingConfig = Field(default_factory=ScalingConfig)
     som: SOMConfig = Field(default_factory=SOMConfig)
     analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)
+    jitl: JITLConfig = Field(default_factory=JITLConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    promotion: PromotionConfig = Field(default_factory=PromotionConfig)
+    drift: DriftConfig = Field(default_factory=DriftConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
 
     @field_validator("name")
@@ -52,6 +67,22 @@ class PipelineConfig(Section):
         if not re.fullmatch(r"[A-Za-z0-9][\w .-]{0,99}", name):
             raise ValueError(f"must be letters, digits, blanks and _ . - only, letter or digit first, got {name!r}")
         return name
+
+    @model_validator(mode="after")
+    def _columns_given(self) -> Self:
+        problems = []
+        if self.jitl.enabled and not self.data.target:
+            problems.append("jitl.enabled needs data.target, the columns to predict")
+        if self.jitl.keep_days is not None and self.data.time is None:
+            problems.append("jitl.keep_days needs data.time, the column of dates or times")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def predicts(self) -> bool:
+        """Whether targets shall get local models."""
+        return bool(self.data.target) and self.jitl.enabled is not False
 
     @property
     def experiment_name(self) -> str:
@@ -65,10 +96,9 @@ class PipelineConfig(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what decides the map: all settings but names and places."""
-        decisive = self.model_dump(
-            mode="json", exclude={"name": True, "data": {"path"}, "tracking": True, "runtime": True, "som": {"device"}}
-        )
+        """SHA-256 of what decides the model: all settings but names, places, and how it is judged later."""
+        elsewhere: dict[str, Any] = dict.fromkeys(("name", "tracking", "promotion", "drift", "runtime"), True)
+        decisive = self.model_dump(mode="json", exclude=elsewhere | {"data": {"path"}, "som": {"device"}})
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -211,6 +241,7 @@ def _lines(problem: ErrorDetails) -> Iterator[str]:
         yield f"{name} must be a section of settings, got {value!r}"
     else:
         rule = problem["msg"].replace("Input should be", "must be", 1).replace("String should", "must", 1)
+        rule = rule.replace("a valid tuple", "a list")
         yield f"{name} {rule}, got {value!r}"
 
 
@@ -223,7 +254,7 @@ def _suggestion(place: tuple[int | str, ...]) -> str:
     *sections, field = (str(part) for part in place)
     known = list(_known_settings())
     prefix = "".join(f"{section}." for section in sections)
-    within = [name.removeprefix(prefix) for name in known if name.startswith(prefix)]
+    within = list(_known_settings(_model_at(place[:-1])))
     beside = [name for name in within if "." not in name] + sorted(
         {name.split(".")[0] for name in within if "." in name}
     )
@@ -235,17 +266,31 @@ def _suggestion(place: tuple[int | str, ...]) -> str:
 def _known_settings(model: type[BaseModel] = PipelineConfig, prefix: str = "") -> Iterator[str]:
     """The dotted names of all settings."""
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _known_settings(field.annotation, f"{prefix}{name}.")
-        else:
+        section = _section(field.annotation)
+        if section is None:
             yield prefix + name
+        else:
+            yield from _known_settings(section, f"{prefix}{name}.")
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section in the type of a setting, also where the setting is a list of them; None where it is none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section, get_args(annotation))), None)
+
+
+def _model_at(place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The section at a place among the settings; numbers are places in a list."""
+    model: type[BaseModel] = PipelineConfig
+    for part in place:
+        if isinstance(part, str):
+            model = _section(model.model_fields[part].annotation) or model
+    return model
 
 
 def _description(place: tuple[int | str, ...]) -> str:
-    model: Any = PipelineConfig
-    for part in place[:-1]:
-        model = model.model_fields[part].annotation
-    field = model.model_fields[place[-1]]
+    field = _model_at(place[:-1]).model_fields[str(place[-1])]
     return f": {field.description}" if field.description else ""
 
 

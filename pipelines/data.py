@@ -59,6 +59,11 @@ class Source:
     time: str | None
     rows: pl.LazyFrame
 
+    @property
+    def time_type(self) -> pl.DataType | None:
+        """Type of the time column, None without one."""
+        return None if self.time is None else self.rows.collect_schema()[self.time]
+
 
 class ColumnSurvey(NamedTuple):
     """What a column holds.
@@ -120,6 +125,7 @@ class Dataset:
         time: What orders the rows, int64 or float64, shape (n,); None without a time column.
         sha256: Digest of all of the above but the path; independent of files, row groups and compression.
         survey: What was counted on the way.
+        time_type: Type of the time column, None without one.
     """
 
     path: str
@@ -130,6 +136,15 @@ class Dataset:
     time: NDArray[Any] | None
     sha256: str
     survey: Survey
+    time_type: pl.DataType | None = None
+
+    @property
+    def moments(self) -> pl.Series | None:
+        """The time of every row, in the type of its column; None without a time column."""
+        if self.time is None:
+            return None
+        moments = pl.Series("time", self.time)
+        return moments if self.time_type is None else moments.cast(self.time_type)
 
 
 # ---------------------------------------------------------------- 1. files and columns
@@ -166,6 +181,14 @@ def _wanted_rows(
     config: DataConfig, table: "_Table", numbers: Sequence[str], condition: pl.Expr | None
 ) -> pl.LazyFrame:
     """The rows and columns that are read, with numbers as Float64; no row is read here."""
+    rows = _filtered_rows(config, table, numbers, condition)
+    return rows.select(*(pl.col(name).cast(pl.Float64) for name in numbers), *([config.time] if config.time else []))
+
+
+def _filtered_rows(
+    config: DataConfig, table: "_Table", numbers: Sequence[str], condition: pl.Expr | None
+) -> pl.LazyFrame:
+    """The rows that are read, with the columns that are read or filtered by."""
     in_condition = [] if condition is None else condition.meta.root_names()
     others = [name for name in (*in_condition, config.time) if name is not None and name not in numbers]
     rows = _scan(table, numbers, others)
@@ -176,7 +199,7 @@ def _wanted_rows(
             pl.DataFrame(schema=schema).filter(condition)  # shows errors that would come up with the first row
     for keep in _row_filters(config, table, condition):
         rows = rows.filter(keep)
-    return rows.select(*(pl.col(name).cast(pl.Float64) for name in numbers), *([config.time] if config.time else []))
+    return rows
 
 
 def _files(path: str) -> tuple[Path, ...]:
@@ -364,6 +387,54 @@ def _read_type(table: _Table, name: str) -> pl.DataType:
     return pl.Float64() if castable else table.type(name)
 
 
+# ---------------------------------------------------------------- where rows lie in time
+
+
+def time_span(source: Source) -> tuple[Any, Any]:
+    """The first and the last time of the wanted rows; None, None where there is no row.
+
+    Args:
+        source: Rows with a time column.
+    """
+    time = pl.col(str(source.time))
+    with _damage_named(source):
+        first, last = source.rows.select(time.min().alias("first"), time.max().alias("last")).collect().row(0)
+    return first, last
+
+
+def newest_share_from(source: Source, share: float) -> Any:
+    """The time of the first row of the newest share of the wanted rows; None where that share is less than a row.
+
+    Args:
+        source: Rows with a time column.
+        share: From 0 to 1.
+    """
+    time = pl.col(str(source.time)).drop_nulls()
+    with _damage_named(source):
+        count = int(source.rows.select(time.len()).collect().item() * share)
+        return source.rows.select(time.top_k(count).min()).collect().item() if count else None
+
+
+def partitions(config: DataConfig) -> pl.DataFrame:
+    """The partitions that hold wanted rows, the oldest first.
+
+    Returns:
+        A column for each name in the folders (`year=2024/month=03` has two), numbers and dates as such, sorted by them
+        in their order; no column where the folders name none.
+
+    Raises:
+        DatasetError: As `find_source`.
+    """
+    source = find_source(config)
+    table = _Table(config.path, _schemas(source.files), _partition_schema(source.files))
+    keys = list(table.partitions)
+    if not keys:
+        return pl.DataFrame()
+    rows = _filtered_rows(config, table, [], _condition(config.where))
+    with _damage_named(source):
+        return rows.select(keys).unique().drop_nulls().sort(keys).collect()
+
+
 # ---------------------------------------------------------------- 2. what the rows hold
 
 
@@ -445,6 +516,7 @@ def read_dataset(source: Source, found: Survey, drop_incomplete: bool) -> Datase
         time=moments,
         sha256=_digest((*source.features, *source.target, source.time or ""), features, target, moments),
         survey=found,
+        time_type=source.time_type,
     )
 
 

@@ -27,6 +27,9 @@ QUIET: Mapping[str, str] = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
 
+# Only for the server, which answers several requests at once, each of them small: one thread for each is enough.
+SERVING: Mapping[str, str] = {"OMP_NUM_THREADS": "1"}
+
 
 def set_defaults(defaults: Mapping[str, str]) -> None:
     """Set what is not set yet."""

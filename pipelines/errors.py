@@ -5,7 +5,11 @@ PipelineError
 ├── DatasetError    (ValueError)    3   the data is missing, damaged, or not what the configuration says
 ├── TrackingError   (RuntimeError)  4   MLflow cannot be reached, or refuses
 ├── ModelError      (ValueError)    5   a published model is damaged, or was asked something it cannot answer
-└── FlowEngineError (RuntimeError)  6   the Prefect API cannot be reached, or refuses
+│   └── SmokeTestError              5   a registered version does not answer requests as it must
+├── FlowEngineError (RuntimeError)  6   the Prefect API cannot be reached, or refuses
+├── ModelBusyError  (TimeoutError)  7   somebody else is changing the same registered model
+├── ChampionChanged (RuntimeError)  7   somebody else has changed which version serves
+└── ServerError     (RuntimeError)  8   a server of this machine cannot be started, or has ended
 """
 
 from collections.abc import Sequence
@@ -54,3 +58,25 @@ class FlowEngineError(PipelineError, RuntimeError):
     """The Prefect API cannot be reached, or refuses."""
 
     exit_code = 6
+
+
+class SmokeTestError(ModelError):
+    """A registered version does not answer requests as it must, and gets no alias."""
+
+
+class ModelBusyError(PipelineError, TimeoutError):
+    """Somebody else is changing the same registered model."""
+
+    exit_code = 7
+
+
+class ChampionChanged(PipelineError, RuntimeError):  # noqa: N818 - nothing went wrong: the caller judges again
+    """Another version serves than the one that the caller has judged against."""
+
+    exit_code = 7
+
+
+class ServerError(PipelineError, RuntimeError):
+    """A server of this machine cannot be started, or has ended."""
+
+    exit_code = 8

@@ -1,9 +1,10 @@
-"""The model that a run publishes: a map with its scaler and clusters, in a folder of JSON and safetensors.
+"""The model that a run publishes: a map with scaler, clusters and local models, in a folder of JSON and safetensors.
 
     som/weights.safetensors, som/config.json    the map, as `SOM.save` writes it
     scaler.json                                 how features are scaled
     clusters.json                               cluster of each neuron in flat order
-    manifest.json                               format, versions, and the SHA-256 of every other file
+    local/                                      local models, as `LocalModels.save` writes them, where there are any
+    manifest.json                               format, and the SHA-256 of every other file
 
 Loading runs no code from the folder, and refuses a file that is not the one that was written. `pyfunc_model.py` is the
 same model as MLflow serves it.
@@ -22,15 +23,18 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import ModelError
+from pipelines.local_models import LocalModels
 from pipelines.scaling import Scaler
 from pipelines.wording import some
 from somlib import SOM
 from somlib.errors import SavedMapError
 
-FORMAT = 1
+FORMAT, READABLE = 2, (1, 2)  # 1 had no local models
 ARTIFACT = "map"  # the folder's name inside of an MLflow model
-SOM_FOLDER, SCALER, CLUSTERS, MANIFEST = "som", "scaler.json", "clusters.json", "manifest.json"
+SOM_FOLDER, LOCAL_FOLDER = "som", "local"
+SCALER, CLUSTERS, MANIFEST = "scaler.json", "clusters.json", "manifest.json"
 OUTPUTS: dict[str, str] = {"row": "long", "col": "long", "quantization_error": "double", "cluster": "long"}
+NUMPY_TYPES = {"long": np.int64, "double": np.float64, "boolean": np.bool_}
 
 
 @dataclass(frozen=True)
@@ -41,46 +45,63 @@ class MapModel:
         som: The map, trained on scaled samples.
         scaler: What scales them; its features are the columns that `predict` needs.
         clusters: Cluster of each neuron in flat order, from 1, noise is -1; int64, shape (m,).
+        local: Models of the targets on the map; None where it predicts none.
     """
 
     som: SOM
     scaler: Scaler
     clusters: Tensor
+    local: LocalModels | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
         """The columns that `predict` needs."""
         return self.scaler.features
 
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Name and type of each column that `predict` answers with."""
+        return OUTPUTS if self.local is None else OUTPUTS | self.local.outputs
+
+    @property
+    def watermark(self) -> str | None:
+        """The time up to which all local models have learned, ISO 8601 in UTC; None without any, or without dates."""
+        return None if self.local is None else self.local.watermark
+
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Where each row falls on the map.
+        """Where each row falls on the map, and what local models say to it.
 
         Args:
             frame: One row a sample with the columns `features`, in any order; others are ignored.
 
         Returns:
             `row` and `col` of the nearest neuron, the distance to it as `quantization_error` (in units of scaled
-            features), and its `cluster`; index as in `frame`. With a map that takes missing values, a row without any
-            value gets -1, -1, NaN and -1.
+            features), and its `cluster`; index as in `frame`. With local models also their answers, see
+            `LocalModels.answer`. With a map that takes missing values, a row without any value gets -1, -1, NaN and -1.
 
         Raises:
             ModelError: A column is absent or not numeric, or holds null, NaN or infinity that the map does not take.
         """
-        samples = torch.from_numpy(self.scaler.transform(self._values(frame))).to(self.som.device)
+        samples = self.scaler.transform(self._values(frame))
         if not len(samples):
-            return pd.DataFrame({name: np.empty(0, _numpy_type(kind)) for name, kind in OUTPUTS.items()}, frame.index)
+            types = {name: NUMPY_TYPES[kind] for name, kind in self.outputs.items()}
+            return pd.DataFrame(columns=list(types), index=frame.index).astype(types)
+        answers = self._places(torch.from_numpy(samples).to(self.som.device))
+        if self.local is not None:
+            answers |= self.local.answer(samples)
+        return pd.DataFrame(answers, index=frame.index)
+
+    def _places(self, samples: Tensor) -> dict[str, np.ndarray[Any, Any]]:
+        """Where scaled samples (n, d) fall, by the names of `OUTPUTS`."""
         winners = self.som.winners(samples, distances=True)
         index = winners.index[:, 0].cpu()
         places = self.som.places(index)
-        return pd.DataFrame(
-            {
-                "row": places[:, 0].numpy(),
-                "col": places[:, 1].numpy(),
-                "quantization_error": winners.distance[:, 0].cpu().double().numpy(),
-                "cluster": torch.where(index < 0, -1, self.clusters[index.clamp_min(0)]).numpy(),
-            },
-            index=frame.index,
-        )
+        return {
+            "row": places[:, 0].numpy(),
+            "col": places[:, 1].numpy(),
+            "quantization_error": winners.distance[:, 0].cpu().double().numpy(),
+            "cluster": torch.where(index < 0, -1, self.clusters[index.clamp_min(0)]).numpy(),
+        }
 
     def _values(self, frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
         absent = [name for name in self.features if name not in frame.columns]
@@ -106,6 +127,8 @@ class MapModel:
         self.som.save(folder / SOM_FOLDER)
         _write_json(folder / SCALER, self.scaler.to_dict())
         _write_json(folder / CLUSTERS, {"labels": self.clusters.tolist()})
+        if self.local is not None:
+            self.local.save(folder / LOCAL_FOLDER)
         manifest = {"format": FORMAT, "files": _digests(folder)}
         _write_json(folder / MANIFEST, manifest)
         return _sha256(folder / MANIFEST)
@@ -129,15 +152,19 @@ class MapModel:
                 f"the model in {folder} must fit together, got a map of {som.grid.m} neurons and {som.num_features} "
                 f"features, {len(clusters)} cluster labels and {len(scaler.features)} scaled features"
             )
-        return cls(som, scaler, clusters)
+        local = LocalModels.load(folder / LOCAL_FOLDER) if (folder / LOCAL_FOLDER).is_dir() else None
+        if local is not None:
+            local.require_map(som)
+        return cls(som, scaler, clusters, local)
 
 
 def _verify(folder: Path) -> None:
     """Refuse a folder whose files are not those of its manifest."""
     manifest = _read_json(folder / MANIFEST)
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in READABLE:
+        known = " or ".join(map(str, READABLE))
         raise ModelError(
-            f"{folder / MANIFEST} must be of format {FORMAT}, got {manifest.get('format')}: update som-pipelines"
+            f"{folder / MANIFEST} must be of format {known}, got {manifest.get('format')}: update som-pipelines"
         )
     expected: Mapping[str, str] = manifest["files"]
     found = _digests(folder)
@@ -173,7 +200,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path} is damaged: it must hold an object")
     return content
-
-
-def _numpy_type(kind: str) -> type[np.generic]:
-    return np.int64 if kind == "long" else np.float64

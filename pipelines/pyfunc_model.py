@@ -15,7 +15,7 @@ from pipelines.model import ARTIFACT, MapModel
 
 
 class MapPythonModel(PythonModel):
-    """Answers a DataFrame of features with `row`, `col`, `quantization_error` and `cluster`."""
+    """Answers a DataFrame of features with places on the map, and with predictions where it has local models."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the map; its files are checked against their digests."""
@@ -24,7 +24,7 @@ class MapPythonModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Where each row falls on the map; see `MapModel.predict`."""
+        """Where each row falls on the map, and what local models say to it; see `MapModel.predict`."""
         return self.model.predict(model_input)
 
 

@@ -8,9 +8,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pipelines.analysis import Analysis, tables
+from pipelines.local_scores import LocalLearning
 from pipelines.model import MapModel
+from pipelines.registry import Version, publish
 from pipelines.scaling import Scaler
-from pipelines.tracking import Published, TrackedRun
+from pipelines.smoke import smoke_test
+from pipelines.tracking import TrackedRun
 from pipelines.training import TrainedMap, settings_taken
 
 
@@ -28,7 +31,7 @@ class LoggedMap:
     run_id: str
     model_uri: str
     metrics: Mapping[str, float]
-    published: Published | None
+    published: Version | None
 
 
 def log_map(
@@ -40,6 +43,7 @@ def log_map(
     example: NDArray[Any],
     folder: Path,
     register_as: str | None,
+    local: LocalLearning | None = None,
 ) -> LoggedMap:
     """Log a map with everything that was found out about it.
 
@@ -52,16 +56,21 @@ def log_map(
         example: Some samples in the units of the data, shape (n, d).
         folder: Figures and other files that shall be artifacts; the tables go there too.
         register_as: Name of the registered model that gets a new version, None for none.
+        local: Local models of its targets, part of the model; None for none.
     """
     last_epoch = len(trained.quantization_errors) - 1
     run.params({f"som.{name}": value for name, value in settings_taken(trained.som).items()})
+    run.params({} if local is None else local.params)
     run.metrics(metrics, step=last_epoch)
     write_tables(analysis, folder)
     run.files(folder)
-    model = MapModel(trained.som, scaler, analysis.clusters["labels"].cpu())
+    model = MapModel(trained.som, scaler, analysis.clusters["labels"].cpu(), None if local is None else local.models)
     model_id, digest = run.model(model, example, step=last_epoch)
     run.tags({"som.model_sha256": digest, "som.device": str(trained.som.device)})
-    published = None if register_as is None else run.publish(register_as, model_id, {"som.model_sha256": digest})
+    published = None
+    if register_as is not None:  # logged twice in one run, the same map is one version
+        key, tags = f"{run.run_id}/{digest}", {"som.model_sha256": digest}
+        published = publish(register_as, model_id, run.run_id, key, tags, check=smoke_test)
     return LoggedMap(run.run_id, f"models:/{model_id}", metrics, published)
 
 

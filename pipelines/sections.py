@@ -1,15 +1,24 @@
 """The sections of a configuration file: each a frozen model with the bounds and the meaning of its settings."""
 
+import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 ScalingMethod = Literal["standard", "minmax", "robust", "none"]
 ClusteringMethod = Literal["kmeans", "gmm", "hdbscan", "ward"]
 FeatureSpace = Literal["weights", "positions", "combined"]
+Experts = Literal["blend", "pure"]
+Direction = Literal["lower", "higher"]
+
+# Which way a metric is better, by the last part of its name: jitl/temp/rmse is an rmse.
+DIRECTIONS: dict[str, Direction] = {
+    **dict.fromkeys(("qe", "te", "rmse", "mae", "distortion", "combined_error", "davies_bouldin_score"), "lower"),
+    **dict.fromkeys(("r2", "accuracy", "trustworthiness", "neighborhood_preservation", "silhouette_score"), "higher"),
+}
 
 
 def _as_list(value: Any) -> Any:
@@ -22,8 +31,37 @@ def _refuse_number(value: Any) -> Any:
     return value
 
 
+def _rising(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"must be the limit of a warning, then that of drift, got {list(limits)}")
+    return limits
+
+
+def _as_extent(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[1-9]\d*[hdw]", value):
+        return value
+    raise ValueError(f"must be a number of partitions such as 3, or a time such as 36h, 90d or 8w, got {value!r}")
+
+
+def _as_bound(value: Any) -> Any:
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        if isinstance(value, str):
+            return value if "=" in value else datetime.fromisoformat(value)
+        if isinstance(value, date):
+            return datetime.combine(value, time())
+    except ValueError:
+        pass
+    raise ValueError(f"must be a time such as 2013-06-01T12:00:00Z or a partition such as month=06, got {value!r}")
+
+
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)]
 Moment = Annotated[datetime, BeforeValidator(_refuse_number)]
+Extent = Annotated[int | str, BeforeValidator(_as_extent)]
+DriftLimits = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_rising)]
 
 
 class Section(BaseModel):
@@ -59,6 +97,36 @@ class DataConfig(Section):
         return self
 
 
+class WindowConfig(Section):
+    """Which rows of `data` `som retrain` trains on, and which newest ones it judges on."""
+
+    mode: Literal["full", "growing", "sliding"] = Field(
+        default="full", description="full: all rows; growing: all until a time; sliding: the newest ones"
+    )
+    length: Extent | None = Field(
+        default=None,
+        description="Of a sliding window with its held-out part: partitions such as 3, or a time: 36h, 90d, 8w",
+    )
+    until: Annotated[datetime | str | None, BeforeValidator(_as_bound)] = Field(
+        default=None, description="Rows before this time, or up to this partition such as month=06; None: the newest"
+    )
+    holdout: Extent | None = Field(
+        default=None, description="Newest part that judges and never trains, like length; None: the share data.holdout"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = []
+        if (self.length is None) == (self.mode == "sliding"):
+            was = "left out" if self.length is None else self.length
+            problems.append(f"length must be given with mode=sliding and only then, got {was} with mode={self.mode}")
+        if self.until is not None and self.mode == "full":
+            problems.append(f"until needs mode=growing or mode=sliding, got mode=full and {self.until}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
 class ScalingConfig(Section):
     """How features become comparable; the scaler is part of the model."""
 
@@ -80,6 +148,32 @@ class AnalysisConfig(Section):
         if self.clustering == "hdbscan" and self.n_clusters is not None:
             raise ValueError(f"n_clusters must be left out with hdbscan, which finds its own, got {self.n_clusters}")
         return self
+
+
+class JITLConfig(Section):
+    """Local models on the map that predict the targets: just-in-time learning."""
+
+    enabled: bool | None = Field(
+        default=None,
+        description="Whether targets get local models; None: yes, unless features and neurons are too many to be quick",
+    )
+    experts: Experts = Field(
+        default="blend",
+        description="blend: local models and boosting, mostly more accurate; pure: local models alone, several times "
+        "faster to fit and to answer",
+    )
+    coverage: float = Field(default=0.9, gt=0, lt=1, description="Share of targets that intervals shall hold")
+    max_rows: int = Field(
+        default=100_000,
+        ge=1_000,
+        description="Most rows that the models of a target learn and hold, the newest; bounds time and memory",
+    )
+    keep_days: float | None = Field(
+        default=None, gt=0, description="Age beyond which rows are forgotten, counted from the newest; None: never"
+    )
+    per_neuron: int | None = Field(
+        default=None, ge=1, description="Most rows that a neuron holds, the newest; None: no limit"
+    )
 
 
 class TrackingConfig(Section):
@@ -105,10 +199,104 @@ class TrackingConfig(Section):
         return uri
 
 
+class PromotionRule(Section):
+    """How a challenger must compare with the champion in one metric, or in each metric of a pattern."""
+
+    metric: str = Field(min_length=1, description="A metric such as qe, or a pattern of several such as jitl/*/rmse")
+    required: Literal["improve", "not_worse"] = Field(
+        default="improve",
+        description="improve: better by at least min_margin, of several metrics one; not_worse: each of them worse by "
+        "no more than min_margin",
+    )
+    min_margin: float = Field(default=0.01, ge=0, lt=1, description="As a share of the champion's value")
+    confidence: float | None = Field(
+        default=0.95,
+        gt=0.5,
+        lt=1,
+        description="Of the interval that must lie on the right side of the margin; None: the two values alone decide",
+    )
+    direction: Direction | None = Field(default=None, description="Which is better; None: known from the metric's name")
+
+    @model_validator(mode="after")
+    def _known_direction(self) -> Self:
+        if self.direction is None and self._measure not in DIRECTIONS:
+            raise ValueError(f"direction must be lower or higher, for it is not known for the metric {self.metric!r}")
+        return self
+
+    @property
+    def _measure(self) -> str:
+        return self.metric.rpartition("/")[2]
+
+    @property
+    def better(self) -> Direction:
+        """Which way the metric is better."""
+        return self.direction or DIRECTIONS[self._measure]
+
+
+class PromotionLimit(Section):
+    """What a version must reach in one metric, or in each metric of a pattern, whatever the champion does."""
+
+    metric: str = Field(min_length=1, description="A metric such as te, or a pattern of several such as *coverage")
+    lowest: float | None = Field(default=None, description="Smallest value allowed")
+    highest: float | None = Field(default=None, description="Largest value allowed")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.lowest is None and self.highest is None:
+            raise ValueError("lowest or highest must be given")
+        if self.lowest is not None and self.highest is not None and self.lowest > self.highest:
+            raise ValueError(f"lowest must not be above highest, got {self.lowest} and {self.highest}")
+        return self
+
+
+class PromotionConfig(Section):
+    """When a challenger takes the champion's place: every rule and every limit must hold."""
+
+    rules: tuple[PromotionRule, ...] | None = Field(
+        default=None,
+        description="None: with targets, jitl/*/rmse must improve by 1 %, none worse by over 5 %, nor qe by over 10 %; "
+        "without targets, qe must improve by 1 %",
+    )
+    limits: tuple[PromotionLimit, ...] | None = Field(
+        default=None, description="None: te at most 0.2, and with targets *coverage from 0.8 to 0.97"
+    )
+    first: bool = Field(default=True, description="Whether a first version, without a champion, needs its limits only")
+    approval: bool = Field(default=False, description="Whether a person must agree before a champion is replaced")
+
+
+class DriftConfig(Section):
+    """When new rows count as drifted from those a map was trained on: each limit as [warn, drift].
+
+    A limit is a size that matters in practice; beyond it a shift counts only if it is also larger than training's own
+    windows of as many consecutive rows show by chance. Limits of the stability index are those usual in credit
+    scoring (Siddiqi, Credit Risk Scorecards, Wiley 2006), those of means the medium and large effects of Cohen
+    (Statistical Power Analysis, 2nd ed., 1988); for the others there is no convention.
+    """
+
+    stability_index: DriftLimits = Field(default=(0.1, 0.25), description="Of hits, features and predictions (PSI)")
+    mean: DriftLimits = Field(default=(0.5, 0.8), description="Shift of a feature's mean, in training deviations")
+    missing: DriftLimits = Field(default=(0.05, 0.2), description="Change of a feature's share of missing values")
+    error_ratio: DriftLimits = Field(default=(1.2, 1.5), description="Quantization error, as a multiple of held-out's")
+    new_region: DriftLimits = Field(
+        default=(0.05, 0.15), description="Share of rows farther from the map than 99 % of the held-out rows"
+    )
+    false_alarms: float = Field(
+        default=0.01, gt=0, le=0.2, description="Share of checks without any drift that may still warn"
+    )
+
+
 class RuntimeConfig(Section):
     """How the machine is used."""
 
     threads: int | None = Field(default=None, ge=1, description="CPU threads for training; None: torch's own choice")
+    checkpoint_seconds: float = Field(
+        default=30.0, ge=0, description="How often a training is kept, to go on from after a crash; 0: each epoch"
+    )
+    state: str = Field(
+        default=".som",
+        min_length=1,
+        description="Folder for checkpoints of runs that are not done, from the working folder like mlflow.db",
+    )
 
 
 def without_password(uri: str | None) -> str | None:

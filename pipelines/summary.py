@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from pipelines.config import PipelineConfig
+from pipelines.registry import Version
 from pipelines.results import LoggedMap
-from pipelines.tracking import Published, TrackedRun
+from pipelines.tracking import TrackedRun
 from somlib import SOM
 
 
@@ -38,7 +39,7 @@ class TrainResult:
     page: str
     how_to_open: str
     model_uri: str
-    published: Published | None
+    published: Version | None
     rows: Mapping[str, int]
     features: int
     map_size: tuple[int, int]
@@ -75,6 +76,29 @@ class TrainResult:
             report=run.address("report.html"),
         )
 
+    @classmethod
+    def of_finished(cls, config: PipelineConfig, run: TrackedRun, published: Version | None) -> Self:
+        """The result of a run that finished before, as it is on record there."""
+        settings, logged = run.settings(), run.last_metrics()
+        undefined = run.facts().tags.get("som.undefined", "").split(", ")
+        parts = {part: _below(logged, f"{part}/") for part in ("rows", "seconds")}
+        return cls(
+            experiment=config.experiment_name,
+            run_id=run.run_id,
+            run_name=run.name,
+            page=run.page,
+            how_to_open=run.how_to_open,
+            model_uri=run.model_uri(),
+            published=published,
+            rows={name: int(count) for name, count in parts["rows"].items()},
+            features=int(settings["som.num_features"]),
+            map_size=(int(settings["som.x"]), int(settings["som.y"])),
+            topology=settings["som.topology"],
+            metrics={name: math.nan for name in undefined if name} | logged,
+            seconds=parts["seconds"],
+            report=run.address("report.html"),
+        )
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """Name and value of each line of the summary."""
         rows, metrics = self.rows, self.metrics
@@ -84,6 +108,7 @@ class TrainResult:
         yield "quantization error", _pair(metrics, "qe", "{:.4g}")
         yield "topographic error", _pair(metrics, "te", "{:.1%}")
         yield "clusters", _clusters(metrics)
+        yield from _predictions(metrics)
         yield (
             "seconds",
             f"{sum(self.seconds.values()):.1f}: " + ", ".join(f"{k} {v:.1f}" for k, v in self.seconds.items()),
@@ -97,6 +122,11 @@ class TrainResult:
         opening = "" if self.how_to_open == self.page else f"\n\nOpen it with `{self.how_to_open}`."
         links = f"[MLflow run {self.run_name}]({self.page}), [report]({self.page}/artifacts/report.html)"
         return f"| | |\n| --- | --- |\n{table}\n\n{links}{opening}\n"
+
+
+def _below(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """The metrics of that prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
 
 
 def _pair(metrics: Mapping[str, float], name: str, form: str) -> str:
@@ -113,7 +143,17 @@ def _clusters(metrics: Mapping[str, float]) -> str:
     return f"{metrics['clusters']:.0f}{score}{noise}"
 
 
-def _model(published: Published | None, model_uri: str) -> str:
+def _predictions(metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """For each target the error of its local models beside that of the better rival."""
+    for name in (name for name in metrics if name.startswith("jitl/") and name.endswith("/rmse")):
+        target = name.removeprefix("jitl/").removesuffix("/rmse")
+        rivals = {"ridge": metrics[f"{name}_ridge"], "neighbors": metrics[f"{name}_neighbors"]}
+        better = min(rivals, key=lambda rival: rivals[rival])
+        within = f"{metrics[f'jitl/{target}/coverage']:.0%} within their intervals"
+        yield f"jitl rmse {target}", f"{metrics[name]:.4g} held out, {better} {rivals[better]:.4g}; {within}"
+
+
+def _model(published: Version | None, model_uri: str) -> str:
     if published is None:
         return f"{model_uri}, not registered"
     return f"{published.name} version {published.version}, now {' and '.join(published.aliases)}"

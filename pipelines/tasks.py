@@ -7,7 +7,7 @@ local and training is seeded, so a second try fails the same way; MLflow's clien
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pipelines import analysis, data, figures, report, results, samples, training, validation
+from pipelines import analysis, data, figures, local_scores, report, results, samples, training, validation
 
 find_source = task(name="find-source", cache_policy=NO_CACHE)(data.find_source)
 survey = task(name="survey-rows", cache_policy=NO_CACHE)(data.survey)
@@ -16,6 +16,7 @@ read_dataset = task(name="read-rows", cache_policy=NO_CACHE)(data.read_dataset)
 prepare_samples = task(name="scale-samples", cache_policy=NO_CACHE)(samples.prepare_samples)
 train_som = task(name="train-som", cache_policy=NO_CACHE)(training.train_som)
 analyze = task(name="analyze-map", cache_policy=NO_CACHE)(analysis.analyze)
+learn_targets = task(name="learn-targets", cache_policy=NO_CACHE)(local_scores.learn_targets)
 measure = task(name="measure-map", cache_policy=NO_CACHE)(analysis.measure)
 draw_figures = task(name="draw-figures", cache_policy=NO_CACHE)(figures.draw_figures)
 flow_facts = task(name="describe-rows", cache_policy=NO_CACHE)(report.flow_facts)

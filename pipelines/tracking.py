@@ -1,4 +1,4 @@
-"""What a run leaves in MLflow. The only module, beside the served `pyfunc_model.py`, that imports it.
+"""What a run leaves in MLflow; registered models are the business of `registry.py`.
 
 Everything is written by run id through `MlflowClient`: MLflow's active run belongs to one thread, and Prefect may run a
 task in another. `open_run` is the life of a run; `TrackedRun` writes into one, also into a run that a notebook opened.
@@ -36,15 +36,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.data import Dataset
 from pipelines.errors import TrackingError
-from pipelines.model import ARTIFACT, OUTPUTS, MapModel
+from pipelines.model import ARTIFACT, MapModel
+from pipelines.processes import ProcessName
 from pipelines.sections import without_password
 from somlib.core.trainer import EpochReport
 
 logger = logging.getLogger(__name__)
 
 DISTRIBUTION = "som-pipelines"
-CHAMPION, CHALLENGER = "champion", "challenger"
 MODEL_NAME_IN_RUN = "model"
+SQLITE = "sqlite:///"
+PROCESS_TAG = "som.process"  # who has the run open, for `stale.py` to see whether somebody still has
 PYFUNC_SCRIPT = Path(__file__).with_name("pyfunc_model.py")
 FLUSH_SECONDS = 5.0
 MOST_CHARACTERS = 6_000  # of a param value; MLflow cuts longer ones with a warning
@@ -52,20 +54,6 @@ REASON_CHARACTERS = 5_000  # of the tag with the reason of a failure; MLflow tak
 DIGEST_CHARACTERS = 36  # of a dataset digest
 EXAMPLE_ROWS = 3
 MEASURED_BY = ("torch", "numpy", "pandas", "scikit-learn", "scipy", "safetensors", "pydantic", "mlflow")
-
-
-@dataclass(frozen=True)
-class Published:
-    """A registered model version."""
-
-    name: str
-    version: str
-    aliases: tuple[str, ...]
-
-    @property
-    def uri(self) -> str:
-        """What `mlflow.pyfunc.load_model` takes."""
-        return f"models:/{self.name}/{self.version}"
 
 
 @dataclass(frozen=True)
@@ -98,6 +86,7 @@ class TrackedRun:
         run_id: Its id.
         experiment_id: That of its experiment.
         name: Its name.
+        discarded: Whether `discard` was called.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -107,6 +96,7 @@ class TrackedRun:
             info = self.client.get_run(run_id).info
         self.experiment_id = info.experiment_id
         self.name = info.run_name
+        self.discarded = False
         self._waiting: list[Metric] = []
         self._flushed = time.monotonic()
 
@@ -191,6 +181,13 @@ class TrackedRun:
             self.client.log_inputs(self.run_id, [DatasetInput(entity, tags)])
         self.tags({"som.data_sha256": dataset.sha256})
 
+    def discard(self) -> None:
+        """Delete the run, which had nothing to do; MLflow keeps it among the deleted ones until `mlflow gc`."""
+        self.discarded = True
+        with mlflow_errors():
+            self.client.set_terminated(self.run_id, "FINISHED")
+            self.client.delete_run(self.run_id)
+
     def files(self, folder: Path) -> None:
         """Log everything in a folder as artifacts, under the same paths."""
         with mlflow_errors():
@@ -220,6 +217,11 @@ class TrackedRun:
         started = datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)
         return RunFacts(self.run_id, run.info.run_name, experiment, started, run.data.tags)
 
+    def settings(self) -> dict[str, str]:
+        """The params, as text."""
+        with mlflow_errors():
+            return dict(self.client.get_run(self.run_id).data.params)
+
     def last_metrics(self) -> dict[str, float]:
         """The last value of every metric."""
         with mlflow_errors():
@@ -244,14 +246,21 @@ class TrackedRun:
         Raises:
             TrackingError: It logged none.
         """
+        model = self.model_uri()
+        with mlflow_errors():
+            return Path(mlflow.artifacts.download_artifacts(model, dst_path=str(folder))) / "artifacts" / ARTIFACT
+
+    def model_uri(self) -> str:
+        """What `mlflow.pyfunc.load_model` takes for the model that the run logged.
+
+        Raises:
+            TrackingError: It logged none.
+        """
         with mlflow_errors():
             outputs = self.client.get_run(self.run_id).outputs
-            if outputs is None or not outputs.model_outputs:
-                raise TrackingError(
-                    f"the run {self.run_id} logged no map: it did not get that far, or is of another kind"
-                )
-            model = f"models:/{outputs.model_outputs[-1].model_id}"
-            return Path(mlflow.artifacts.download_artifacts(model, dst_path=str(folder))) / "artifacts" / ARTIFACT
+        if outputs is None or not outputs.model_outputs:
+            raise TrackingError(f"the run {self.run_id} logged no map: it did not get that far, or is of another kind")
+        return f"models:/{outputs.model_outputs[-1].model_id}"
 
     # ---------------------------------------------------------------- the model
 
@@ -260,13 +269,16 @@ class TrackedRun:
 
         Args:
             model: What to log.
-            example: Some samples in the units of the data, shape (n, d); the first complete ones go along as example.
+            example: Some samples in the units of the data, shape (n, d); the first complete ones go along as example, and
+                where there are none, what the first neurons stand for.
             step: Last epoch: the metrics of this step are attached to the model.
 
         Returns:
             Its id in MLflow, and the SHA-256 of its manifest.
         """
         complete = example[np.isfinite(example).all(axis=1)][:EXAMPLE_ROWS]
+        if not len(complete):
+            complete = model.scaler.inverse(model.som.weights.flatten(0, 1)[:EXAMPLE_ROWS].numpy(force=True))
         frame = pd.DataFrame(complete.astype("float64"), columns=list(model.features))
         with tempfile.TemporaryDirectory() as folder, mlflow_errors(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"mlflow\.")  # of its own type hints and of its use of pandas
@@ -290,25 +302,11 @@ class TrackedRun:
                 python_model=str(script),
                 artifacts={ARTIFACT: str(Path(folder) / ARTIFACT)},
                 signature=signature(model),
-                input_example=frame if len(frame) else None,
+                input_example=frame,
                 pip_requirements=requirements(),
                 metadata={"manifest_sha256": digest},
             )
         return str(info.model_id), digest
-
-    def publish(self, name: str, model_id: str, tags: Mapping[str, str]) -> Published:
-        """Register a logged model as a new version: the `challenger`, and the `champion` where there is none yet."""
-        with mlflow_errors():
-            with suppress_existing():
-                self.client.create_registered_model(name)
-            version = self.client.create_model_version(
-                name, source=f"models:/{model_id}", run_id=self.run_id, model_id=model_id, tags=dict(tags)
-            ).version
-            aliases = self.client.get_registered_model(name).aliases
-            given = [CHALLENGER] if CHAMPION in aliases else [CHALLENGER, CHAMPION]
-            for alias in given:
-                self.client.set_registered_model_alias(name, alias, version)
-        return Published(name, str(version), tuple(given))
 
 
 def active_run_id() -> str | None:
@@ -323,6 +321,8 @@ def open_run(
 ) -> Iterator[TrackedRun]:
     """A new run, FINISHED when the block ends, FAILED with its reason in the tag `som.failure` when it raises.
 
+    A run that was discarded in the block is left alone.
+
     Args:
         experiment: Its experiment, made if need be.
         uri: The tracking store; None takes MLflow's own settings.
@@ -335,14 +335,18 @@ def open_run(
     with tracking_store(uri):
         with mlflow_errors():
             client = MlflowClient()
-            run = client.create_run(_experiment_id(client, experiment), run_name=name, tags=_given(tags))
+            told = {**tags, PROCESS_TAG: str(ProcessName.own())}
+            run = client.create_run(_experiment_id(client, experiment), run_name=name, tags=_given(told))
         tracked = TrackedRun(run.info.run_id)
         try:
             yield tracked
             tracked.flush()
         except BaseException as error:
-            _close(tracked, error)
+            if not tracked.discarded:
+                _close(tracked, error)
             raise
+        if tracked.discarded:
+            return
         with mlflow_errors():
             client.set_terminated(tracked.run_id, "FINISHED")
 
@@ -419,9 +423,9 @@ def _git_commit() -> str | None:
 
 
 def signature(model: MapModel) -> ModelSignature:
-    """Doubles in, place on the map out."""
+    """Doubles in, place on the map and predictions out."""
     inputs = Schema([ColSpec(DataType.double, name) for name in model.features])
-    return ModelSignature(inputs, Schema([ColSpec(DataType[kind], name) for name, kind in OUTPUTS.items()]))
+    return ModelSignature(inputs, Schema([ColSpec(DataType[kind], name) for name, kind in model.outputs.items()]))
 
 
 def requirements() -> list[str]:
@@ -466,16 +470,22 @@ def suppress_existing() -> Iterator[None]:
             raise
 
 
+def registry_store() -> str:
+    """Where registered models are, without password; a SQLite file by one name, whatever the working folder."""
+    uri = str(without_password(mlflow.get_registry_uri()))
+    path = uri.removeprefix(SQLITE)
+    return uri if path == uri else str(Path(path).resolve())
+
+
 def _is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in ("http", "https")
 
 
 def _relative_sqlite(uri: str) -> str:
     """A SQLite URI as short as it works from the working folder."""
-    prefix = "sqlite:///"
-    path = Path(uri.removeprefix(prefix))
-    if uri.startswith(prefix) and path.is_relative_to(Path.cwd()):
-        return prefix + str(path.relative_to(Path.cwd()))
+    path = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and path.is_relative_to(Path.cwd()):
+        return SQLITE + str(path.relative_to(Path.cwd()))
     return str(without_password(uri))
 
 

@@ -3,6 +3,7 @@
 - `facts.py`: what was found out about the data on the way, kept as `facts.json`, and where every row fell
 - `content.py`: everything that the page shows, from a run that goes on or from one that has ended
 - `words.py`: what the numbers mean
+- `predictions.py`: how well the targets are predicted
 - `mosaic.py`: small static maps
 - `interactive.py`: the map that answers
 - `rows.py`: what it finds rows by

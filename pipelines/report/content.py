@@ -19,6 +19,7 @@ from somlib import SOM
 
 Floats = NDArray[np.float64]
 TARGET_STATISTICS = ("mean", "std")
+PREDICTIONS = "jitl.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class ReportContent:
         topographic_errors: Likewise.
         sigmas: Neighborhood radius of each epoch, None where it was not recorded.
         config: The experiment as YAML, None for a map that was trained by hand.
+        predictions: What local models and their rivals say to held-out rows, see `LocalLearning.answers`; None without
+            local models, or without held-out rows.
     """
 
     run: RunFacts
@@ -58,6 +61,7 @@ class ReportContent:
     topographic_errors: Sequence[float]
     sigmas: Sequence[float] | None
     config: str | None
+    predictions: pl.DataFrame | None = None
 
     @classmethod
     def of_analysis(
@@ -68,6 +72,7 @@ class ReportContent:
         analysis: Analysis,
         metrics: Mapping[str, float],
         config: str | None,
+        predictions: pl.DataFrame | None = None,
     ) -> Self:
         """The content for a run that is going on."""
         return cls(
@@ -89,6 +94,7 @@ class ReportContent:
             topographic_errors=trained.topographic_errors,
             sigmas=trained.sigmas,
             config=config,
+            predictions=predictions,
         )
 
     @classmethod
@@ -135,6 +141,7 @@ class ReportContent:
             topographic_errors=_padded(curves["te"], len(curves["qe"])),
             sigmas=curves["sigma"] if len(curves["sigma"]) == len(curves["qe"]) else None,
             config=config.read_text(encoding="utf-8") if config.is_file() else None,
+            predictions=_table(folder, "jitl") if (folder / PREDICTIONS).is_file() else None,
         )
 
     def metric(self, name: str) -> float:

@@ -72,6 +72,7 @@ class Facts(Known):
         scaling: How features were scaled.
         clustering: How neurons were clustered.
         feature_space: What they were compared by.
+        coverage: Share of targets that the intervals of local models shall hold, None without such models.
         data: Where the rows came from, None in a notebook.
         time: None without a time column.
         remarks: What the user was told on the way.
@@ -84,6 +85,7 @@ class Facts(Known):
     scaling: str
     clustering: str
     feature_space: str
+    coverage: float | None = None
     data: str | None = None
     time: TimeSpan | None = None
     remarks: tuple[str, ...] = ()
@@ -152,6 +154,7 @@ def flow_facts(som: SOM, config: PipelineConfig, source: Source, dataset: Datase
     facts = Facts(
         rows={"found": found.found, "left_out": found.left_out, **samples.counts},
         **_described(som, samples.train, samples.targets, samples.scaler, config.analysis),
+        coverage=config.jitl.coverage if config.predicts else None,
         data=dataset.path,
         time=_time_span(source, found),
         remarks=tuple(remarks(source, found)),
@@ -163,7 +166,7 @@ def flow_facts(som: SOM, config: PipelineConfig, source: Source, dataset: Datase
     neurons[split.train], neurons[split.heldout] = (nearest(som, part) for part in (samples.train, samples.heldout))
     heldout = np.zeros(len(neurons), dtype=bool)
     heldout[split.heldout] = True
-    return RunData(facts, row_table(som, neurons, heldout, _moments(source, dataset)))
+    return RunData(facts, row_table(som, neurons, heldout, dataset.moments))
 
 
 def notebook_facts(
@@ -244,13 +247,6 @@ def row_table(
         {"sample": np.arange(len(neurons)), "row": places[:, 0], "col": places[:, 1], "heldout": heldout}
     )
     return table if time is None else table.with_columns(time.alias("time"))
-
-
-def _moments(source: Source, dataset: Dataset) -> pl.Series | None:
-    """The time of every row in the type of its column."""
-    if source.time is None or dataset.time is None:
-        return None
-    return pl.Series("time", dataset.time).cast(source.rows.collect_schema()[source.time])
 
 
 def _time_span(source: Source, found: Survey) -> TimeSpan | None:

@@ -3,7 +3,6 @@
 Jinja escapes every text; numbers and names reach the scripts as JSON in which `<`, `>`, `&` and `'` are escaped too.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import bokeh
-import matplotlib
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,9 +18,10 @@ from matplotlib.colors import to_hex
 
 from pipelines.report import words
 from pipelines.report.content import ReportContent
-from pipelines.report.encoding import data_uri, tidied
+from pipelines.report.encoding import svg_uri, tidied
 from pipelines.report.interactive import Layer, cluster_places, layers_of, map_item, map_numbers, rows_in_reach
 from pipelines.report.mosaic import Mosaic
+from pipelines.report.predictions import target_predictions
 from pipelines.report.rows import row_numbers
 from pipelines.report.words import number, percent
 from somlib.visualization import SOMVisualizer, VisualizationConfig
@@ -137,6 +136,7 @@ def render_report(content: ReportContent) -> str:
         "reach": words.reach_in_words(rows_in_reach(content), content.som.neighborhood_order)
         if content.targets
         else "",
+        "predictions": list(target_predictions(content, CHARTS)),
         "origin": list(_origin(content)),
         "columns": list(_columns(content)),
         "settings": list(_settings(content)),
@@ -279,10 +279,7 @@ def _curves(content: ReportContent) -> str:
         return ""
     draw = SOMVisualizer(content.som, CHARTS)
     figure = draw.plot_training_errors(content.quantization_errors, content.topographic_errors, content.sigmas)
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "report"}):  # the same page for the same run
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return data_uri("image/svg+xml", buffer.getvalue())
+    return svg_uri(figure)
 
 
 def _curves_in_words(content: ReportContent) -> str:

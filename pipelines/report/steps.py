@@ -4,17 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import polars as pl
+
 from pipelines.analysis import Analysis
 from pipelines.errors import TrackingError
 from pipelines.model import MapModel
-from pipelines.report.content import ReportContent
+from pipelines.report.content import PREDICTIONS, ReportContent
 from pipelines.report.facts import FACTS, ROWS, RunData
 from pipelines.report.page import render_report
 from pipelines.tracking import TrackedRun, connect, tracking_store
 from pipelines.training import TrainedMap
 
 REPORT = "report.html"
-ARTIFACTS = (FACTS, ROWS, "config.yaml", "maps", "clusters.parquet")
+ARTIFACTS = (FACTS, ROWS, PREDICTIONS, "config.yaml", "maps", "clusters.parquet")
 CURVES = ("qe", "te", "sigma")
 
 
@@ -26,6 +28,7 @@ def write_report(
     metrics: Mapping[str, float],
     folder: Path,
     config: str | None = None,
+    predictions: pl.DataFrame | None = None,
 ) -> Path:
     """Write `report.html`, and what it takes to make it again, into the folder of a run's artifacts.
 
@@ -37,9 +40,12 @@ def write_report(
         metrics: Errors and scores.
         folder: Where the files go.
         config: The experiment as YAML, None for a map that was trained by hand.
+        predictions: What local models and their rivals say to held-out rows, see `LocalLearning.answers`.
     """
     data.write(folder)
-    content = ReportContent.of_analysis(run.facts(), data, trained, analysis, metrics, config)
+    if predictions is not None:
+        predictions.write_parquet(folder / PREDICTIONS)
+    content = ReportContent.of_analysis(run.facts(), data, trained, analysis, metrics, config, predictions)
     file = folder / REPORT
     file.write_text(render_report(content), encoding="utf-8")
     return file

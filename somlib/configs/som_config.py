@@ -52,6 +52,9 @@ class SOMConfig(BaseModel):
     sigma: float | None = Field(
         default=None, gt=0, description="Neighborhood radius at the start, in cell widths; None: from the map"
     )
+    final_sigma: float = Field(
+        default=1.0, gt=0, description="Radius at the end of the schedules to one, in cell widths, in place of 1"
+    )
     learning_rate: float = Field(default=0.5, gt=0, description="Step of the mini-batch rule at the start")
     neighborhood_order: int = Field(
         default=1, ge=1, description="Hops that count as neighborhood in maps and retrieval"
@@ -59,6 +62,12 @@ class SOMConfig(BaseModel):
     topology: Topology = Field(default="rectangular", description="Cells with 8 or with 6 neighbors")
     pbc: bool = Field(default=False, description="Periodic boundary conditions: the map is a torus")
     algorithm: Algorithm = Field(default="minibatch", description="Training rule; batch is Kohonen's batch map")
+    steps_per_epoch: int | None = Field(
+        default=None,
+        ge=1,
+        description="Short steps of the batch map in an epoch, on random rows; 1: one on every row; "
+        "None: several where that costs less",
+    )
     lr_decay_function: LearningRateDecay = Field(default="asymptotic_decay", description="Schedule of learning_rate")
     sigma_decay_function: SigmaDecay = Field(default="asymptotic_decay", description="Schedule of sigma")
     neighborhood_function: Neighborhood = Field(default="gaussian", description="Influence by grid distance")
@@ -76,7 +85,8 @@ class SOMConfig(BaseModel):
     )
 
     @field_validator(
-        "x", "y", "num_features", "epochs", "batch_size", "sigma", "learning_rate", "neighborhood_order",
+        "x", "y", "num_features", "epochs", "batch_size", "sigma", "final_sigma", "steps_per_epoch", "learning_rate",
+        "neighborhood_order",
         "random_seed", mode="before",
     )  # fmt: skip
     @classmethod

@@ -4,8 +4,10 @@
 functions of `somlib.utils` for all else.
 """
 
+import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -14,14 +16,19 @@ from torch import Tensor
 from somlib.configs.som_config import SOMConfig
 from somlib.core import map_builder
 from somlib.core.base_som import BaseSOM
+from somlib.core.checkpoint import Checkpoint, Course
 from somlib.core.map_builder import MapConfig, SamplesByPlace
+from somlib.core.persistence import SavedMap
 from somlib.core.progress import training_progress
-from somlib.core.trainer import Epoch, EpochReport, OnEpoch, Rule, TrainingSet, pass_over, train
+from somlib.core.rule import Rule, TrainingSet
+from somlib.core.scan import Pass, Scan
+from somlib.core.trainer import Epoch, EpochReport, OnEpoch, train
 from somlib.errors import ArgumentError, DataError, NotFittedError, ShapeError, unknown_name, warn
 from somlib.utils import anomaly, quality
+from somlib.utils.alignment import require_symmetry
 from somlib.utils.clustering import ClusterResult, cluster_neurons
-from somlib.utils.decay import DECAY_FUNCTIONS
-from somlib.utils.heuristics import map_size, minibatch_size
+from somlib.utils.decay import DECAY_FUNCTIONS, DecayFn, sigma_schedule
+from somlib.utils.heuristics import map_size, minibatch_size, steps_per_epoch
 from somlib.utils.initialization import feature_means, interpolated_weights, pca_weights, sampled_weights
 from somlib.utils.inputs import feature_names, read_outputs, read_sample_weight, read_samples
 from somlib.utils.maps import hit_map, neuron_samples
@@ -62,6 +69,11 @@ class SOM(BaseSOM):
         missing: `"error"` refuses NaN, `"mask"` takes it as not observed.
         feature_weights: Factor of each feature's term in the distance, shape (d,).
         deterministic: On CUDA, add in a fixed order: bit-identical maps, slower.
+        steps_per_epoch: Steps of the batch map in an epoch. Several are short steps on random rows, more of them as the
+            radius shrinks; the last of a training is on all. 1 makes Kohonen's step over all rows. None takes four
+            where they touch fewer rows than that.
+        final_sigma: Radius at the end, in cell widths, of the schedules to one: of a smaller one the errors of
+            quantization are lower, and the topographic ones higher.
 
     Raises:
         ArgumentError: An argument is not allowed; it is a `ValueError`, and lists all problems at once.
@@ -100,12 +112,15 @@ class SOM(BaseSOM):
         missing: str = "error",
         feature_weights: Sequence[float] | Tensor | None = None,
         deterministic: bool = False,
+        steps_per_epoch: int | None = None,
+        final_sigma: float = 1.0,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name in SOMConfig.model_fields}
         arguments["device"] = None if device is None else str(device)
         super().__init__(SOMConfig.checked(arguments))
         self._runs = 0
         self._last_epoch = 0
+        self._course: Course | None = None
         self._sums: WinnerSums | None = None
         self._scales: Tensor | None = None
         self._calibration: Tensor | None = None
@@ -186,6 +201,51 @@ class SOM(BaseSOM):
         self._run(rows, range(self.epochs), verbose, on_epoch)
         return self.quantization_errors, self.topographic_errors
 
+    def resume(
+        self,
+        checkpoint: Checkpoint,
+        data: Any,
+        verbose: bool = True,
+        *,
+        sample_weight: Any = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> tuple[list[float], list[float]]:
+        """Go on with a `fit` that was stopped, to the map that it would have come to.
+
+        Args:
+            checkpoint: What `checkpoint` gave within that `fit`, of a map with these settings; what this map was
+                trained to before is given up.
+            data: The same samples as there, shape (n, d).
+            verbose: Whether to show a progress bar.
+            sample_weight: As there.
+            on_epoch: Called with each epoch that the checkpoint knows, then after each new one.
+
+        Returns:
+            Errors of all epochs, as `fit` returns them.
+
+        Raises:
+            ArgumentError: The checkpoint is of other settings, or of another number of samples.
+            DataTypeError, ShapeError, DataError: As in `fit`.
+        """
+        rows = self._training_set(data, sample_weight)
+        checkpoint.require_fit(type(self).__name__, self.config.model_dump(mode="json"), len(rows.data))
+        self._take_up(checkpoint.map)
+        rows = self._training_set(data, sample_weight)  # in the type of the weights that are there now
+        self._prepare(rows.data, feature_names(data))
+        self._run(rows, range(self.epochs), verbose, on_epoch, checkpoint)
+        return self.quantization_errors, self.topographic_errors
+
+    def checkpoint(self) -> Checkpoint:
+        """The training so far, for `resume`; to be called from within `on_epoch` of `fit`.
+
+        Raises:
+            NotFittedError: No training is going on.
+            ArgumentError: It is one that cannot be kept.
+        """
+        if self._course is None:
+            raise NotFittedError("there is no training to keep: call checkpoint within on_epoch of fit")
+        return self._course.checkpoint(self._saved())
+
     def partial_fit(
         self, data: Any, *, sample_weight: Any = None, forgetting_factor: float | None = None
     ) -> tuple[list[float], list[float]]:
@@ -216,47 +276,78 @@ class SOM(BaseSOM):
             self._fold_in(rows, forgetting_factor)
         return self.quantization_errors, self.topographic_errors
 
-    def _run(self, rows: TrainingSet, epochs: range, verbose: bool, on_epoch: OnEpoch | None) -> None:
-        """Run epochs of the schedules, keeping weights and errors as they come."""
-        rule, qe, te = self._rule(len(rows.data)), [], []
-        self._runs += 1  # first, so that no shuffle repeats the draw of the random start
-        generator = torch.Generator().manual_seed((self.random_seed + self._runs) % 2**63)
-        with training_progress(len(epochs), verbose) as show:
-            for epoch in train(self.codebook.clone(), rows, rule, generator, epochs, self.epochs):
+    def _run(
+        self,
+        rows: TrainingSet,
+        epochs: range,
+        verbose: bool,
+        on_epoch: OnEpoch | None,
+        resume: Checkpoint | None = None,
+    ) -> None:
+        """Run epochs of the schedules, or those that are left of them, keeping weights and errors as they come."""
+        rule = self._rule(rows)
+        if resume is None:
+            self._runs += 1  # first, so that no shuffle repeats the draw of the random start
+        course = Course.of((self.random_seed + self._runs) % 2**63, len(rows.data), resume)
+        left, told = epochs[len(course.reports) :], on_epoch or (lambda _: None)
+        qe = [report.quantization_error for report in course.reports]
+        te = [report.topographic_error for report in course.reports]
+        with training_progress(len(epochs), verbose) as show, self._under_way(course):
+            for report in course.reports:
+                show(report)
+                told(report)
+            for epoch in train(self.codebook.clone(), rows, rule, course.generator, left, self.epochs):
                 self._last_epoch = epoch.report.epoch
                 self._keep(epoch, rows)
                 qe.append(epoch.report.quantization_error)
                 te.append(epoch.report.topographic_error)
                 self.quantization_errors, self.topographic_errors = qe, te
+                course.reports.append(epoch.report)
                 show(epoch.report)
-                if on_epoch is not None:
-                    on_epoch(epoch.report)
+                told(epoch.report)
+
+    @contextmanager
+    def _under_way(self, course: Course) -> Iterator[None]:
+        """Let `checkpoint` see the training inside."""
+        self._course = course
+        try:
+            yield
+        finally:
+            self._course = None
+
+    def _take_up(self, saved: SavedMap) -> None:
+        """Be the map that was saved with these settings."""
+        if self.x is None:
+            self._take_grid(saved.config["x"], saved.config["y"])
+        self.num_features = saved.config["num_features"]
+        self._restore(saved.state, saved.tensors)
 
     def _fold_in(self, rows: TrainingSet, forgetting_factor: float) -> None:
         """One step of the batch map from past sums, faded, and those of `rows`."""
-        rule = self._rule(len(rows.data))
-        new = pass_over(self.codebook, rows, rule, k=1).sums
-        sums = new if self._sums is None else self._sums.to(new.total).forgotten(forgetting_factor).merged(new)
+        rule = self._rule(rows)
+        scan = Scan(rows, rule)
+        new = scan.sums(self.codebook)
+        sums = new if self._sums is None else self._sums.to(new.values).forgotten(forgetting_factor).merged(new)
         sigma = rule.sigma_decay(rule.sigma, self._last_epoch, self.epochs)
         smoother = Smoother(self.grid, self.device, rows.data.dtype)
         codebook = batch_step(self.codebook, sums, smoother, rule.kernel, sigma)
         if rule.kernel.signed:
             (low, high), (past_low, past_high) = rows.box, sums.box
             codebook = confined(codebook, torch.minimum(low, past_low), torch.maximum(high, past_high))
-        after = pass_over(codebook, rows, rule, k=2)
+        after = scan.measured(codebook, certain=True)
         report = EpochReport.of(after.winners, rows.weight, rule, self._last_epoch, self.epochs, sigma, float("nan"))
-        self._keep(Epoch(codebook, report, after.winners, sums), rows)
+        self._keep(Epoch(codebook, report, Pass(after.winners, sums)), rows)
         self.quantization_errors, self.topographic_errors = [report.quantization_error], [report.topographic_error]
 
     def _keep(self, epoch: Epoch, rows: TrainingSet) -> None:
         """Take over the codebook of an epoch, and of the last one what is known about its samples."""
         self.weights = epoch.codebook.reshape(self.grid.x, self.grid.y, -1)
         self.initialized = True
-        self._sums = epoch.sums
-        self._scales = self._calibration = None
-        if epoch.winners is not None:
-            self._scales = anomaly.distance_scales(epoch.winners, self.grid.m, rows.weight)
-            self._calibration = anomaly.anomaly_scores(epoch.winners, self._scales)
+        self._sums = self._scales = self._calibration = None
+        if epoch.found is not None:
+            self._sums = epoch.found.sums
+            self._scales = anomaly.distance_scales(epoch.found.winners, self.grid.m, rows.weight)
+            self._calibration = anomaly.anomaly_scores(epoch.found.winners, self._scales)
 
     def _training_set(self, data: Any, sample_weight: Any) -> TrainingSet:
         samples = self._samples(data)
@@ -312,7 +403,7 @@ class SOM(BaseSOM):
         self.initialized = True
         self._sums = self._scales = self._calibration = None
 
-    def _rule(self, n: int) -> Rule:
+    def _rule(self, rows: TrainingSet) -> Rule:
         config = self.config
         if self.sigma is None:
             raise NotFittedError("the map has no size yet: call fit first")
@@ -322,13 +413,44 @@ class SOM(BaseSOM):
             kernel=KERNELS[config.neighborhood_function],
             batch=config.algorithm == "batch",
             sigma=self.sigma,
-            sigma_decay=DECAY_FUNCTIONS[config.sigma_decay_function],
+            sigma_decay=self._sigma_decay,
             learning_rate=self.learning_rate,
             learning_rate_decay=DECAY_FUNCTIONS[config.lr_decay_function],
-            batch_size=self.batch_size or n,
+            batch_size=self.batch_size or len(rows.data),
             backend=config.search_backend,
             deterministic=config.deterministic,
+            steps=self._steps(rows) if config.algorithm == "batch" else 1,
         )
+
+    @property
+    def _sigma_decay(self) -> DecayFn:
+        return sigma_schedule(self.config.sigma_decay_function, self.config.final_sigma)
+
+    def _steps(self, rows: TrainingSet) -> int:
+        """Steps of the batch map in an epoch; one, unless asked for, where weights say how often a row counts."""
+        asked = self.config.steps_per_epoch
+        if asked is not None or rows.weight is not None:
+            return asked or 1
+        sigmas = [self._sigma_decay(float(self.sigma or 1), t, self.epochs) for t in range(self.epochs)]
+        return steps_per_epoch(self.grid, sigmas, len(rows.data))
+
+    def reoriented(self, permutation: Tensor) -> Self:
+        """A copy of the map, turned: its neuron k is neuron `permutation[k]` of this one, with all that is known of it.
+
+        Args:
+            permutation: A symmetry of the grid, such as `somlib.utils.alignment.aligned` finds, int64, shape (m,).
+
+        Raises:
+            ArgumentError: Neighbors would not stay neighbors.
+        """
+        require_symmetry(permutation, self.grid)
+        order, turned = permutation.to(self.device), copy.deepcopy(self)
+        turned.weights = self.codebook[order].reshape(self.weights.shape)
+        if self._sums is not None:
+            turned._sums = WinnerSums(self._sums.values[order], self._sums.center)
+        if self._scales is not None:
+            turned._scales = self._scales[order]
+        return turned
 
     # ---------------------------------------------------------------- maps
 
@@ -458,11 +580,11 @@ class SOM(BaseSOM):
             ArgumentError: An argument is out of its range.
         """
         samples, generator = self._samples(data), torch.Generator().manual_seed(self.random_seed)
-        rule = self._rule(len(samples))
-        sigma = rule.sigma_decay(rule.sigma, self._last_epoch, self.epochs) if sigma is None else sigma
-        winners = self.winners(samples, k=2, distances=True)
+        if sigma is None:
+            sigma = self._sigma_decay(float(self.sigma or 1), self._last_epoch, self.epochs)
+        winners, kernel = self.winners(samples, k=2, distances=True), KERNELS[self.neighborhood_function]
         return quality.quality_report(
-            samples, winners, self.codebook, rule.grid, rule.metric, rule.kernel, sigma, generator,
+            samples, winners, self.codebook, self.grid, self.metric, kernel, sigma, generator,
             n_neighbors=n_neighbors, resamples=resamples, confidence=confidence,
         )  # fmt: skip
 
@@ -571,7 +693,7 @@ class SOM(BaseSOM):
         """Follow `.to(device)` with what training learned beside the weights."""
         super()._apply(fn, recurse)
         if self._sums is not None:
-            self._sums = self._sums.to(self._sums.total.to(self.device))
+            self._sums = self._sums.to(self._sums.values.to(self.device))
         if self._scales is not None and self._calibration is not None:
             self._scales, self._calibration = self._scales.to(self.device), self._calibration.to(self.device)
         return self
@@ -606,7 +728,8 @@ class SOM(BaseSOM):
         self._runs, self._last_epoch = state["runs"], state["last_epoch"]
         tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         if "sums.total" in tensors:
-            self._sums = WinnerSums(tensors["sums.total"], tensors["sums.count"], tensors["sums.center"])
+            values = torch.cat((tensors["sums.total"], tensors["sums.count"]), dim=1)
+            self._sums = WinnerSums(values, tensors["sums.center"])
         self._scales, self._calibration = tensors.get("anomaly.scales"), tensors.get("anomaly.calibration")
 
     def extra_repr(self) -> str:

@@ -1,35 +1,35 @@
-"""The training loop: what happens in an epoch, told as it happens.
+r"""The training loop: what happens in an epoch, told as it happens.
 
 `train` is a generator of epochs. It owns no map: it takes a codebook and yields the next ones, with the errors of each,
-so that the caller can store them, show progress, keep checkpoints, or stop. The batch map searches once an epoch: the
-search that measures the errors after one epoch gives the sums of the next.
+so that the caller can store them, show progress, keep checkpoints, or stop. The search that measures the errors after
+one epoch gives the sums of the first step of the next.
+
+The batch map can be trained progressively, in several short steps an epoch (`Rule.steps`). While the neighborhood is
+wide, a step averages over so much of the map that few rows tell it all; so a step takes random rows, as many for every
+neighborhood that knows nothing of the others (`rows_of_step`), and the schedule of the radius goes on with each step. The
+sums of a step are drawn towards those of the steps before, and the codebook goes on beyond its new means in the direction
+that it moves. Both forget their past at each new epoch, so that a training can be taken up after any. The very last step
+is Kohonen's, over all rows. What was tried and what it gave is in benchmarks/README.md.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from somlib.utils.decay import DecayFn
-from somlib.utils.distances import Metric
-from somlib.utils.grid import Grid
+from somlib.core.rule import Rule, TrainingSet
+from somlib.core.scan import Pass, Scan
+from somlib.utils.heuristics import rows_of_step
 from somlib.utils.metrics import quantization_error, topographic_error
-from somlib.utils.neighborhood import Kernel
-from somlib.utils.search import Backend, Winners, make_search
 from somlib.utils.smoothing import Smoother
-from somlib.utils.training import (
-    WinnerSums,
-    add_samples,
-    batch_sizes,
-    batch_step,
-    confined,
-    empty_sums,
-    minibatch_step,
-)
+from somlib.utils.training import WinnerSums, batch_sizes, batch_step, confined, minibatch_step
+from somlib.utils.winners import Winners
 
 MEASURED_ROWS = 20_000  # errors of all epochs but the last are of at most so many rows
+PAST = 1 / 3  # of the running sums of short steps: what earlier steps count
+MOMENTUM = 0.8  # share of the last movement by which a short step goes on beyond its mean
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class EpochReport:
 
     @classmethod
     def of(
-        cls, winners: Winners, weight: Tensor | None, rule: "Rule", t: int, of: int, sigma: float, rate: float
+        cls, winners: Winners, weight: Tensor | None, rule: Rule, t: int, of: int, sigma: float, rate: float
     ) -> "EpochReport":
         """The report of epoch `t` of `of`, from the two nearest neurons of some rows after it."""
         qe = quantization_error(winners, weight)
@@ -66,79 +66,18 @@ OnEpoch = Callable[[EpochReport], None]
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How a map learns, names turned into functions.
-
-    Attributes:
-        grid: Where the neurons are.
-        metric: Distance of samples to neurons.
-        kernel: Influence by grid distance.
-        batch: Whether the rule is the batch map; else mini-batches.
-        sigma: Radius at the start, in cell widths.
-        sigma_decay: Its schedule.
-        learning_rate: Step at the start.
-        learning_rate_decay: Its schedule.
-        batch_size: Largest mini-batch.
-        backend: How winners are searched.
-        deterministic: Whether sums on CUDA must be bit-identical each time.
-    """
-
-    grid: Grid
-    metric: Metric
-    kernel: Kernel
-    batch: bool
-    sigma: float
-    sigma_decay: DecayFn
-    learning_rate: float
-    learning_rate_decay: DecayFn
-    batch_size: int
-    backend: Backend
-    deterministic: bool = False
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """The rows to learn from.
-
-    Attributes:
-        data: Samples, NaN where not observed, shape (n, d).
-        weight: Sample weights, shape (n,), or None.
-        center: About the middle of the data, finite, shape (d,); sums are taken around it.
-        incomplete: Whether any value is missing.
-    """
-
-    data: Tensor
-    weight: Tensor | None
-    center: Tensor
-    incomplete: bool
-
-    def weight_of(self, rows: slice | Tensor) -> Tensor | None:
-        """The weights of some rows."""
-        return None if self.weight is None else self.weight[rows]
-
-    @cached_property
-    def box(self) -> tuple[Tensor, Tensor]:
-        """Smallest and largest observed value of each feature, shape (d,) each; the center where there is none."""
-        low = self.data.nan_to_num(nan=torch.inf).amin(dim=0)
-        high = self.data.nan_to_num(nan=-torch.inf).amax(dim=0)
-        return torch.where(torch.isinf(low), self.center, low), torch.where(torch.isinf(high), self.center, high)
-
-
-@dataclass(frozen=True)
 class Epoch:
-    """The codebook after an epoch, with its report; the last one knows the winners of all rows.
+    """The codebook after an epoch, with its report.
 
     Attributes:
         codebook: Shape (m, d).
         report: What the epoch did.
-        winners: Two nearest neurons of every row, after the last epoch only.
-        sums: Sums per winner of every row, after the last epoch only.
+        found: Two nearest neurons of every row, and sums per winner, after the last epoch only.
     """
 
     codebook: Tensor
     report: EpochReport
-    winners: Winners | None = None
-    sums: WinnerSums | None = None
+    found: Pass | None = None
 
 
 def train(
@@ -161,93 +100,125 @@ def train(
 def _batch_epochs(
     codebook: Tensor, rows: TrainingSet, rule: Rule, generator: torch.Generator, epochs: range, of: int
 ) -> Iterator[Epoch]:
-    smoother = Smoother(rule.grid, codebook.device, codebook.dtype)
-    sample = _measured_sample(rows, generator)
-    full = pass_over(codebook, rows, rule, k=1 if epochs else 2)
+    scan, sample = Scan(rows, rule), _measured_sample(rows, generator)
+    progress = _BatchSteps(scan, of * rule.steps, generator)
+    known = scan.measured(codebook, sample).sums if epochs.start else None
     for t in epochs:
-        sigma = rule.sigma_decay(rule.sigma, t, of)
-        codebook = _confined_if_signed(batch_step(codebook, full.sums, smoother, rule.kernel, sigma), rows, rule)
-        last = t == epochs[-1]
-        full = pass_over(codebook, rows, rule, k=2 if last or sample is None else 1)
-        measured = full.winners if last or sample is None else _winners(codebook, rows.data[sample], rule)
-        weight = rows.weight if last or sample is None else rows.weight_of(sample)
-        report = EpochReport.of(measured, weight, rule, t, of, sigma, float("nan"))
-        yield Epoch(codebook, report, full.winners if last else None, full.sums if last else None)
+        codebook, sigma = progress.epoch(codebook, t, known, len(rows.data) if sample is None else len(sample))
+        found, report = _measured(scan, codebook, sample, t, epochs, of, sigma, float("nan"))
+        known = found.sums
+        yield Epoch(codebook, report, found if t == epochs[-1] else None)
+
+
+class _BatchSteps:
+    """The steps of a batch map, an epoch at a time."""
+
+    def __init__(self, scan: Scan, steps: int, generator: torch.Generator) -> None:
+        self.scan, self.rows, self.rule = scan, scan.rows, scan.rule
+        self.steps = steps
+        self.generator = generator
+        self.smoother = Smoother(self.rule.grid, self.rows.data.device, self.rows.data.dtype)
+
+    def epoch(self, codebook: Tensor, t: int, known: WinnerSums | None, seen: int) -> tuple[Tensor, float]:
+        """The codebook after epoch `t`, and the radius of its last step.
+
+        Args:
+            codebook: That before it, shape (m, d).
+            t: Its number.
+            known: Sums of some rows per winner in this codebook, if any; they save the search of the first step.
+            seen: How many rows those are.
+        """
+        rule, n, sigma = self.rule, len(self.rows.data), math.nan
+        shuffled = Shuffled(n, self.generator, codebook.device)
+        running: WinnerSums | None = None
+        before: Tensor | None = None
+        for k in range(t * rule.steps, (t + 1) * rule.steps):
+            sigma, last = rule.sigma_decay(rule.sigma, k, self.steps), k == self.steps - 1
+            wanted = n if last or rule.steps == 1 else rows_of_step(rule.grid, sigma, n)
+            if known is None or seen < wanted:
+                known, seen = self.scan.sums(codebook, shuffled.take(wanted)), wanted
+            running = _drawn_to_past(known, seen, running if seen < n else None)
+            after = _confined_if_signed(batch_step(codebook, running, self.smoother, rule.kernel, sigma), self.scan)
+            codebook = after if before is None or last else torch.lerp(before, after, 1 + MOMENTUM)
+            known, before = None, after
+        return codebook, sigma
+
+
+def _drawn_to_past(new: WinnerSums, rows: int, past: WinnerSums | None) -> WinnerSums:
+    """The sums of so many rows, per row and drawn towards those of earlier steps."""
+    if past is None:
+        return new.forgotten(1 / rows)
+    return WinnerSums(torch.add(past.values * PAST, new.values, alpha=(1 - PAST) / rows), new.center)
 
 
 def _minibatch_epochs(
     codebook: Tensor, rows: TrainingSet, rule: Rule, generator: torch.Generator, epochs: range, of: int
 ) -> Iterator[Epoch]:
+    scan, sample = Scan(rows, rule), _measured_sample(rows, generator)
     smoother = Smoother(rule.grid, codebook.device, codebook.dtype)
-    sample = _measured_sample(rows, generator)
+    all_at_once = rule.batch_size >= len(rows.data) and sample is None  # the search that measures is then the next one
+    known = scan.measured(codebook).sums if epochs.start and all_at_once else None
     for t in epochs:
         sigma, rate = rule.sigma_decay(rule.sigma, t, of), rule.learning_rate_decay(rule.learning_rate, t, of)
-        order = torch.randperm(len(rows.data), generator=generator).to(codebook.device)
-        for batch in torch.split(order, batch_sizes(len(order), rule.batch_size)):
-            sums = batch_sums(codebook, rows, batch, rule)
-            codebook = _confined_if_signed(
-                minibatch_step(codebook, sums, smoother, rule.kernel, sigma, rate), rows, rule
-            )
-        if t < epochs[-1]:
-            measured = _winners(codebook, rows.data if sample is None else rows.data[sample], rule)
-            weight = rows.weight if sample is None else rows.weight_of(sample)
-            yield Epoch(codebook, EpochReport.of(measured, weight, rule, t, of, sigma, rate))
-        else:
-            full = pass_over(codebook, rows, rule, k=2)
-            yield Epoch(
-                codebook, EpochReport.of(full.winners, rows.weight, rule, t, of, sigma, rate), full.winners, full.sums
-            )
+        for batch in _batches(len(rows.data), rule, generator, codebook.device):
+            sums = scan.sums(codebook, batch) if known is None else known
+            codebook = _confined_if_signed(minibatch_step(codebook, sums, smoother, rule.kernel, sigma, rate), scan)
+        found, report = _measured(scan, codebook, sample, t, epochs, of, sigma, rate)
+        known = found.sums if all_at_once else None
+        yield Epoch(codebook, report, found if t == epochs[-1] else None)
 
 
-@dataclass(frozen=True)
-class Pass:
-    """One search over all rows: their winners and the sums per winner."""
+def _measured(
+    scan: Scan, codebook: Tensor, sample: Tensor | None, t: int, epochs: range, of: int, sigma: float, rate: float
+) -> tuple[Pass, EpochReport]:
+    """What a pass over the codebook after epoch `t` finds, and its report: over all rows and certain after the last."""
+    done = t == epochs[-1]
+    found = scan.measured(codebook, None if done else sample, certain=done)
+    weight = scan.rows.weight if done or sample is None else scan.rows.weight_of(sample)
+    return found, EpochReport.of(found.winners, weight, scan.rule, t, of, sigma, rate)
 
-    winners: Winners
-    sums: WinnerSums
+
+def _batches(n: int, rule: Rule, generator: torch.Generator, device: torch.device) -> Iterator[Tensor | None]:
+    """Shuffled mini-batches; None, which is all rows, where one holds them all."""
+    if rule.batch_size >= n:
+        yield None
+        return
+    order = torch.randperm(n, generator=generator).to(device)
+    yield from torch.split(order, batch_sizes(n, rule.batch_size))
 
 
-def pass_over(codebook: Tensor, rows: TrainingSet, rule: Rule, k: int) -> Pass:
-    """The `k` nearest neurons of every row, and the sums per winner, taken while the rows are in the cache.
+class Shuffled:
+    """Random rows without repetition, until all have been taken; then anew.
 
-    Distances come with the winners where k > 1.
+    Args:
+        n: Number of rows.
+        generator: Source of the order, on the CPU.
+        device: Where the row numbers are wanted.
     """
-    n = len(rows.data)
-    search = make_search(codebook, rule.metric, rule.backend)
-    sums = empty_sums(len(codebook), rows.center, rows.incomplete)
-    index = torch.empty(n, k, dtype=torch.int64, device=codebook.device)
-    distance = rows.data.new_empty(n, k if k > 1 else 0)
-    for chunk in search.chunks(n):
-        data = rows.data[chunk]
-        found = search.nearest(data, k, distances=k > 1)
-        index[chunk], distance[chunk] = found.index, found.distance
-        add_samples(sums, data, found.index[:, 0], rows.weight_of(chunk), rule.deterministic)
-    return Pass(Winners(index, distance), sums)
 
+    def __init__(self, n: int, generator: torch.Generator, device: torch.device) -> None:
+        self._n, self._generator, self._device = n, generator, device
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._taken = 0
 
-def batch_sums(codebook: Tensor, rows: TrainingSet, batch: Tensor, rule: Rule) -> WinnerSums:
-    """The sums per winner of some rows (b,)."""
-    data = rows.data[batch]
-    sums = empty_sums(len(codebook), rows.center, rows.incomplete)
-    search = make_search(codebook, rule.metric, rule.backend)
-    winner = search.nearest(data, distances=False).index[:, 0]
-    add_samples(sums, data, winner, rows.weight_of(batch), rule.deterministic)
-    return sums
-
-
-def _winners(codebook: Tensor, data: Tensor, rule: Rule) -> Winners:
-    return make_search(codebook, rule.metric, rule.backend).nearest(data, k=2)
+    def take(self, count: int) -> Tensor | None:
+        """So many row numbers; None, which is all, where that is how many there are."""
+        if count >= self._n:
+            return None
+        if self._taken + count > len(self._order):
+            self._order, self._taken = torch.randperm(self._n, generator=self._generator), 0
+        self._taken += count
+        return self._order[self._taken - count : self._taken].to(self._device)
 
 
 def _measured_sample(rows: TrainingSet, generator: torch.Generator) -> Tensor | None:
-    """The fixed rows that errors are measured on, None for all."""
+    """The fixed rows that errors are measured on, None for all; the same after whichever epoch a training is taken up."""
     n = len(rows.data)
     if n <= MEASURED_ROWS:
         return None
-    return torch.randperm(n, generator=generator)[:MEASURED_ROWS].sort().values.to(rows.data.device)
+    own = torch.Generator().manual_seed(generator.initial_seed())
+    return torch.randperm(n, generator=own)[:MEASURED_ROWS].sort().values.to(rows.data.device)
 
 
-def _confined_if_signed(codebook: Tensor, rows: TrainingSet, rule: Rule) -> Tensor:
-    if not rule.kernel.signed:
-        return codebook
-    return confined(codebook, *rows.box)
+def _confined_if_signed(codebook: Tensor, scan: Scan) -> Tensor:
+    return confined(codebook, *scan.rows.box) if scan.rule.kernel.signed else codebook

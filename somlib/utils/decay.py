@@ -59,3 +59,11 @@ DECAY_FUNCTIONS: dict[str, DecayFn] = {
     "sig_linear_decay_to_one": sig_linear_decay_to_one,
     "sig_geometric_decay_to_one": sig_geometric_decay_to_one,
 }
+
+
+def sigma_schedule(name: str, final: float) -> DecayFn:
+    """The schedule of that name; one "to one" is measured in units of `final`, and so goes there instead of to one."""
+    decay = DECAY_FUNCTIONS[name]
+    if final == 1 or not name.endswith("_to_one"):
+        return decay
+    return lambda theta0, t, T: final * decay(theta0 / final, t, T)

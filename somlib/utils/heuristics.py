@@ -7,13 +7,18 @@ batch size    enough steps an epoch for the map to settle: see `minibatch_size`
 """
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from somlib.utils.grid import Grid
 from somlib.utils.initialization import leading_axes, moments
 
 LARGEST_RATIO = 4.0
 LARGEST_MAP = 10_000
+ROWS_PER_NEIGHBORHOOD = 25  # that a short step takes for each independent neighborhood
+SHORT_STEPS = 4  # an epoch, unless asked for
+FEWEST_ROWS = 2_000  # below, an epoch over all of them takes a millisecond or two
 
 
 def map_size(data: Tensor, hexagonal: bool = False, pbc: bool = False) -> tuple[int, int]:
@@ -45,3 +50,25 @@ def start_sigma(x: int, y: int) -> float:
 def minibatch_size(n: int) -> int:
     """Samples in a mini-batch: some two hundred steps an epoch, which unfold a random start within ten epochs."""
     return min(max(n // 200, 1), 256)
+
+
+def rows_of_step(grid: Grid, sigma: float, n: int) -> int:
+    """Rows that a short step of the batch map needs: some for each cell that a neighborhood does not average over.
+
+    A gaussian of radius sigma averages over 2 pi sigma^2 unit areas, so m cells of area a hold m a / (2 pi sigma^2)
+    neighborhoods that know nothing of each other.
+    """
+    independent = grid.m * grid.row_height / (2 * math.pi * sigma**2)
+    return min(n, max(1, round(ROWS_PER_NEIGHBORHOOD * independent)))
+
+
+def steps_per_epoch(grid: Grid, sigmas: Sequence[float], n: int) -> int:
+    """Short steps that an epoch of the batch map is made of, where they touch fewer rows than it would, else 1.
+
+    Args:
+        grid: The grid.
+        sigmas: Radius in each epoch.
+        n: Number of rows.
+    """
+    rows = SHORT_STEPS * sum(rows_of_step(grid, sigma, n) for sigma in sigmas)
+    return SHORT_STEPS if n >= FEWEST_ROWS and rows <= len(sigmas) * n else 1

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from somlib.utils.grid import Grid
 
-GRAM_ROWS = 65_536  # rows at a time in sums over the data
+GRAM_ENTRIES = 2**17  # values at a time in sums over the data: half a megabyte, copies and all in the cache
 
 
 def pca_weights(data: Tensor, grid: Grid) -> Tensor:
@@ -68,23 +68,41 @@ def feature_means(data: Tensor) -> Tensor:
     """Mean of the observed values of each feature, float64, shape (d,); 0 where nothing is observed."""
     total = torch.zeros(data.shape[1], dtype=torch.float64, device=data.device)
     count = torch.zeros_like(total)
-    for chunk in torch.split(data, GRAM_ROWS):
-        total += chunk.nansum(dim=0, dtype=torch.float64)
-        count += (~torch.isnan(chunk)).sum(dim=0)
+    for chunk in torch.split(data, rows_at_a_time(data)):
+        part, rows = chunk.double().sum(dim=0), float(len(chunk))
+        if bool(torch.isfinite(part).all()):
+            total += part
+            count += rows
+        else:
+            total += chunk.double().nansum(dim=0)
+            count += (~torch.isnan(chunk)).sum(dim=0)
     return total / count.clamp_min(1)
 
 
 def moments(data: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (d,) and covariance (d, d) of the data, float64; missing values are taken as the mean.
 
-    The covariance is of the sample (divided by n - 1), the zero matrix for one sample.
+    The covariance is of the sample (divided by n - 1), the zero matrix for one sample. Products of complete rows are
+    taken in the type of the data, a quarter of the time, once the mean is off, and added up in float64.
     """
     mean = feature_means(data)
+    middle = mean.to(data.dtype)
+    unheld = mean - middle  # what the type of the data cannot hold of the mean
     scatter = torch.zeros(data.shape[1], data.shape[1], dtype=torch.float64, device=data.device)
-    for chunk in torch.split(data, GRAM_ROWS):
-        centered = (chunk - mean).nan_to_num(nan=0.0)
-        scatter += centered.T @ centered
+    for chunk in torch.split(data, rows_at_a_time(data)):
+        centered = chunk - middle
+        product = centered.T @ centered
+        if bool(torch.isfinite(product).all()):
+            scatter += product - len(chunk) * torch.outer(unheld, unheld)
+        else:
+            exact = (chunk - mean).nan_to_num(nan=0.0)
+            scatter += exact.T @ exact
     return mean, scatter / max(len(data) - 1, 1)
+
+
+def rows_at_a_time(data: Tensor) -> int:
+    """Rows of a chunk that stays in the cache, with its copies."""
+    return max(1, GRAM_ENTRIES // data.shape[1])
 
 
 def leading_axes(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from somlib.utils.neighborhood import Kernel
 from somlib.utils.smoothing import Smoother
+from somlib.utils.torch_search import CHUNK_ENTRIES
+from somlib.utils.winners import block_entries, row_chunks
 
 # How far outside of the data a kernel that repels may push a neuron, in ranges of each feature.
 CONFINED_TO = 1.0
@@ -31,14 +33,23 @@ class WinnerSums:
     """What the samples won by each neuron add up to, around a center.
 
     Attributes:
-        total: Sums of the samples minus the center, shape (m, d).
-        count: Samples (or their weights), shape (m, 1), or (m, d) where features have missing values.
+        values: Sums of the samples minus the center, and beside them the samples (or their weights) that were added:
+            one column, or one a feature where values are missing. Shape (m, d + 1) or (m, 2 d).
         center: What was subtracted, shape (d,).
     """
 
-    total: Tensor
-    count: Tensor
+    values: Tensor
     center: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Sums of the samples minus the center, shape (m, d)."""
+        return self.values[:, : len(self.center)]
+
+    @property
+    def count(self) -> Tensor:
+        """Samples, or their weights, shape (m, 1), or (m, d) where features have missing values."""
+        return self.values[:, len(self.center) :]
 
     @property
     def box(self) -> tuple[Tensor, Tensor]:
@@ -49,24 +60,25 @@ class WinnerSums:
 
     def to(self, like: Tensor) -> "WinnerSums":
         """The sums in the dtype and on the device of `like`."""
-        return WinnerSums(self.total.to(like), self.count.to(like), self.center.to(like))
+        return WinnerSums(self.values.to(like), self.center.to(like))
 
     def forgotten(self, factor: float) -> "WinnerSums":
         """The sums with every sample so far counted `factor` times."""
-        return WinnerSums(self.total * factor, self.count * factor, self.center)
+        return WinnerSums(self.values * factor, self.center)
 
     def merged(self, other: "WinnerSums") -> "WinnerSums":
         """The sums of both, around this center."""
         width = max(self.count.shape[1], other.count.shape[1])
         count = other.count.expand(-1, width)
         moved = other.total + count * (other.center - self.center)
-        return WinnerSums(self.total + moved, self.count.expand(-1, width) + count, self.center)
+        both = torch.cat((self.total + moved, self.count.expand(-1, width) + count), dim=1)
+        return WinnerSums(both, self.center)
 
 
 def empty_sums(m: int, center: Tensor, per_feature: bool) -> WinnerSums:
     """Sums of no samples, in the dtype and on the device of `center`."""
     d = len(center)
-    return WinnerSums(center.new_zeros(m, d), center.new_zeros(m, d if per_feature else 1), center)
+    return WinnerSums(center.new_zeros(m, 2 * d if per_feature else d + 1), center)
 
 
 def add_samples(
@@ -85,21 +97,25 @@ def add_samples(
         has_winner = winner >= 0
         data, winner = data[has_winner], winner[has_winner]
         weight = None if weight is None else weight[has_winner]
-    centered = data - sums.center
-    per_feature = sums.count.shape[1] == data.shape[1] and sums.count.shape[1] > 1
-    counted = centered.new_ones(len(data), sums.count.shape[1])
-    if per_feature:
-        seen = ~torch.isnan(centered)
-        centered, counted = torch.where(seen, centered, 0), seen.to(centered.dtype)
+    d = data.shape[1]
+    terms = data.new_ones(len(data), sums.values.shape[1])
+    torch.sub(data, sums.center, out=terms[:, :d])
+    if terms.shape[1] > d + 1:
+        terms[:, d:] = ~torch.isnan(data)
+        terms[:, :d].nan_to_num_(nan=0.0)
     if weight is not None:
-        centered, counted = centered * weight[:, None], counted * weight[:, None]
-    if deterministic and data.is_cuda:  # atomic additions have no order; a product with the one-hot winners has
-        chosen = torch.nn.functional.one_hot(winner, len(sums.total)).T.to(centered.dtype)  # (m, b)
-        sums.total.add_(chosen @ centered)
-        sums.count.add_(chosen @ counted)
-    else:
-        sums.total.index_add_(0, winner, centered)
-        sums.count.index_add_(0, winner, counted)
+        terms.mul_(weight[:, None])
+    add_terms(sums, terms, winner, deterministic)
+
+
+def add_terms(sums: WinnerSums, terms: Tensor, winner: Tensor, deterministic: bool = False) -> None:
+    """Add rows of centered samples and their counts (b, w) to the sums of their winners (b,), in place."""
+    if not (deterministic and terms.is_cuda):
+        sums.values.index_add_(0, winner, terms)
+        return
+    m = len(sums.values)  # atomic additions have no order; a product with the one-hot winners has
+    for rows in row_chunks(len(terms), max(1, block_entries(CHUNK_ENTRIES, terms, len(terms) * m) // m)):
+        sums.values.add_(torch.nn.functional.one_hot(winner[rows], m).T.to(terms.dtype) @ terms[rows])
 
 
 def minibatch_step(
@@ -125,6 +141,8 @@ def batch_step(codebook: Tensor, sums: WinnerSums, smoother: Smoother, kernel: K
     """
     total, count = _smoothed(sums, smoother, kernel, sigma)
     usable = count > torch.finfo(count.dtype).tiny * 2**20
+    if count.device.type == "cpu" and bool(usable.all()):  # nearly always, and one call instead of five
+        return torch.addcdiv(sums.center, total, count)
     return torch.where(usable, sums.center + total / torch.where(usable, count, 1), codebook)
 
 
@@ -151,6 +169,5 @@ def batch_sizes(n: int, largest: int) -> list[int]:
 
 def _smoothed(sums: WinnerSums, smoother: Smoother, kernel: Kernel, sigma: float) -> tuple[Tensor, Tensor]:
     """H S (m, d) and H c (m, 1) or (m, d), in one smoothing."""
-    d = sums.total.shape[1]
-    both = smoother.smooth(torch.cat((sums.total, sums.count), dim=1), kernel, sigma)
-    return both[:, :d], both[:, d:]
+    smoothed = WinnerSums(smoother.smooth(sums.values, kernel, sigma), sums.center)
+    return smoothed.total, smoothed.count

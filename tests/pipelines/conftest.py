@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 from pipelines.config import PipelineConfig
+from tests.pipelines.deployment import Deployment, deployed_on
+from tests.pipelines.live import Live, started
 
 REPOSITORY = Path(__file__).parents[2]
 WEATHER = REPOSITORY / "data" / "weather.yaml"
@@ -56,6 +58,7 @@ def config(write: WriteDataset) -> PipelineConfig:
             "name": "demo",
             "data": {"path": str(write(table())), "features": ["a", "b", "c"], "target": "y", "time": "time"},
             "som": {"x": 4, "y": 3, "epochs": 3, "algorithm": "batch", "initialization_mode": "pca"},
+            "jitl": {"experts": "pure"},
         }
     )
 
@@ -80,6 +83,7 @@ def store(_empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copy(_empty_store, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("XDG_STATE_HOME", str(_empty_store.parent))  # locks of models
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     yield uri
@@ -96,4 +100,30 @@ def prefect_api() -> Iterator[None]:
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
         prefect_test_harness(server_startup_timeout=120),
     ):
+        yield
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A Prefect server, an MLflow server and a worker that really run."""
+    with started(tmp_path_factory.mktemp("live")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def deployed(live: Live) -> Iterator[Deployment]:
+    """An experiment that `som deploy` has deployed there."""
+    with deployed_on(live, table()) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def connected(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands of this process use the servers that run."""
+    monkeypatch.chdir(live.folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", live.mlflow)
+    monkeypatch.setenv("PREFECT_API_URL", f"{live.prefect}/api")
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: f"{live.prefect}/api"}):
         yield

@@ -38,6 +38,7 @@ def test_check_says_what_would_run_and_runs_nothing(file: str, tmp_path: Path, m
         "150 rows train, 50 are held out, the newest by time",
         "4 x 3 rectangular, missing: error",
         "minibatch, 10 epochs, seed 42",
+        "blend for y, 90% intervals, up to 100,000 rows",
     ):
         assert text in result.output
     assert sorted(tmp_path.rglob("*")) == before
@@ -47,6 +48,19 @@ def test_check_approves_of_the_shipped_config() -> None:
     result = som("check", str(WEATHER))
     assert result.exit_code == 0, result.output
     assert "note: 1739 of 8714 rows lack a feature; the map trains on what they have" in result.output
+
+
+@pytest.mark.parametrize("override", ["jitl.enabled=false", "data.target=[]"])
+def test_check_says_where_there_will_be_no_local_models(override: str) -> None:
+    result = som("check", str(WEATHER), "--set", override)
+    assert "│ local models │ none" in result.output
+
+
+def test_check_says_that_a_map_is_too_large_for_local_models() -> None:
+    large = som("check", str(WEATHER), *set_options(["som.x=400", "som.y=400"]))
+    assert "note: no local models: 17 features on 160000 neurons would take minutes" in large.output
+    wanted = som("check", str(WEATHER), *set_options(["som.x=400", "som.y=400", "jitl.enabled=true"]))
+    assert "no local models" not in wanted.output
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_a_later_override_wins(file: Path) -> None:
         ("som.sgima=1", "som.sgima is no known setting: did you mean som.sigma?"),
         ("sigma=1", "sigma is no known setting: did you mean som.sigma?"),
         ("scalng.method=none", "scalng is no known setting: did you mean scaling?"),
-        ("runtime.zzz=1", "runtime.zzz is no known setting: known here are threads"),
+        ("runtime.zzz=1", "runtime.zzz is no known setting: known here are threads, checkpoint_seconds, state"),
         ("som.sigma=-1", "som.sigma must be greater than 0, got -1"),
         ("som.sigma=wide", "som.sigma must be a valid number, unable to parse string as a number, got 'wide'"),
         ("som.topology=round", "som.topology must be 'rectangular' or 'hexagonal', got 'round'"),
@@ -90,11 +90,53 @@ def test_a_later_override_wins(file: Path) -> None:
         ("data.features=[a, a]", "data.features must name each column once, got a twice"),
         ("data.time=y", "data.time must be neither feature nor target, got y"),
         ("data.start=2024-01-01", "data.start needs data.time, the column of dates or times"),
+        (
+            "window.mode=sliding",
+            "window.length must be given with mode=sliding and only then, got left out with mode=sliding",
+        ),
+        ("window={length: 3}", "window.length must be given with mode=sliding and only then, got 3 with mode=full"),
+        (
+            "window.holdout=3 months",
+            "window.holdout must be a number of partitions such as 3, or a time such as 36h, 90d or 8w, got '3 months'",
+        ),
+        (
+            "window={mode: growing, until: 2013}",
+            "window.until must be a time such as 2013-06-01T12:00:00Z or a partition such as month=06, got 2013",
+        ),
+        ("window.until=month=06", "window.until needs mode=growing or mode=sliding, got mode=full and month=06"),
         ("data.end=2013", "data.end must be a date or a time such as 2013-06-01 or 2013-06-01T12:00:00Z, got 2013"),
         (
             "analysis={clustering: hdbscan, n_clusters: 3}",
             "analysis.n_clusters must be left out with hdbscan, which finds its own, got 3",
         ),
+        ("jitl.keep_days=30", "jitl.keep_days needs data.time, the column of dates or times"),
+        ("jitl.coverage=1", "jitl.coverage must be less than 1, got 1"),
+        ("jitl.experts=best", "jitl.experts must be 'blend' or 'pure', got 'best'"),
+        ("jitl.max_rows=10", "jitl.max_rows must be greater than or equal to 1000, got 10"),
+        ("promotion.approva=true", "promotion.approva is no known setting: did you mean promotion.approval?"),
+        ("promotion.rules={metric: qe}", "promotion.rules must be a list, got {'metric': 'qe'}"),
+        (
+            "promotion.rules=[{metric: qe, required: better}]",
+            "promotion.rules.0.required must be 'improve' or 'not_worse', got 'better'",
+        ),
+        (
+            "promotion.rules=[{metric: qe, confidance: 1}]",
+            "promotion.rules.0.confidance is no known setting: did you mean promotion.rules.0.confidence?",
+        ),
+        (
+            "promotion.rules=[{required: improve}]",
+            "promotion.rules.0.metric is required: A metric such as qe, or a pattern of several such as jitl/*/rmse",
+        ),
+        (
+            "promotion.rules=[{metric: oddness}]",
+            "promotion.rules.0.direction must be lower or higher, for it is not known for the metric 'oddness'",
+        ),
+        ("promotion.limits=[{metric: te}]", "promotion.limits.0.lowest or highest must be given"),
+        (
+            "promotion.limits=[{metric: te, lowest: 1, highest: 0}]",
+            "promotion.limits.0.lowest must not be above highest, got 1.0 and 0.0",
+        ),
+        ("drift.mean=[0.8, 0.5]", "drift.mean must be the limit of a warning, then that of drift, got [0.8, 0.5]"),
         (
             "tracking.uri=http://me:secret@host",
             "tracking.uri must not hold a password, for it would end up in logs and in the run: set "
@@ -114,6 +156,12 @@ def test_problems_that_the_map_finds_in_its_section_carry_the_name_of_the_sectio
 ) -> None:
     (line,) = problems(file, override)
     assert line.startswith(start)
+
+
+def test_local_models_that_are_asked_for_need_a_target(file: Path) -> None:
+    assert problems(file, "jitl.enabled=true", "data.target=[]") == [
+        "jitl.enabled needs data.target, the columns to predict"
+    ]
 
 
 def test_all_problems_are_told_at_once(file: Path) -> None:
@@ -165,14 +213,24 @@ def test_an_override_that_is_none_is_refused(file: Path, override: str, expected
 
 
 def test_yaml_text_of_a_config_gives_the_same_config(file: Path) -> None:
-    config = load_config(file, ["som.sigma=1.5", "data.time=t", "data.start=2024-01-01"])
+    config = load_config(
+        file,
+        [
+            "som.sigma=1.5",
+            "data.time=t",
+            "data.start=2024-01-01",
+            "window={mode: sliding, length: 90d, holdout: 2, until: 2024-06-01}",
+        ],
+    )
     assert PipelineConfig.model_validate(yaml.safe_load(config.to_yaml())) == config
     assert config.data.start == datetime(2024, 1, 1)
+    assert config.window.until == datetime(2024, 6, 1)
 
 
 def test_the_digest_follows_what_decides_the_map_and_nothing_else(file: Path) -> None:
     digest = load_config(file).digest
     places = ["name=other", "data.path=elsewhere", "tracking.uri=http://h", "runtime.threads=1", "som.device=cpu"]
+    places += ["promotion.approval=true", "drift.false_alarms=0.1"]
     assert load_config(file, places).digest == digest
     for decisive in (
         "som.sigma=2",
@@ -180,8 +238,17 @@ def test_the_digest_follows_what_decides_the_map_and_nothing_else(file: Path) ->
         "scaling.method=none",
         "analysis.n_clusters=3",
         "data.where=a>1",
+        "jitl.experts=pure",
     ):
         assert load_config(file, [decisive]).digest != digest
+
+
+@pytest.mark.parametrize(
+    ("overrides", "predicts"),
+    [([], False), (["data.target=y"], True), (["data.target=y", "jitl.enabled=false"], False)],
+)
+def test_targets_are_predicted_unless_that_is_switched_off(file: Path, overrides: list[str], predicts: bool) -> None:
+    assert load_config(file, ["data.target=[]", *overrides]).predicts is predicts
 
 
 def test_settled_settings_leave_out_what_the_data_will_decide(file: Path) -> None:

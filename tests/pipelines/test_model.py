@@ -1,15 +1,21 @@
 import json
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 
 from pipelines.errors import ModelError
+from pipelines.local_models import fit_local_models
 from pipelines.model import MapModel
+from pipelines.samples import Labelled
 from pipelines.scaling import fit_scaler
+from pipelines.sections import JITLConfig
 from pipelines.training import train_som
 from somlib import SOMConfig
 
@@ -133,7 +139,7 @@ def test_a_folder_without_a_model_and_a_newer_format_are_told(model: MapModel, t
     model.save(tmp_path / "m")
     manifest = json.loads((tmp_path / "m" / "manifest.json").read_text())
     (tmp_path / "m" / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(ModelError, match="must be of format 1, got 99: update som-pipelines"):
+    with pytest.raises(ModelError, match="must be of format 1 or 2, got 99: update som-pipelines"):
         MapModel.load(tmp_path / "m")
     (tmp_path / "m" / "manifest.json").write_text("{")
     with pytest.raises(ModelError, match=r"manifest\.json is damaged"):
@@ -144,3 +150,88 @@ def test_parts_that_do_not_fit_together_are_refused(model: MapModel, tmp_path: P
     MapModel(model.som, model.scaler, torch.arange(5)).save(tmp_path / "m")
     with pytest.raises(ModelError, match="12 neurons and 2 features, 5 cluster labels and 2 scaled features"):
         MapModel.load(tmp_path / "m")
+
+
+# ---------------------------------------------------------------- with local models
+
+
+def with_targets(model: MapModel, *names: str) -> MapModel:
+    samples = model.scaler.transform(RAW)
+    times = pl.Series("time", [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(len(RAW))])
+    targets = {name: (i + 1) * RAW[:, 0] + RAW[:, 1] / 50 for i, name in enumerate(names)}
+    rows = Labelled(samples, targets, times, np.arange(len(RAW)))
+    local = fit_local_models(model.som, rows, JITLConfig(experts="pure"), seed=1)
+    return replace(model, local=local)
+
+
+@pytest.fixture(scope="module")
+def predicting(model: MapModel) -> MapModel:
+    return with_targets(model, "y")
+
+
+def test_local_models_answer_scaled_rows_beside_the_map(model: MapModel, predicting: MapModel) -> None:
+    answer = predicting.predict(frame())
+    pd.testing.assert_frame_equal(answer[list(model.outputs)], model.predict(frame()))
+    assert predicting.local is not None
+    scaled = ((frame().to_numpy() - RAW.mean(axis=0)) / RAW.std(axis=0)).astype(np.float32)
+    expected = predicting.local.details("y", scaled)
+    np.testing.assert_allclose(answer["prediction"], expected.prediction, rtol=1e-6)
+    np.testing.assert_array_equal(answer["fallback"], expected.fallback)
+    error = answer["prediction"] - (frame()["a"] + frame()["b"] / 50)
+    assert error.abs().median() < 0.2  # the target is linear, and so is every local model
+
+
+def test_answers_of_local_models_have_their_own_columns_and_types(predicting: MapModel, model: MapModel) -> None:
+    kinds = ["float64", "float64", "float64", "float64", "bool"]
+    for rows in (3, 0):
+        answer = predicting.predict(frame(rows))
+        assert list(answer.columns) == list(predicting.outputs)
+        assert [str(dtype) for dtype in answer.dtypes] == ["int64", "int64", "float64", "int64", *kinds]
+    several = with_targets(model, "y", "z").predict(frame(3))
+    assert list(several.columns)[4:] == [
+        f"{kind}_{target}" for target in "yz" for kind in ("prediction", "lower", "upper", "n_samples", "fallback")
+    ]
+
+
+def test_local_models_refuse_gaps_like_their_map_and_take_them_with_a_masking_one(
+    predicting: MapModel, masking: MapModel
+) -> None:
+    gaps = frame(3)
+    gaps.iloc[1, 0] = np.nan
+    gaps.iloc[2, :] = np.nan
+    with pytest.raises(ModelError, match="must not be null, NaN or infinite, got such values in 2 rows"):
+        predicting.predict(gaps)
+    answer = with_targets(masking, "y").predict(gaps)
+    assert np.isfinite(answer["prediction"].iloc[1])
+    assert answer[["prediction", "lower", "upper"]].iloc[2].isna().all()
+    assert bool(answer["fallback"].iloc[2])
+
+
+def test_a_saved_model_keeps_its_local_models_and_their_watermark(predicting: MapModel, tmp_path: Path) -> None:
+    predicting.save(tmp_path / "m")
+    loaded = MapModel.load(tmp_path / "m")
+    pd.testing.assert_frame_equal(loaded.predict(frame()), predicting.predict(frame()))
+    assert loaded.watermark == predicting.watermark == "2024-01-04T07:00:00.000000+00:00"
+
+
+def test_a_changed_local_model_is_damage(predicting: MapModel, tmp_path: Path) -> None:
+    predicting.save(tmp_path / "m")
+    (tmp_path / "m" / "local" / "local.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"is damaged: local/local\.json changed or missing"):
+        MapModel.load(tmp_path / "m")
+
+
+def test_local_models_of_another_map_are_refused(predicting: MapModel, tmp_path: Path) -> None:
+    other = make_model(x=2, y=2)
+    MapModel(other.som, other.scaler, torch.arange(4), predicting.local).save(tmp_path / "m")
+    with pytest.raises(ModelError, match="local models on the map of 4 neurons and 2 features, got y on 12 and 2"):
+        MapModel.load(tmp_path / "m")
+
+
+def test_a_model_of_format_1_is_read(model: MapModel, tmp_path: Path) -> None:
+    model.save(tmp_path / "m")
+    manifest = json.loads((tmp_path / "m" / "manifest.json").read_text())
+    (tmp_path / "m" / "manifest.json").write_text(json.dumps(manifest | {"format": 1}))
+    loaded = MapModel.load(tmp_path / "m")
+    assert (loaded.local, loaded.watermark) == (None, None)
+    pd.testing.assert_frame_equal(loaded.predict(frame()), model.predict(frame()))

@@ -22,7 +22,7 @@ from pipelines.report.facts import (
 )
 from pipelines.samples import prepare_samples
 from pipelines.scaling import Scaler
-from pipelines.sections import AnalysisConfig
+from pipelines.sections import AnalysisConfig, JITLConfig
 from pipelines.training import train_som
 from somlib import SOM
 from tests.pipelines.conftest import WriteDataset, table
@@ -35,6 +35,12 @@ def facts_of_flow(config: PipelineConfig) -> RunData:
     samples = prepare_samples(dataset, config)
     trained = train_som(samples.train, config.som, dataset.feature_names)
     return flow_facts(trained.som, config, source, dataset, samples)
+
+
+def test_the_coverage_that_intervals_aim_at_is_known_where_there_are_local_models(config: PipelineConfig) -> None:
+    assert facts_of_flow(config).facts.coverage == 0.9
+    without = config.model_copy(update={"jitl": JITLConfig(enabled=False)})
+    assert facts_of_flow(without).facts.coverage is None
 
 
 def test_column_facts_are_those_of_the_observed_values() -> None:

@@ -1,10 +1,13 @@
+from datetime import UTC, datetime
+
 import numpy as np
+import polars as pl
 import pytest
 
 from pipelines.config import PipelineConfig
 from pipelines.data import Dataset, Survey, find_source, read_dataset, survey
 from pipelines.errors import DatasetError
-from pipelines.samples import prepare_samples, split_rows
+from pipelines.samples import Labelled, evenly, prepare_samples, split_rows
 from tests.pipelines.conftest import table
 
 
@@ -51,3 +54,33 @@ def test_scaling_knows_the_training_rows_only(config: PipelineConfig) -> None:
     np.testing.assert_allclose(samples.heldout, (heldout - train.mean(0)) / train.std(0), atol=1e-4)
     np.testing.assert_array_equal(samples.targets["y"], table()["y"][:160])
     assert samples.counts == {"train": 160, "heldout": 40}
+
+
+def test_both_parts_know_their_targets_times_and_row_numbers(config: PipelineConfig) -> None:
+    source = find_source(config.data)
+    samples = prepare_samples(read_dataset(source, survey(source, False), False), config)
+    for part, rows in ((samples.learning, table()[:160]), (samples.judging, table()[160:])):
+        np.testing.assert_array_equal(part.targets["y"], rows["y"])
+        assert part.moments is not None
+        assert part.moments.to_list() == rows["time"].to_list()
+    np.testing.assert_array_equal(samples.judging.numbers, np.arange(160, 200))
+
+
+def test_rows_are_taken_with_all_that_is_known_of_them() -> None:
+    values = np.array([1.0, np.nan, 3.0, np.nan, 5.0])
+    times = pl.Series("time", [datetime(2024, 1, day, tzinfo=UTC) for day in range(1, 6)])
+    rows = Labelled(np.arange(10, dtype=np.float32).reshape(5, 2), {"y": values}, times, np.arange(10, 15))
+    taken = rows.take(rows.known("y")[::-1].copy())
+    np.testing.assert_array_equal(taken.samples, [[8, 9], [4, 5], [0, 1]])
+    np.testing.assert_array_equal(taken.targets["y"], [5.0, 3.0, 1.0])
+    np.testing.assert_array_equal(taken.numbers, [14, 12, 10])
+    assert taken.moments is not None
+    assert [moment.day for moment in taken.moments] == [5, 3, 1]
+    assert taken.moments.dtype == times.dtype
+
+
+def test_positions_are_thinned_evenly_from_first_to_last() -> None:
+    positions = np.arange(100, 201)
+    assert evenly(positions, 5).tolist() == [100, 125, 150, 175, 200]
+    np.testing.assert_array_equal(evenly(positions, 101), positions)
+    assert len(evenly(positions[:0], 5)) == 0

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from pipelines.registry import Version
 from pipelines.summary import TrainResult
-from pipelines.tracking import Published
 
 METRICS = {
     "train_qe": 1.63862,
@@ -25,7 +25,7 @@ def result(**changes: Any) -> TrainResult:
         "page": "http://127.0.0.1:5000/#/experiments/1/runs/abc",
         "how_to_open": "mlflow ui --backend-store-uri sqlite:///mlflow.db",
         "model_uri": "models:/m-1",
-        "published": Published("weather", "7", ("challenger",)),
+        "published": Version("weather", "7", ("challenger",)),
         "rows": {"found": 8714, "left_out": 1739, "train": 5580, "heldout": 1395},
         "features": 17,
         "map_size": (25, 15),
@@ -72,3 +72,12 @@ def test_markdown_links_to_the_run_and_says_how_to_open_a_local_one() -> None:
     assert "[MLflow run calm-otter](http://127.0.0.1:5000/#/experiments/1/runs/abc)" in text
     assert "Open it with `mlflow ui --backend-store-uri sqlite:///mlflow.db`." in text
     assert "Open it" not in result(how_to_open=result().page).markdown()
+
+
+def test_each_target_stands_beside_its_better_rival() -> None:
+    humid = {"rmse": 5.2847, "rmse_ridge": 5.8362, "rmse_neighbors": 5.6265, "coverage": 0.919}
+    temp = {"rmse": 2.1705, "rmse_ridge": 2.2, "rmse_neighbors": 2.2551, "coverage": 0.889}
+    metrics = METRICS | {f"jitl/{t}/{k}": v for t, of in (("humid", humid), ("temp", temp)) for k, v in of.items()}
+    lines = dict(result(metrics=metrics).lines())
+    assert lines["jitl rmse humid"] == "5.285 held out, neighbors 5.627; 92% within their intervals"
+    assert lines["jitl rmse temp"] == "2.171 held out, ridge 2.2; 89% within their intervals"

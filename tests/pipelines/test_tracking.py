@@ -172,17 +172,6 @@ def test_nothing_of_this_machine_is_written_into_the_model(run: TrackedRun, tmp_
         assert str(Path(__file__).parents[2]) not in text
 
 
-def test_the_first_version_is_champion_and_challenger_and_the_next_only_challenger(run: TrackedRun) -> None:
-    first = run.publish("demo", run.model(make_model(), RAW, step=0)[0], {"note": "1"})
-    second = run.publish("demo", run.model(make_model(), RAW, step=0)[0], {"note": "2"})
-    assert (first.version, first.aliases) == ("1", ("challenger", "champion"))
-    assert (second.version, second.aliases) == ("2", ("challenger",))
-    assert str(MlflowClient().get_model_version_by_alias("demo", "champion").version) == "1"
-    assert str(MlflowClient().get_model_version_by_alias("demo", "challenger").version) == "2"
-    assert MlflowClient().get_model_version("demo", "2").run_id == run.run_id
-    assert MlflowClient().get_model_version("demo", "2").tags["note"] == "2"
-
-
 def test_the_store_of_a_block_is_only_that_of_the_block(store: str, tmp_path: Path) -> None:
     with tracking_store(f"sqlite:///{tmp_path}/other.db"):
         assert mlflow.get_tracking_uri().endswith("other.db")

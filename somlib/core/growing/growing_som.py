@@ -18,8 +18,9 @@ from somlib.core.growing.growth import (
     relative_errors,
 )
 from somlib.core.growing.progress import open_ended_progress
+from somlib.core.rule import TrainingSet
 from somlib.core.som import SOM
-from somlib.core.trainer import Epoch, EpochReport, OnEpoch, TrainingSet, train
+from somlib.core.trainer import Epoch, EpochReport, OnEpoch, train
 from somlib.errors import NotFittedError
 from somlib.utils.grid import Grid
 from somlib.utils.heuristics import LARGEST_MAP
@@ -184,7 +185,7 @@ class GrowingSOM(SOM):
         before = len(self.quantization_errors)
         # Every size starts from the same seed, so that all errors are measured on the same rows.
         generator = torch.Generator().manual_seed((self.random_seed + self._runs) % 2**63)
-        for epoch in train(self.codebook.clone(), rows, self._rule(len(rows.data)), generator, range(epochs), epochs):
+        for epoch in train(self.codebook.clone(), rows, self._rule(rows), generator, range(epochs), epochs):
             self._last_epoch = epoch.report.epoch
             self._keep(epoch, rows)
             self.quantization_errors.append(epoch.report.quantization_error)
@@ -194,8 +195,8 @@ class GrowingSOM(SOM):
 
     def _grow(self, trained: Epoch, rows: TrainingSet) -> bool:
         """Note how the map is, and insert where its error is largest; False where growth ends, the reason logged."""
-        assert trained.winners is not None  # the last epoch of a run has those of all rows
-        errors = relative_errors(trained.winners, self.grid.m, rows, self.metric)
+        assert trained.found is not None  # the last epoch of a run has the winners of all rows
+        errors = relative_errors(trained.found.winners, self.grid.m, rows, self.metric)
         insertion = place_to_grow(self.codebook, self.grid, self.metric, int(errors.argmax()))
         grown = grown_grid(self.grid, insertion)
         end = self._reason_to_end(float(errors.max()), grown)
@@ -220,6 +221,10 @@ class GrowingSOM(SOM):
         if len(self.growth_history) >= self.max_growth_steps:
             return f"max_growth_steps={self.max_growth_steps} is reached"
         return None
+
+    def _steps(self, rows: TrainingSet) -> int:
+        """Steps of the batch map in an epoch: one, as where to grow must not depend on a sample, unless asked for."""
+        return self.config.steps_per_epoch or 1
 
     # ---------------------------------------------------------------- saving
 

@@ -34,10 +34,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from somlib.core.trainer import TrainingSet
+from somlib.core.rule import TrainingSet
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
-from somlib.utils.initialization import GRAM_ROWS
+from somlib.utils.initialization import rows_at_a_time
 from somlib.utils.metrics import adjacent
 from somlib.utils.search import Winners, exact_distances, row_chunks
 
@@ -113,7 +113,7 @@ def weighted_means(rows: TrainingSet) -> Tensor:
     """Weighted mean of the observed values of each feature, float64, shape (d,); the center where there is none."""
     total = rows.data.new_zeros(rows.data.shape[1], dtype=torch.float64)
     count = torch.zeros_like(total)
-    for chunk in row_chunks(len(rows.data), GRAM_ROWS):
+    for chunk in row_chunks(len(rows.data), rows_at_a_time(rows.data)):
         centered = rows.data[chunk].double() - rows.center.double()
         weight = rows.weight_of(chunk)
         share = (~torch.isnan(centered)).double() * (1.0 if weight is None else weight.double()[:, None])

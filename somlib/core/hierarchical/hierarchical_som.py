@@ -31,8 +31,8 @@ from somlib.core.growing.progress import open_ended_progress
 from somlib.core.hierarchical.hierarchical_config import HierarchicalSOMConfig
 from somlib.core.hierarchical.tree import Leaf, LeafIndex, MapNode, Place, breadth_first
 from somlib.core.persistence import SavedMap, read_map, write_map
+from somlib.core.rule import TrainingSet
 from somlib.core.som import SOM
-from somlib.core.trainer import TrainingSet
 from somlib.errors import NotFittedError, SavedMapError
 from somlib.utils.inputs import read_sample_weight
 from somlib.utils.maps import neuron_samples

@@ -1,5 +1,12 @@
 import base64
+import contextlib
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +14,24 @@ import mlflow
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from mlflow import MlflowClient
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
+from prefect.settings import PREFECT_API_URL
 
 from pipelines import train_flow
 from pipelines.config import PipelineConfig
-from pipelines.errors import DatasetError
+from pipelines.data import find_source, read_dataset, survey
+from pipelines.errors import ConfigError, DatasetError
+from pipelines.finished import Work, finished_runs
+from pipelines.flows.train import _earlier
+from pipelines.model import MapModel
 from pipelines.progress import listening
+from pipelines.samples import prepare_samples
+from pipelines.tracking import TrackedRun, open_run
+from pipelines.training import train_som
 from somlib.errors import ArgumentError, SomlibWarning
 from tests.pipelines.conftest import WriteDataset, table
 from tests.pipelines.test_progress import Recorder
@@ -38,7 +54,7 @@ def test_a_run_goes_from_parquet_to_a_registered_model(config: PipelineConfig) -
     recorder = Recorder()
     with listening(recorder):
         result = train_flow(config)
-    stages = ["connect", "load", "scale", "train", "analyze", "draw", "log"]
+    stages = ["connect", "load", "scale", "train", "analyze", "local models", "draw", "log"]
     assert [heard[1] for heard in recorder.heard if isinstance(heard, tuple) and heard[0] == "started"] == stages
     assert list(result.seconds) == stages
     assert result.rows == {"found": 200, "left_out": 0, "train": 160, "heldout": 40}
@@ -55,14 +71,87 @@ def test_a_run_goes_from_parquet_to_a_registered_model(config: PipelineConfig) -
     assert distances[160:].mean() == pytest.approx(result.metrics["heldout_qe"], rel=1e-4)
 
 
+def test_local_models_are_judged_logged_and_published(config: PipelineConfig) -> None:
+    result = train_flow(config)
+    run = latest_run()
+    judged = pl.read_parquet(MlflowClient().download_artifacts(run.info.run_id, "jitl.parquet"))
+    np.testing.assert_array_equal(judged["measured"], table()["y"][160:])
+    assert judged["time"].to_list() == table()["time"][160:].to_list()
+    for name, column in (("rmse", "prediction"), ("rmse_ridge", "ridge"), ("rmse_neighbors", "neighbors")):
+        error = judged[column] - judged["measured"]
+        assert run.data.metrics[f"jitl/y/{name}"] == pytest.approx(np.sqrt((error**2).mean()))
+        assert result.metrics[f"jitl/y/{name}"] == run.data.metrics[f"jitl/y/{name}"]
+    assert run.data.params["jitl.experts"] == "pure"
+    assert run.data.params["jitl/y/weight_ridge"] == "1.0"
+    model = mlflow.pyfunc.load_model("models:/demo@champion")
+    answer = model.predict(table().to_pandas())
+    assert {column.name: column.type.name for column in model.metadata.signature.outputs} == {
+        **dict.fromkeys(("row", "col", "cluster"), "long"),
+        **dict.fromkeys(("quantization_error", "prediction", "lower", "upper", "n_samples"), "double"),
+        "fallback": "boolean",
+    }
+    assert list(answer.columns) == model.metadata.signature.outputs.input_names()
+    inside = (answer["lower"] <= table()["y"].to_numpy()) & (table()["y"].to_numpy() <= answer["upper"])
+    assert inside.mean() > 0.8
+    assert f"held out, ridge {result.metrics['jitl/y/rmse_ridge']:.4g}" in result.markdown()
+
+
+def test_without_targets_or_wish_there_are_no_local_models(config: PipelineConfig) -> None:
+    for without in (changed(config, "data", target=[]), changed(config, "jitl", enabled=False)):
+        result = train_flow(without)
+        assert "local models" not in result.seconds
+        assert not [name for name in result.metrics if name.startswith("jitl/")]
+    assert "prediction" not in mlflow.pyfunc.load_model("models:/demo@challenger").predict(table().to_pandas())
+
+
+def test_a_target_with_too_few_values_is_told_and_not_predicted(config: PipelineConfig, write: WriteDataset) -> None:
+    rare = table().with_columns(y=pl.when(pl.int_range(pl.len()) % 5 == 0).then("y"))
+    recorder = Recorder()
+    with listening(recorder):
+        result = train_flow(changed(config, "data", path=str(write(rare, "rare/part-0.parquet"))))
+    assert "no local model of y: 32 training rows have a value, it takes at least 50" in recorder.heard
+    assert not [name for name in result.metrics if name.startswith("jitl/")]
+
+
+def test_days_to_keep_need_dates(config: PipelineConfig, write: WriteDataset) -> None:
+    numbered = table().with_columns(time=pl.int_range(pl.len()))
+    path = str(write(numbered, "numbered/part-0.parquet"))
+    with pytest.raises(ConfigError, match=r"jitl\.keep_days needs dates or times in data\.time, got Int64"):
+        train_flow(changed(changed(config, "data", path=path), "jitl", keep_days=3))
+    assert latest_run().info.status == "FAILED"
+
+
 def test_the_same_config_gives_the_same_map(config: PipelineConfig) -> None:
-    first, second = (train_flow(config) for _ in range(2))
+    first, second = (train_flow(config, force=True) for _ in range(2))
     assert first.metrics == second.metrics
     tags = [MlflowClient().get_run(result.run_id).data.tags for result in (first, second)]
     for name in ("som.config_digest", "som.data_sha256", "som.model_sha256"):
         assert tags[0][name] == tags[1][name]
     assert second.published is not None
     assert (second.published.version, second.published.aliases) == ("2", ("challenger",))
+
+
+def test_the_same_work_is_recognized_and_not_done_again(config: PipelineConfig) -> None:
+    first, recorder = train_flow(config), Recorder()
+    with listening(recorder):
+        again = train_flow(changed(config, "runtime", threads=1))
+    said = f"already done: run {first.run_name} ({first.run_id}), use --force to train again"
+    assert said in recorder.heard
+    assert again.run_id == first.run_id == latest_run().info.run_id
+    assert list(again.lines())[:5] == list(first.lines())[:5]
+    assert (again.model_uri, again.report) == (first.model_uri, first.report)
+    assert again.published is not None
+    assert again.seconds == pytest.approx(first.seconds)
+    assert [str(version.version) for version in MlflowClient().search_model_versions("name='demo'")] == ["1"]
+
+
+def test_a_finished_run_whose_model_is_not_registered_is_no_result_where_one_shall_be(config: PipelineConfig) -> None:
+    work = Work("train", config.digest, "d" * 64)
+    with open_run("demo", None, work.tags, None):
+        pass
+    with open_run("demo", None, {}, None) as run:
+        assert len(list(finished_runs(run, work))) == 1
+        assert _earlier(config, run, work) is None
 
 
 def test_the_prefect_run_and_the_mlflow_run_know_each_other(config: PipelineConfig) -> None:
@@ -156,3 +245,46 @@ def test_nothing_is_written_beside_the_stores(config: PipelineConfig, tmp_path: 
     before = {path.name for path in tmp_path.iterdir()}
     train_flow(config)
     assert {path.name for path in tmp_path.iterdir()} - before <= {"mlruns"}
+
+
+LONG = {"x": 8, "y": 6, "epochs": 1_000}
+CHECKPOINTS = {"checkpoint_seconds": 0.05, "threads": 1}
+
+
+def killed_in_training(config: PipelineConfig, folder: Path) -> None:
+    """Run the command in a process of its own, and kill it and all that it started once it has kept a checkpoint."""
+    (folder / "long.yaml").write_text(config.to_yaml())
+    command = [str(Path(sys.executable).with_name("som")), "train", "long.yaml"]
+    variables = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=folder, env=variables, start_new_session=True, stdout=quiet, stderr=quiet)
+    try:
+        while not list(folder.glob(".som/checkpoints/demo-*.safetensors")):
+            assert process.poll() is None, "ended before a checkpoint was kept"
+            time.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_map(
+    config: PipelineConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = changed(changed(config, "som", **LONG), "runtime", **CHECKPOINTS)
+    config = changed(changed(config, "data", target=[]), "tracking", publish=False)
+    killed_in_training(config, tmp_path)
+    assert latest_run().info.status == "RUNNING"
+    with contextlib.chdir(tmp_path):
+        result = train_flow(config)
+    found = re.search(r"training goes on after epoch (\d+) of 1000, from \.som/checkpoints/demo-", caplog.text)
+    assert found is not None
+    assert 1 <= int(found[1]) < 1000
+    source = find_source(config.data)
+    samples = prepare_samples(read_dataset(source, survey(source, False), False), config)
+    whole = train_som(samples.train, config.som, source.features, threads=1)
+    model = TrackedRun(result.run_id).fetch_model(tmp_path / "model")
+    assert torch.equal(MapModel.load(model).som.weights, whole.som.weights)
+    curve = MlflowClient().get_metric_history(result.run_id, "qe")
+    assert [point.step for point in curve] == list(range(1000))
+    assert [point.value for point in curve] == whole.quantization_errors
+    assert not (tmp_path / ".som").exists()

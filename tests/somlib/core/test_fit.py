@@ -25,7 +25,7 @@ from somlib.errors import (
     SomlibError,
     SomlibWarning,
 )
-from somlib.utils import search
+from somlib.utils import torch_search
 from somlib.utils.initialization import pca_weights
 from tests.somlib import oracle
 from tests.somlib.oracle import FOUR, Array
@@ -455,7 +455,7 @@ def test_chunks_of_any_size_give_the_same_map(algorithm: str, monkeypatch: pytes
     data = samples(700).float()
     settings: dict[str, Any] = {"algorithm": algorithm, "batch_size": 350}
     whole = fitted(data, **settings)
-    monkeypatch.setattr(search, "CHUNK_ENTRIES", {"cpu": 1})
+    monkeypatch.setattr(torch_search, "CHUNK_ENTRIES", {"cpu": 1})
     chunked = fitted(data, **settings)
     torch.testing.assert_close(chunked.weights, whole.weights, rtol=1e-5, atol=1e-5)
     assert chunked.quantization_errors == pytest.approx(whole.quantization_errors, rel=1e-5)

@@ -10,7 +10,7 @@ import torch
 
 from somlib.core import trainer
 from somlib.core.trainer import Epoch, Rule, TrainingSet, batch_sums, pass_over, train
-from somlib.utils import search
+from somlib.utils import torch_search
 from somlib.utils.decay import DECAY_FUNCTIONS
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
@@ -57,13 +57,13 @@ def run(codebook: Array, rows: TrainingSet, rule: Rule, seed: int = 5, epochs: r
 def count_searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of rows that are searched from now on."""
     searched: list[int] = []
-    original: Callable[..., Any] = search.TorchSearch.nearest
+    original: Callable[..., Any] = torch_search.TorchSearch.nearest
 
     def nearest(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
         searched.append(len(data))
         return original(self, data, *args, **kwargs)
 
-    monkeypatch.setattr(search.TorchSearch, "nearest", nearest)
+    monkeypatch.setattr(torch_search.TorchSearch, "nearest", nearest)
     return searched
 
 
@@ -168,7 +168,7 @@ def test_chunks_of_any_size_give_the_same_training(metric: str, batch: bool, mon
     data[::7, 1] = np.nan
     rule = rule_on(FOUR[1], batch=batch, metric=Metric(metric), batch_size=150)
     whole = run(codebook, rows_of(data), rule)
-    monkeypatch.setattr(search, "CHUNK_ENTRIES", {"cpu": 1})  # chunks of 64 rows, the fewest
+    monkeypatch.setattr(torch_search, "CHUNK_ENTRIES", {"cpu": 1})  # chunks of 64 rows, the fewest
     chunked = run(codebook, rows_of(data), rule)
     for one, other in zip(whole, chunked, strict=True):
         torch.testing.assert_close(one.codebook, other.codebook, rtol=1e-12, atol=1e-13)

@@ -148,7 +148,7 @@ def test_pca_keeps_the_dtype_and_the_data() -> None:
 
 
 def test_means_and_covariance_take_missing_values_as_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(initialization, "GRAM_ROWS", 7)  # many chunks
+    monkeypatch.setattr(initialization, "GRAM_ENTRIES", 7)  # many chunks
     data = correlated(offset=100)
     data[np.random.default_rng(0).random(data.shape) < 0.2] = np.nan
     mean, covariance = moments(torch.from_numpy(data))

@@ -13,11 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from somlib.errors import ArgumentError
-from somlib.utils import search as search_module
+from somlib.utils import faiss_search, torch_search, winners
 from somlib.utils.distances import Metric
-from somlib.utils.search import Backend, Winners, make_search, row_chunks, smallest, smallest_by_lanes
-from tests.somlib.largest import largest_tensor
+from somlib.utils.search import Backend, TorchSearch, Winners, make_search
 from tests.somlib.oracle import feature_distance
 
 NAMES = ("euclidean", "manhattan", "cosine", "chebyshev")
@@ -188,10 +186,10 @@ def test_neither_chunk_nor_batch_nor_order_of_rows_changes_a_winner(
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(3))
     assert same(search.nearest(data[order], k=2), order)
     for entries in (1, 7_000, 10_000_000):
-        for limit in ("CHUNK_ENTRIES", "EXACT_ENTRIES"):
-            monkeypatch.setattr(search_module, limit, {"cpu": entries})
-        monkeypatch.setattr(search_module, "SMALL_BLOCK", entries // 2)
-        monkeypatch.setattr(search_module, "FAISS_ROWS", 1 + entries % 97)
+        monkeypatch.setattr(torch_search, "CHUNK_ENTRIES", {"cpu": entries})
+        monkeypatch.setattr(winners, "EXACT_ENTRIES", {"cpu": entries})
+        monkeypatch.setattr(torch_search, "SMALL_BLOCK", entries // 2)
+        monkeypatch.setattr(faiss_search, "FAISS_ROWS", 1 + entries % 97)
         assert same(make_search(codebook, Metric(name), backend).nearest(data, k=2))
 
 
@@ -317,26 +315,7 @@ def test_complete_rows_are_decided_alike_beside_incomplete_ones(backend: Backend
     assert torch.equal(search.nearest(data).index[complete], expected[complete])
 
 
-# ---- the pieces
-
-
-@pytest.mark.parametrize("k", [1, 2, 4])
-@pytest.mark.parametrize("lanes", [1, 2, 8])
-def test_the_smallest_are_those_of_a_stable_sort(k: int, lanes: int) -> None:
-    values = normal(50, 16)
-    expected = values.sort(dim=1, stable=True)
-    for find in (smallest, lambda v, count: smallest_by_lanes(v, count, lanes)):
-        value, index = find(values.clone(), k)
-        assert torch.equal(value, expected.values[:, : k + 1])
-        assert torch.equal(index, expected.indices[:, :k])
-
-
-def test_nan_and_infinity_never_are_the_smallest_and_ties_go_to_the_lowest_index() -> None:
-    inf = float("inf")
-    values = torch.tensor([[NAN, 2.0, 1.0, 1.0], [inf, NAN, inf, -5.0], [NAN, NAN, inf, NAN]])
-    value, index = smallest(values, 2)
-    assert index.tolist() == [[2, 3], [3, -1], [-1, -1]]
-    assert value.tolist() == [[1.0, 1.0, 2.0], [-5.0, inf, inf], [inf, inf, inf]]
+# ---- any numbers, any size
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 3), st.integers(0, 2**32 - 1), st.sampled_from(NAMES))
@@ -352,18 +331,6 @@ def test_any_whole_numbers_have_the_first_of_the_nearest_as_winner(
             assert found.index.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("missing", [False, True])
-def test_no_search_builds_more_than_a_chunk(name: str, missing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_module, "CHUNK_ENTRIES", {"cpu": 64 * 160})
-    monkeypatch.setattr(search_module, "EXACT_ENTRIES", {"cpu": 1_000})
-    data, codebook = whole(3, 400, 20).float(), whole(3, 160, 20, seed=1).float()  # ties: the longest way
-    if missing:
-        data[:, 0] = NAN
-    # Samples by neurons is 64 000, by features 1 280 000; a chunk of pairs and its gathered rows stay below.
-    assert largest_tensor(lambda: make_search(codebook, Metric(name)).nearest(data, k=2)) <= 2 * 64 * 160
-
-
 def test_no_winners_of_no_samples() -> None:
     for backend in BACKENDS:
         found = make_search(torch.ones(3, 2), Metric("euclidean"), backend).nearest(torch.empty(0, 2), k=2)
@@ -373,11 +340,6 @@ def test_no_winners_of_no_samples() -> None:
 def test_distances_come_only_where_asked_for() -> None:
     found = make_search(torch.ones(3, 2), Metric("euclidean")).nearest(torch.ones(4, 2), distances=False)
     assert found.distance.shape == (4, 0)
-
-
-def test_chunks_cover_every_row_once() -> None:
-    assert [range(10)[rows] for rows in row_chunks(10, 4)] == [range(4), range(4, 8), range(8, 10)]
-    assert list(row_chunks(0, 4)) == []
 
 
 def test_search_changes_neither_samples_nor_codebook() -> None:
@@ -391,52 +353,4 @@ def test_search_changes_neither_samples_nor_codebook() -> None:
 
 
 def test_auto_never_takes_the_approximate_index() -> None:
-    assert isinstance(make_search(torch.zeros(20_000, 2), Metric("euclidean"), "auto"), search_module.TorchSearch)
-
-
-def test_without_faiss_auto_is_torch_and_asking_for_faiss_says_what_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(search_module, "faiss_module", lambda: None)
-    codebook = torch.zeros(2_500, 16)
-    assert isinstance(make_search(codebook, Metric("euclidean"), "auto"), search_module.TorchSearch)
-    with pytest.raises(ArgumentError, match="search_backend='faiss' needs the package faiss-cpu"):
-        make_search(codebook, Metric("euclidean"), "faiss")
-
-
-# ---- the inverted file of large maps
-
-
-def large_codebook() -> torch.Tensor:
-    """Neurons of a 110 x 100 map over a curved sheet in eight dimensions."""
-    u, v = torch.meshgrid(torch.linspace(-2, 2, 110), torch.linspace(-2, 2, 100), indexing="ij")
-    return torch.stack([u, v, u * v, u.sin(), v.cos(), u**2 / 2, (u + v).sin(), (u - v) / 3], dim=2).flatten(0, 1)
-
-
-def test_an_inverted_file_finds_nearly_all_winners_of_a_large_map_and_their_true_distances() -> None:
-    codebook = large_codebook()
-    data = codebook[::7] + 0.05 * torch.randn(len(codebook[::7]), 8, generator=torch.Generator().manual_seed(0))
-    search = make_search(codebook, Metric("euclidean"), "faiss_ivf")
-    assert type(search).__name__ == "FaissIvfSearch"
-    found = search.nearest(data, k=2)
-    exact = torch.cdist(data.double(), codebook.double()).topk(2, largest=False)
-    assert float((found.index[:, 0] == exact.indices[:, 0]).float().mean()) > 0.999
-    witness = (data.double() - codebook[found.index[:, 0]].double()).norm(dim=1)
-    torch.testing.assert_close(found.distance[:, 0].double(), witness, rtol=1e-5, atol=1e-6)
-
-
-def test_an_inverted_file_is_exact_below_its_size_and_for_other_distances() -> None:
-    codebook = large_codebook()
-    for neurons, name in ((codebook[:400], "euclidean"), (codebook, "manhattan")):
-        search = make_search(neurons, Metric(name), "faiss_ivf")
-        data = neurons[:50] + 0.01
-        expected = make_search(neurons, Metric(name), "torch").nearest(data).index
-        assert torch.equal(search.nearest(data).index, expected)
-
-
-def test_an_inverted_file_leaves_rows_without_a_distance_out() -> None:
-    codebook = large_codebook()
-    data = torch.cat((codebook[:3], torch.zeros(1, 8)))
-    found = make_search(codebook, Metric("cosine"), "faiss_ivf").nearest(data)
-    assert found.index[3, 0] == -1
-    assert bool(torch.isnan(found.distance[3, 0]))
+    assert isinstance(make_search(torch.zeros(20_000, 2), Metric("euclidean"), "auto"), TorchSearch)

@@ -16,7 +16,7 @@ from somlib.core.growing.growth import (
     relative_errors,
     weighted_means,
 )
-from somlib.core.trainer import TrainingSet
+from somlib.core.rule import TrainingSet
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.initialization import feature_means

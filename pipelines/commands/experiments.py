@@ -1,4 +1,4 @@
-"""What the sub-commands of `som` do."""
+"""Commands about one experiment: train its map, check its configuration, make the report of a run again."""
 
 import os
 import warnings
@@ -12,6 +12,7 @@ from rich.console import Console
 from pipelines.config import PipelineConfig, checked, load_config, read_settings
 from pipelines.data import Source, Survey, find_source, survey
 from pipelines.errors import ConfigError, DatasetError
+from pipelines.local_models import leaves_out, require_dates, size_remark
 from pipelines.progress import Stages, listening
 from pipelines.sections import DataConfig, without_password
 from pipelines.terminal import TerminalListener, facts_table
@@ -21,8 +22,8 @@ from pipelines.wording import some
 NAMES_SHOWN = 30
 
 
-def train(file: str, overrides: Sequence[str]) -> None:
-    """Run the training flow and print what it came to.
+def train(file: str, overrides: Sequence[str], force: bool = False) -> None:
+    """Run the training flow and print what it came to; `force` trains also what a finished run did before.
 
     Raises:
         PipelineError: It cannot do its work.
@@ -43,7 +44,7 @@ def train(file: str, overrides: Sequence[str]) -> None:
             connect(config.tracking.uri)
             wait_for_engine()
         with quick_flows():
-            result = train_flow(config)
+            result = train_flow(config, force)
     facts = [*result.lines(), ("report", result.report), ("look at it", result.how_to_open)]
     Console().print(facts_table(f"som train: {config.name}", facts))
 
@@ -78,17 +79,20 @@ def check(file: str, overrides: Sequence[str]) -> None:
         raise ConfigError(*error.problems, *_data_problems(settings)) from None
     source, found = _inspected(config.data, config.som.missing)
     require_map(config.som, len(source.features))
+    require_dates(config.jitl, source.time_type)
     console = Console()
     console.print(facts_table(f"som check: {config.name}", _plan(config, source, found)))
-    for text in (*remarks(source, found), *_size_remarks(config, found)):
+    for text in (*remarks(source, found), *_size_remarks(config, found, len(source.features))):
         console.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def _size_remarks(config: PipelineConfig, found: Survey) -> Iterator[str]:
-    """What somlib will warn of once it trains."""
+def _size_remarks(config: PipelineConfig, found: Survey, features: int) -> Iterator[str]:
+    """What will be said of the size of the map once it trains."""
     rows = _training_rows(config, found)
     if config.neurons is not None and rows < config.neurons:
         yield f"{rows} training rows for {config.neurons} neurons: most neurons will stay empty, use a smaller map"
+    if _without_local_models(config, features):
+        yield size_remark(config.neurons or 0, features)
 
 
 def _inspected(data: DataConfig, missing: str) -> tuple[Source, Survey]:
@@ -143,8 +147,22 @@ def _plan(config: PipelineConfig, source: Source, found: Survey) -> Iterator[tup
     yield "map", f"{size} {config.som.topology}{', torus' if config.som.pbc else ''}, missing: {config.som.missing}"
     yield "training", f"{config.som.algorithm}, {config.som.epochs} epochs, seed {config.som.random_seed}"
     yield "clusters", f"{config.analysis.clustering}, {config.analysis.n_clusters or 'number by score'}"
+    yield "local models", _local_models(config, len(source.features))
     yield "MLflow", f"experiment {config.experiment_name} in {config.tracking.uri or _tracking_default()}"
     yield "model", config.model_name if config.tracking.publish else "not registered"
+
+
+def _local_models(config: PipelineConfig, features: int) -> str:
+    """What will predict the targets."""
+    if not config.predicts or _without_local_models(config, features):
+        return "none"
+    most = f"up to {config.jitl.max_rows:,} rows each"
+    return f"{config.jitl.experts} for {some(config.data.target)}, {config.jitl.coverage:.0%} intervals, {most}"
+
+
+def _without_local_models(config: PipelineConfig, features: int) -> bool:
+    """Whether there are no local models only because the map is known to be too large for them."""
+    return config.predicts and config.neurons is not None and leaves_out(config.jitl, config.neurons, features)
 
 
 def _tracking_default() -> str:

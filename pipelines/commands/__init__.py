@@ -1,0 +1,1 @@
+"""What the sub-commands of `som` do, a module for each family of them."""

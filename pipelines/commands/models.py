@@ -1,0 +1,133 @@
+"""Commands about registered models: look at their versions, choose which one serves, serve it."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines import registry
+from pipelines.registry import CHAMPION, PREVIOUS_TAG, Version, champion, holding, versions
+from pipelines.serving import Service, run
+from pipelines.smoke import smoke_test
+from pipelines.terminal import facts_table
+from pipelines.tracking import tracking_store
+
+VERSIONS_SHOWN = 30
+LOCAL_ERROR = "jitl/*/rmse"  # of the local models, one metric for each target
+VERDICT_TAG = "som.verdict"
+RUN_CHARACTERS = 8  # of 32: enough to find it, and a line has room for the rest
+
+
+def models(name: str, uri: str | None) -> None:
+    """Print the versions of a model, the newest first.
+
+    Raises:
+        PipelineError: There is no such model, or MLflow cannot be reached.
+    """
+    with tracking_store(uri):
+        found = versions(name, most=VERSIONS_SHOWN)
+        serving = champion(name)
+    left_out = serving is not None and serving.version not in {each.version for each in found}
+    Console().print(versions_table(name, [*found, serving] if serving and left_out else found))
+    if len(found) == VERSIONS_SHOWN:
+        Console().print(f"note: the newest {VERSIONS_SHOWN}, and the champion", style="yellow")
+
+
+def promote(name: str, version: str, reason: str, uri: str | None) -> None:
+    """Let a version serve, if it passes its smoke test.
+
+    Raises:
+        PipelineError: It does not pass, or there is no such model or version.
+    """
+    with tracking_store(uri):
+        before = champion(name)
+        expected = None if before is None else before.version
+        now = registry.promote(name, version, expected=expected, check=smoke_test, reason=reason)
+    _print_change("promote", now, before)
+
+
+def rollback(name: str, expected: str | None, uri: str | None) -> None:
+    """Let the version serve again that served before, if it passes its smoke test.
+
+    Raises:
+        PipelineError: It does not pass, or there is none.
+    """
+    with tracking_store(uri):
+        before = champion(name)
+        now = registry.rollback(name, check=smoke_test, expected=expected)
+    _print_change("rollback", now, before)
+
+
+def serve(name: str, alias: str, host: str, port: int, poll: float, uri: str | None) -> None:
+    """Answer HTTP requests with the version that an alias points at, until SIGTERM or Ctrl-C.
+
+    Raises:
+        PipelineError: There is no such version, it cannot be loaded, or the port is taken.
+    """
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("pipelines").setLevel(logging.INFO)
+    with tracking_store(uri):
+        service = Service(holding(name, alias), alias)
+        version = service.current.servable.version.version
+
+        def ready(address: str) -> None:
+            Console().print(f"som serve: {name} version {version} ({alias}) at {address}", highlight=False)
+
+        with suppress(KeyboardInterrupt):  # how a person ends a server
+            run(service, host, port, poll, ready)
+
+
+def versions_table(name: str, found: Iterable[Version]) -> Table:
+    """A row for each version, without columns that are empty in all; errors on held-out rows where there were any."""
+    rows = [_row(each) for each in found]
+    table = Table(title=f"som models: {name}", title_justify="left", title_style="bold")
+    shown = [column for column in rows[0] if any(row[column] for row in rows)] if rows else []
+    for column in shown:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(row[column]) for column in shown))
+    return table
+
+
+def _row(version: Version) -> dict[str, str]:
+    return {
+        "version": version.version,
+        "aliases": "\n".join(version.aliases),
+        "created (UTC)": f"{version.created:%Y-%m-%d %H:%M}" if version.created else "",
+        "run": (version.run_id or "")[:RUN_CHARACTERS],
+        "QE": _error(version.metrics, "qe", "{:.4g}"),
+        "TE": _error(version.metrics, "te", "{:.1%}"),
+        "local RMSE": "\n".join(_local_errors(version.metrics)),
+        "verdict": version.tags.get(VERDICT_TAG, ""),
+    }
+
+
+def _error(metrics: Mapping[str, float], name: str, form: str) -> str:
+    value = metrics.get(f"heldout_{name}", metrics.get(f"train_{name}"))
+    return "" if value is None else form.format(value)
+
+
+def _local_errors(metrics: Mapping[str, float]) -> Iterable[str]:
+    """`temp 2.21` for each target."""
+    for metric in sorted(metrics):
+        if fnmatchcase(metric, LOCAL_ERROR):
+            yield f"{metric.split('/')[1]} {metrics[metric]:.4g}"
+
+
+def _print_change(command: str, now: Version, before: Version | None) -> None:
+    left = "none" if before is None else f"version {before.version}"
+    way_back = now.tags.get(PREVIOUS_TAG)
+    facts = [
+        ("serves now", f"version {now.version}, {CHAMPION}"),
+        ("served before", left),
+        ("smoke test", "passed"),
+        (
+            "rollback leads to",
+            f"version {way_back}" if way_back else "nothing: no version is on record before this one",
+        ),
+    ]
+    Console().print(facts_table(f"som {command}: {now.name}", facts))

@@ -1,0 +1,86 @@
+"""The sub-commands that keep it running unattended: `up`, `deploy`, `status`, `close-stale`."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.progress import Stages, listening
+from pipelines.servers import running, watch
+from pipelines.terminal import TerminalListener, facts_table
+
+
+def up(prefect_port: int, mlflow_port: int, pool: str) -> None:
+    """Run both servers and a worker until somebody ends it, and say where they are.
+
+    Raises:
+        ServerError: One cannot be started, or has ended; all are ended then.
+    """
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
+        with TerminalListener(Console(stderr=True)) as terminal, listening(terminal), Stages()("start"):
+            addresses, children = stack.enter_context(running(Path.cwd(), prefect_port, mlflow_port, pool))
+        facts = [("Prefect", addresses.prefect), ("MLflow", addresses.mlflow), ("logs", str(addresses.logs))]
+        facts += [("in other terminals", f"export {name}={value}") for name, value in addresses.settings.items()]
+        Console().print(facts_table("som up: running, Ctrl-C ends it", facts))
+        watch(children)
+
+
+def deploy(file: str, pool: str, prefect_file: str, notify_url: str | None) -> None:
+    """Register the deployments of an experiment, and print what runs when.
+
+    Raises:
+        PipelineError: It cannot do its work.
+    """
+    from pipelines.config import load_config
+
+    config = load_config(file)
+    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal), Stages()("deploy"):
+        from pipelines import deploying
+        from pipelines.status import moment
+
+        done = deploying.deploy(config, Path(file), pool, Path(prefect_file), notify_url)
+    table = Table(title=f"som deploy: {config.name}", title_justify="left", title_style="bold")
+    for column in ("deployment", "schedule", "next run"):
+        table.add_column(column, overflow="fold")
+    for each in done.deployments:
+        table.add_row(each.name, each.schedule or "on demand", moment(each.next_run) if each.next_run else "none")
+    console = Console()
+    console.print(table)
+    console.print(facts_table("", _around(done.pool, done.automations)))
+
+
+def status(file: str, overrides: Sequence[str]) -> None:
+    """Print how an experiment stands.
+
+    Raises:
+        PipelineError: It cannot do its work.
+    """
+    from pipelines.config import load_config
+    from pipelines.status import status as stands
+
+    config = load_config(file, overrides)
+    Console().print(facts_table(f"som status: {config.name}", stands(config).lines()))
+
+
+def close_stale(hours: float, uri: str | None) -> None:
+    """Close the runs that nobody runs any more, and print which and why.
+
+    Raises:
+        PipelineError: It cannot do its work.
+    """
+    from pipelines.stale import close_stale_runs, lines
+
+    closed = close_stale_runs(uri, timedelta(hours=hours))
+    console = Console()
+    if closed:
+        console.print(facts_table("som close-stale: FAILED now", lines(closed)))
+    else:
+        console.print("som close-stale: no run was left open")
+
+
+def _around(pool: str, automations: Sequence[str]) -> list[tuple[str, str]]:
+    worker = f"prefect worker start --pool {pool}, unless som up runs"
+    return [("work pool", pool), ("worker", worker), *(("automation", name) for name in automations)]

@@ -1,0 +1,401 @@
+r"""What has to be known of training to recognize drift later, and how new rows are measured against it.
+
+Measured are
+
+    stability index   sum (q_b - p_b) ln(q_b / p_b) over bins b, p the shares in training, q those now (PSI): of hits
+                      on parts of the map, of each feature, of predictions
+    mean              (mean now - mean in training) / deviation in training, of each feature
+    missing           share of missing values now minus that in training, of each feature
+    error ratio       mean distance to the map now / mean distance of held-out rows
+    new region        share of rows farther from the map than 99 % of the held-out rows
+
+Bins. Features and predictions: tenths of the training rows, between values that occur, so that a value that is half of
+all rows is one bin. Hits: neurons are too many for their counts to say anything, so the grid is cut again and again
+into rectangles of about equal hits, as long as either part keeps a twentieth of them: each is one piece of the map,
+neighbors share a bin, and there are ten to twenty. Half a row is added to each bin, so that an empty one stays finite.
+
+Chance. Without any change the index of n new rows against m old ones is about (B - 1) (1 / n + 1 / m) for B bins (0.4
+for a day of hourly rows), and much more where rows near in time are alike: one warm week is not drift. No formula knows
+by how much, but the training rows do: windows of 1, 4, 16, ... consecutive rows of training (held-out rows where
+distances and predictions are compared) are measured like new rows would be. Mean and variance at each size make a
+gamma distribution, the one that the index follows for independent rows, or a normal one for means; a shift beyond its
+quantile, taken further out by Student's t where the windows were few, is more than chance. Windows longer than an eighth of the rows would be too
+few: for more new rows the longest one's bound stands, which may hide a small shift, and cries no wolf.
+
+References:
+    Siddiqi, Credit Risk Scorecards, Wiley 2006 (stability index).
+    Yurdakul and Naranjo, Statistical properties of the population stability index, Journal of Risk Model Validation 14
+    (2020).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count, takewhile
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy import stats
+
+from pipelines.errors import DatasetError, ModelError
+from pipelines.wording import some
+from somlib.utils.grid import Grid
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Block = tuple[slice, slice]
+
+BINS = 10
+LEAST_SHARE = 0.05  # of the training hits, on each part of the map
+FAR = 0.99  # of the held-out rows lie nearer to the map
+WINDOWS = 100  # of each size, evenly spaced, are measured
+LEAST_WINDOWS = 8
+GROWTH = 4  # from one size of window to the next
+TWO_SIDED = "mean/"  # measures of this name are as often below 0 as above
+ROUNDING = 1e-9  # of a mean: a feature that varies by less is constant
+
+
+@dataclass(frozen=True)
+class PlacedRows:
+    """Rows with their place on a map, in the order of time. Anything that makes an array is taken.
+
+    Attributes:
+        features: Values in the units of the data by name, NaN where missing, float64, shape (n,) each.
+        winner: Flat index of the nearest neuron, -1 where there is none, int64, shape (n,).
+        distance: To it, NaN where there is none, float64, shape (n,).
+        predictions: By target, NaN where there is none, float64, shape (n,) each.
+
+    Raises:
+        ValueError: Something is of another shape.
+    """
+
+    features: Mapping[str, FloatArray]
+    winner: IntArray
+    distance: FloatArray
+    predictions: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "winner", np.asarray(self.winner, dtype=np.int64))
+        object.__setattr__(self, "distance", np.asarray(self.distance, dtype=np.float64))
+        for name in ("features", "predictions"):
+            columns = {key: np.asarray(column, dtype=np.float64) for key, column in getattr(self, name).items()}
+            object.__setattr__(self, name, columns)
+        for name, column in self._columns():
+            if column.shape != (len(self),):
+                raise ValueError(f"{name} must be of shape ({len(self)},), like winner, got {column.shape}")
+
+    def __len__(self) -> int:
+        return self.winner.size
+
+    def __getitem__(self, window: slice) -> "PlacedRows":
+        features, predictions = (
+            {name: column[window] for name, column in columns.items()} for columns in (self.features, self.predictions)
+        )
+        return PlacedRows(features, self.winner[window], self.distance[window], predictions)
+
+    def _columns(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        yield from (("winner", self.winner), ("distance", self.distance))
+        for name, columns in (("features", self.features), ("predictions", self.predictions)):
+            yield from ((f"{name}[{key!r}]", column) for key, column in columns.items())
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Bins(_Part):
+    """How training rows are spread over bins.
+
+    Attributes:
+        edges: Upper ends of all bins but the last, which they belong to, ascending.
+        counts: Training rows in each bin, one more than edges.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def stability_index(self, values: FloatArray) -> float:
+        """PSI of values against training's; NaN where none is known."""
+        return stability_index(np.array(self.counts), _counts(values, self.edges))
+
+
+class FeatureProfile(_Part):
+    """A feature in training: its bins, mean and deviation, and the share of rows in which it is missing."""
+
+    bins: Bins
+    mean: float
+    deviation: float
+    missing: float
+
+    def deviations(self, known: FloatArray) -> float:
+        """How far the mean of values has moved; infinite off a constant, NaN where there are no values."""
+        if not len(known):
+            return math.nan
+        moved, rounding = float(known.mean()) - self.mean, ROUNDING * abs(self.mean)
+        if abs(moved) <= rounding:
+            return 0.0
+        return moved / self.deviation if self.deviation > rounding else math.copysign(math.inf, moved)
+
+
+class Usual(_Part):
+    """What a measure comes to for windows of consecutive training rows, by their size.
+
+    Attributes:
+        two_sided: Whether the measure swings around its mean, both ways alike; else it is 0 or more, and skewed.
+        sizes: Rows in a window, ascending; none where the measure was too rarely defined.
+        windows: How many of that size were measured.
+        means: Of the measure, or its size, over windows of that size.
+        variances: Likewise.
+    """
+
+    two_sided: bool
+    sizes: tuple[int, ...]
+    windows: tuple[int, ...]
+    means: tuple[float, ...]
+    variances: tuple[float, ...]
+
+    def bound(self, rows: int, level: float) -> float:
+        """What a window of so many rows stays below, in size, with probability `level`; 0 where that is not known."""
+        if not self.sizes:
+            return 0.0
+        at = partial(np.interp, math.log(rows), np.log(self.sizes))
+        mean, deviation, windows = float(at(self.means)), float(at(np.sqrt(self.variances))), float(at(self.windows))
+        if not deviation:
+            return abs(mean)
+        level = (1 + level) / 2 if self.two_sided else level
+        reach = math.sqrt(1 + 1 / windows) * stats.t.ppf(level, windows - 1)  # few windows say little of others
+        if self.two_sided:
+            return abs(mean) + float(reach) * deviation
+        shape = (mean / deviation) ** 2
+        return float(stats.gamma.isf(stats.norm.sf(reach), shape, scale=mean / shape))
+
+
+class Profile(_Part):
+    """What has to be known of training to recognize drift; JSON, about a kilobyte a feature.
+
+    Attributes:
+        regions: Part of the map that each neuron belongs to, in flat order.
+        hits: Training rows on each part.
+        features: By name.
+        predictions: Spread of the predictions of held-out rows, by target.
+        mean_distance: Of held-out rows to the map.
+        far: The distance that 99 % of the held-out rows stay below.
+        usual: What windows of training rows come to, by measure.
+    """
+
+    regions: tuple[int, ...]
+    hits: tuple[int, ...]
+    features: dict[str, FeatureProfile]
+    predictions: dict[str, Bins]
+    mean_distance: float
+    far: float
+    usual: dict[str, Usual]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready content; floats survive the round trip exactly."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The profile that `to_dict` described.
+
+        Raises:
+            ModelError: Something is missing, or of another kind.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            place = ".".join(str(part) for part in problem["loc"])
+            raise ModelError(f"the drift profile of the model cannot be read: {place}: {problem['msg']}") from error
+
+
+# ---------------------------------------------------------------- training
+
+
+def training_profile(grid: Grid, training: PlacedRows, heldout: PlacedRows | None = None) -> Profile:
+    """What has to be kept of training to recognize drift later.
+
+    Args:
+        grid: Of the map.
+        training: Rows that the map was trained on: features and hits.
+        heldout: Rows that it was not trained on: distances and predictions. None takes the training rows, whose
+            distances and errors are a little too good.
+
+    Raises:
+        DatasetError: Too few rows, or a feature or distance without any value.
+    """
+    heldout = training if heldout is None or not len(heldout) else heldout
+    _require_rows(training, heldout)
+    profile = _without_usual(grid, training, heldout)
+    usual = _usual(profile, training, of_features) | _usual(profile, heldout, of_answers)
+    return profile.model_copy(update={"usual": usual})
+
+
+def _require_rows(training: PlacedRows, heldout: PlacedRows) -> None:
+    for name, rows in (("training", training), ("held-out", heldout)):
+        if len(rows) < LEAST_WINDOWS:
+            raise DatasetError(f"a drift profile needs at least {LEAST_WINDOWS} {name} rows, got {len(rows)}")
+    empty = [name for name, column in training.features.items() if np.isnan(column).all()]
+    if empty:
+        raise DatasetError(f"a drift profile needs values of each feature, got none of {some(empty)}")
+    unknown = [name for name, column in heldout.predictions.items() if np.isnan(column).all()]
+    if unknown:
+        raise DatasetError(f"a drift profile needs predictions of each target, got none of {some(unknown)}")
+    if np.isnan(heldout.distance).all() or (training.winner < 0).all():
+        raise DatasetError("a drift profile needs rows with a nearest neuron, got none")
+
+
+def _without_usual(grid: Grid, training: PlacedRows, heldout: PlacedRows) -> Profile:
+    hits = _hits(training.winner, np.arange(grid.m))
+    regions = map_regions(hits.reshape(grid.x, grid.y))
+    return Profile(
+        regions=tuple(regions.tolist()),
+        hits=tuple(_hits(training.winner, regions).tolist()),
+        features={name: _feature_profile(column) for name, column in training.features.items()},
+        predictions={name: _bins(column) for name, column in heldout.predictions.items()},
+        mean_distance=float(np.nanmean(heldout.distance)),
+        far=float(np.nanquantile(heldout.distance, FAR)),
+        usual={},
+    )
+
+
+def map_regions(hits: IntArray) -> IntArray:
+    """Parts of a map with enough hits each, every part one rectangle of the grid.
+
+    Args:
+        hits: Of each neuron, at least one in all, shape (x, y).
+
+    Returns:
+        Part of each neuron in flat order, numbered from 0, shape (x * y,).
+    """
+    regions = np.zeros(hits.shape, dtype=np.int64)
+    least, waiting, found = LEAST_SHARE * hits.sum(), [(slice(0, hits.shape[0]), slice(0, hits.shape[1]))], 0
+    while waiting:
+        block = waiting.pop()
+        parts = _cut(hits, block, least)
+        if parts is None:
+            regions[block], found = found, found + 1
+        else:
+            waiting += parts
+    return regions.ravel()
+
+
+def _cut(hits: IntArray, block: Block, least: float) -> tuple[Block, Block] | None:
+    """Two parts of a block with about equal hits, across its longer side if that can be; None where none can."""
+    inside = hits[block]
+    for axis in sorted((0, 1), key=lambda a: -inside.shape[a]):
+        below = inside.sum(axis=1 - axis).cumsum()
+        smaller = np.minimum(below, below[-1] - below)[:-1]
+        if len(smaller) and smaller.max() >= least:
+            side = block[axis]
+            at = side.start + int(smaller.argmax()) + 1
+            first, second = slice(side.start, at), slice(at, side.stop)
+            return ((first, block[1]), (second, block[1])) if axis == 0 else ((block[0], first), (block[0], second))
+    return None
+
+
+def _feature_profile(values: FloatArray) -> FeatureProfile:
+    return FeatureProfile(
+        bins=_bins(values),
+        mean=float(np.nanmean(values)),
+        deviation=float(np.nanstd(values)),
+        missing=float(np.isnan(values).mean()),
+    )
+
+
+def _bins(values: FloatArray) -> Bins:
+    """Tenths of the values, between values that occur, so that no bin is empty."""
+    known = values[~np.isnan(values)]
+    edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf"))
+    below = known[known < known.max()]
+    edges = np.unique(np.minimum(edges, below.max())) if len(below) else edges[:0]
+    return Bins(edges=tuple(edges.tolist()), counts=tuple(_counts(known, edges).tolist()))
+
+
+def _usual(
+    profile: Profile, rows: PlacedRows, measures: Callable[[Profile, PlacedRows], Mapping[str, float]]
+) -> dict[str, Usual]:
+    """What windows of these rows come to."""
+    longest = len(rows) // LEAST_WINDOWS
+    sizes = [*takewhile(lambda size: size < longest, (GROWTH**power for power in count())), longest]
+    by_size = [[measures(profile, window) for window in _windows(rows, size)] for size in sizes]
+    return {name: _summary(name, sizes, [[m[name] for m in windows] for windows in by_size]) for name in by_size[0][0]}
+
+
+def _windows(rows: PlacedRows, size: int) -> Iterator[PlacedRows]:
+    """Evenly spaced windows that do not overlap."""
+    windows = min(len(rows) // size, WINDOWS)
+    for start in np.linspace(0, len(rows) - size, windows).astype(int).tolist():
+        yield rows[start : start + size]
+
+
+def _summary(measure: str, sizes: Sequence[int], values: Sequence[Sequence[float]]) -> Usual:
+    two_sided = measure.startswith(TWO_SIDED)
+    sized = [(size, np.array(found)) for size, found in zip(sizes, values, strict=True)]
+    known = [(size, found[~np.isnan(found)]) for size, found in sized]
+    known = [(size, found if two_sided else np.abs(found)) for size, found in known if len(found) > 1]
+    return Usual(
+        two_sided=two_sided,
+        sizes=tuple(size for size, _ in known),
+        windows=tuple(len(found) for _, found in known),
+        means=tuple(float(found.mean()) for _, found in known),
+        variances=tuple(float(found.var(ddof=1)) for _, found in known),
+    )
+
+
+# ---------------------------------------------------------------- measures
+
+
+def stability_index(expected: IntArray, counts: IntArray) -> float:
+    """Population stability index of counts against expected ones, half a row added to each bin.
+
+    Args:
+        expected: Rows in each bin in training, shape (b,).
+        counts: Rows in each bin now, shape (b,).
+
+    Returns:
+        At least 0; NaN where there are no rows.
+    """
+    if not counts.sum():
+        return math.nan
+    p, q = ((c + 0.5) / (c.sum() + 0.5 * len(c)) for c in (expected, counts))
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def of_features(profile: Profile, rows: PlacedRows) -> dict[str, float]:
+    """What is compared with training rows."""
+    measures = {"hits": stability_index(np.array(profile.hits), _hits(rows.winner, np.array(profile.regions)))}
+    for name, before in profile.features.items():
+        values = rows.features[name]
+        known = values[~np.isnan(values)]
+        measures[f"feature/{name}"] = before.bins.stability_index(known)
+        measures[f"mean/{name}"] = before.deviations(known)
+        measures[f"missing/{name}"] = 1 - len(known) / len(values) - before.missing
+    return measures
+
+
+def of_answers(profile: Profile, rows: PlacedRows) -> dict[str, float]:
+    """What is compared with held-out rows."""
+    distance = rows.distance
+    known = distance[~np.isnan(distance)]
+    measures = {
+        "error_ratio": float(known.mean()) / profile.mean_distance if len(known) else math.nan,
+        "new_region": float((known > profile.far).mean()) if len(known) else math.nan,
+    }
+    for name, column in rows.predictions.items():
+        measures[f"prediction/{name}"] = profile.predictions[name].stability_index(column)
+    return measures
+
+
+def _hits(winner: IntArray, regions: IntArray) -> IntArray:
+    """Rows on each part of the map."""
+    return np.bincount(regions[winner[winner >= 0]], minlength=int(regions.max()) + 1)
+
+
+def _counts(values: FloatArray, edges: ArrayLike) -> IntArray:
+    known = values[~np.isnan(values)]
+    return np.bincount(np.searchsorted(edges, known, side="left"), minlength=np.size(edges) + 1)

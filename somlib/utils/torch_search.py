@@ -1,0 +1,272 @@
+r"""The exact search in PyTorch, on any device: a fast estimate first, and what it leaves open decided after.
+
+Euclidean distances come from a matrix product, |w_k|^2 / 2 - x . w_k, with both sides centered on the codebook, which
+removes an offset of the data. Cosine distances are Euclidean ones among unit vectors. Manhattan and Chebyshev have no
+product form and use `torch.cdist`. Rows with missing values are estimated over their observed features, in float64.
+
+References:
+    Higham and Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41, 2019.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from somlib.utils.distances import Metric, masked_pairwise, unit_vectors
+from somlib.utils.winners import Winners, block_entries, collect_winners, paired_distances, row_chunks
+
+# Entries of the distance block at a time: 2 MB in float32, about the second-level cache of a core. Larger blocks
+# measured slower on CPU; a GPU wants them larger to fill its units.
+CHUNK_ENTRIES = {"cpu": 2**19, "cuda": 2**27}
+# The smallest value of a row is found by the minima of 32 or 64 lanes first: a minimum without its place is vectorized,
+# one with it is not. Measured on a CPU: with the second smallest in the same pass, still faster than one plain `min`.
+LANES, LANES_OF_LARGE_MAP, LARGE_MAP = 32, 64, 1_500
+SMALL_BLOCK = 2**15  # entries below which the fewest calls are the fastest
+TINY = torch.finfo(torch.float32).tiny  # squares below it are rounded to nothing
+TIED_COSINES = 16 * torch.finfo(torch.float64).eps  # exact ties differ by so much once unit vectors are rounded
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Numbers that rank neurons as their distances do, but for rounding.
+
+    Attributes:
+        values: One for each sample and neuron, shape (b, m); columns beyond m are infinite.
+        absolute: What each value of a sample may be off by, shape (b,), and
+        relative: in addition, by what share of itself.
+        lanes: By how many lanes to look for the smallest, a divisor of the number of columns.
+    """
+
+    values: Tensor
+    absolute: Tensor
+    relative: float = 0.0
+    lanes: int = 1
+
+    def smallest(self, k: int) -> tuple[Tensor, Tensor]:
+        """The `k + 1` smallest of each row, and where the first `k` stand, of no use where they are not told apart."""
+        if self.lanes > 1:
+            return smallest_by_lanes(self.values, k, self.lanes)
+        if self.values.shape[1] > k and self.values.numel() < SMALL_BLOCK:
+            value, index = torch.topk(self.values, k + 1, largest=False)
+            return value, index[:, :k]
+        return smallest(self.values, k)
+
+    def tell_apart(self, ranked: Tensor) -> Tensor:
+        """Whether ascending values (b, k) of a row are all further apart than rounding, bool, shape (b,)."""
+        lower, upper = ranked[:, :-1], ranked[:, 1:]
+        if self.relative:
+            lower, upper = lower * (1 + self.relative), upper * (1 - self.relative)
+        return (upper - lower).amin(dim=1) > 2 * self.absolute  # false for NaN: inf - inf after an overflow
+
+
+class TorchSearch:
+    """Exact search by blocks of distances, on any device.
+
+    Args:
+        codebook: Neurons, finite, shape (m, d).
+        metric: The distance.
+    """
+
+    def __init__(self, codebook: Tensor, metric: Metric) -> None:
+        self.codebook = codebook
+        self.metric = metric
+        if metric.squared:
+            points, self._center = product_coordinates(codebook, metric)
+            squares = points.square().sum(dim=1)
+            self._largest_square = largest_square(squares, metric)
+            if metric.name == "cosine":  # a zero vector never wins
+                points, squares = points.nan_to_num(nan=0.0), squares.nan_to_num(nan=torch.inf)
+            self._lanes = LANES if len(codebook) < LARGE_MAP else LANES_OF_LARGE_MAP
+            filling = -len(codebook) % self._lanes  # columns that never win, so that lanes come out even
+            coded = torch.cat((points.neg(), squares[:, None] / 2), dim=1)
+            beyond = coded.new_tensor([0.0] * points.shape[1] + [torch.inf]).expand(filling, -1)
+            self._coded = torch.cat((coded, beyond))  # times a sample and a one: (columns, d + 1)
+
+    def nearest(self, data: Tensor, k: int = 1, distances: bool = True) -> Winners:
+        """The `k` nearest neurons of each sample (n, d); NaN in a sample means not observed."""
+        found = [self._nearest_of_chunk(data[rows], k) for rows in self.chunks(len(data))]
+        return collect_winners(found, k, data, self.codebook, self.metric, distances)
+
+    def chunks(self, n: int) -> Iterator[slice]:
+        """Slices of `n` rows such that the block of distances stays small."""
+        m = len(self.codebook)
+        return row_chunks(n, max(64, block_entries(CHUNK_ENTRIES, self.codebook, n * m) // m))
+
+    def _nearest_of_chunk(self, data: Tensor, k: int) -> Tensor:
+        if bool(torch.isfinite(data.sum())):
+            return self._nearest(data, k)
+        incomplete = torch.isnan(data).any(dim=1)
+        index = torch.empty(len(data), k, dtype=torch.int64, device=data.device)
+        index[incomplete] = self._in_double._nearest(data[incomplete].double(), k)
+        index[~incomplete] = self._nearest(data[~incomplete], k)
+        return index
+
+    def _nearest(self, data: Tensor, k: int) -> Tensor:
+        """Winners (b, k) of rows that are either all complete or all incomplete."""
+        if not len(data):
+            return torch.empty(0, k, dtype=torch.int64, device=data.device)
+        estimates = self._estimates(data)
+        value, index = estimates.smallest(k)
+        clear = estimates.tell_apart(value)
+        if not bool(clear.all()):
+            index[~clear] = self._decide_again(data[~clear], k)
+        return index
+
+    def _decide_again(self, data: Tensor, k: int) -> Tensor:
+        index = torch.full((len(data), k), -1, dtype=torch.int64, device=data.device)
+        defined = self.have_distances(data)
+        if self.codebook.dtype == torch.float64:
+            index[defined] = self._among_candidates(data[defined], k)
+        else:
+            index[defined] = self._in_double._nearest(data[defined].double(), k)
+        return index
+
+    def _among_candidates(self, data: Tensor, k: int) -> Tensor:
+        """Winners (b, k) by exact distances to all neurons within rounding of the k nearest."""
+        index = torch.empty(len(data), k, dtype=torch.int64, device=data.device)
+        ties = TIED_COSINES if self.metric.name == "cosine" else 0.0
+        for rows in self.chunks(len(data)):
+            sample, neuron = self._candidates(data[rows], k)
+            exact = data.new_full((rows.stop - rows.start, len(self.codebook)), torch.inf)
+            exact[sample, neuron] = paired_distances(data[rows], self.codebook, sample, neuron, self.metric)
+            index[rows] = smallest(exact, k, ties)[1]
+        return index
+
+    def _candidates(self, data: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Pairs of sample and neuron, among them the `k` nearest neurons of every sample."""
+        estimates = self._estimates(data)
+        values = estimates.values[:, : len(self.codebook)]
+        last = smallest(values.clone(), k)[0][:, k - 1]
+        reach = (last * (1 + estimates.relative) + 2 * estimates.absolute)[:, None]
+        beyond = values * (1 - estimates.relative) > reach  # false after an overflow
+        sample, neuron = torch.nonzero(~beyond).unbind(1)
+        return sample, neuron
+
+    def _estimates(self, data: Tensor) -> Estimates:
+        if bool(torch.isnan(data[0]).any()):
+            return self._masked_estimates(data)
+        if not self.metric.squared:
+            return relative_estimates(self.metric.pairwise(data, self.codebook), data.shape[1])
+        points = product_coordinates(data, self.metric, self._center)[0]
+        squares = points.square().sum(dim=1) + self._largest_square
+        rounding = roundings(data.shape[1] + 1, data.dtype) * squares + TINY
+        half = torch.cat((points, points.new_ones(len(points), 1)), dim=1) @ self._coded.T  # (b, columns)
+        return Estimates(half, rounding, lanes=1 if half.numel() < SMALL_BLOCK else self._lanes)
+
+    def _masked_estimates(self, data: Tensor) -> Estimates:
+        """Over the observed features of samples in float64."""
+        distances, d = masked_pairwise(self.metric, data, self.codebook), data.shape[1]
+        if not self.metric.squared:
+            return relative_estimates(distances, d)
+        rounding = roundings(d, data.dtype)
+        if self.metric.name == "cosine":
+            return Estimates(distances, data.new_full((len(data),), 2 * rounding))
+        points = product_coordinates(data, self.metric, self._center)[0]
+        observed = (~torch.isnan(points)).sum(dim=1)
+        squares = points.square().nansum(dim=1) + self._largest_square
+        return Estimates(distances.square(), 2 * rounding * squares * d / observed)
+
+    def have_distances(self, data: Tensor) -> Tensor:
+        """Whether the distances of each row (b, d) are defined, bool, shape (b,)."""
+        if self.metric.name == "cosine":
+            return self.metric.scaled(data).nan_to_num(nan=0.0).any(dim=1)
+        return ~torch.isnan(data).all(dim=1)
+
+    @cached_property
+    def _in_double(self) -> "TorchSearch":
+        return self if self.codebook.dtype == torch.float64 else TorchSearch(self.codebook.double(), self.metric)
+
+
+def product_coordinates(vectors: Tensor, metric: Metric, center: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Vectors (n, d) in the coordinates where the nearest is that of least squared difference, and their center.
+
+    Args:
+        vectors: Neurons or samples.
+        metric: Euclidean or cosine; the latter takes unit vectors.
+        center: Subtracted from the coordinates; None takes their own mean.
+
+    Returns:
+        Coordinates (n, d), NaN in rows of zero vectors under cosine, and the center (d,).
+    """
+    cosine = metric.name == "cosine"
+    # In float64: the unit vectors of data with an offset lie close together.
+    points = unit_vectors(metric.scaled(vectors.double())) if cosine else vectors
+    if center is None:
+        center = points.nanmean(dim=0).nan_to_num(nan=0.0) if cosine else points.mean(dim=0)
+    points = points - center
+    return (points.to(vectors.dtype) if cosine else metric.scaled(points)), center
+
+
+def smallest(values: Tensor, k: int, ties: float = 0.0) -> tuple[Tensor, Tensor]:
+    """The `k + 1` smallest of each row, and where the first `k` stand; ties go to the lowest index, NaN never wins.
+
+    Args:
+        values: Shape (b, m); overwritten.
+        k: How many, at least 1; beyond m there is nothing.
+        ties: Values that differ by less than `ties` times the root of the smaller count as equal.
+
+    Returns:
+        Values (b, k + 1), ascending, and indices (b, k): infinity and -1 where there is no (further) finite value.
+    """
+    if not bool(torch.isfinite(values.sum())):
+        values = values.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    value = values.new_empty(len(values), k + 1)
+    index = torch.empty(len(values), k, dtype=torch.int64, device=values.device)
+    for rank in range(k):
+        value[:, rank], best = values.min(dim=1)
+        if ties:
+            reach = value[:, rank] + ties * value[:, rank].sqrt() + ties**2
+            best = (values <= reach[:, None]).to(torch.uint8).argmax(dim=1)
+        index[:, rank] = best.masked_fill(torch.isinf(value[:, rank]), -1)
+        values.scatter_(1, best[:, None], torch.inf)
+    value[:, k] = values.amin(dim=1)
+    return value, index
+
+
+def smallest_by_lanes(values: Tensor, k: int, lanes: int, one_more: bool = True) -> tuple[Tensor, Tensor]:
+    """What `smallest` gives, faster, for rows without ties; NaN in a row comes back in its values.
+
+    Args:
+        values: Shape (b, m); overwritten.
+        k: How many, at least 1.
+        lanes: A divisor of m: column j is in lane j mod `lanes`.
+        one_more: Whether the value after the `k` smallest is wanted; else infinity comes in its place.
+    """
+    by_lane = values.view(len(values), -1, lanes)
+    best = by_lane.amin(dim=1)  # (b, lanes)
+    value = values.new_empty(len(values), k + 1)
+    index = torch.empty(len(values), k, dtype=torch.int64, device=values.device)
+    for rank in range(k):
+        value[:, rank], lane = best.min(dim=1)
+        column = by_lane.gather(2, lane[:, None, None].expand(-1, by_lane.shape[1], 1))[:, :, 0]
+        place = column.argmin(dim=1)
+        index[:, rank] = place * lanes + lane
+        if rank == k - 1 and not one_more:
+            value[:, k] = torch.inf
+            return value, index
+        values.scatter_(1, index[:, rank, None], torch.inf)
+        best.scatter_(1, lane[:, None], column.scatter_(1, place[:, None], torch.inf).amin(dim=1, keepdim=True))
+    value[:, k] = best.amin(dim=1)
+    return value, index
+
+
+def roundings(d: int, dtype: torch.dtype) -> float:
+    """Bound on the rounding of a sum of `d` products, as a share of the sum of their sizes.
+
+    d rounding errors at most; more than 8 sqrt(d) do not come together in practice (Higham and Mary).
+    """
+    return (min(d, 8 * math.sqrt(d)) + 4) * torch.finfo(dtype).eps / 2
+
+
+def relative_estimates(distances: Tensor, d: int) -> Estimates:
+    """Distances computed from differences: each rounded by a share of itself."""
+    return Estimates(distances, distances.new_zeros(len(distances)), roundings(d, distances.dtype))
+
+
+def largest_square(squares: Tensor, metric: Metric) -> Tensor:
+    """Largest squared length of the neurons; NaN, which no estimate survives, after an overflow."""
+    return (squares.nan_to_num(nan=0.0) if metric.name == "cosine" else squares).max()

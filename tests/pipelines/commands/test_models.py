@@ -1,0 +1,108 @@
+import pytest
+from mlflow import MlflowClient
+from typer.testing import CliRunner, Result
+
+from pipelines.cli import app
+from pipelines.registry import publish
+from pipelines.tracking import open_run
+from tests.pipelines.registered import RAW, map_model, register_model
+from tests.pipelines.test_serving import damage
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+def som(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def champion() -> str:
+    return str(MlflowClient().get_model_version_by_alias("demo", "champion").version)
+
+
+def test_models_lists_versions_with_what_is_known_of_them() -> None:
+    metrics = {"train_qe": 0.5, "heldout_qe": 0.25, "train_te": 0.0625, "jitl/temp/rmse": 2.25, "jitl/temp/mae": 1.0}
+    with open_run("demo", None, {}, None) as run:
+        run.metrics(metrics)
+        model_id, _ = run.model(map_model(), RAW, step=0)
+        for key in "ab":
+            publish("demo", model_id, run.run_id, key, {"som.verdict": f"kept-{key}"}, lambda version: None)
+    result = som("models", "demo")
+    assert result.exit_code == 0, result.output
+    first, second = (line.split("│")[1:-1] for line in result.stdout.splitlines() if line.startswith("│"))
+    created, run_id = first[2].strip(), run.run_id[:8]
+    assert [cell.strip() for cell in first] == [
+        "2",
+        "challenger",
+        created,
+        run_id,
+        "0.25",
+        "6.2%",
+        "temp 2.25",
+        "kept-b",
+    ]
+    assert [cell.strip() for cell in second] == [
+        "1",
+        "champion",
+        created,
+        run_id,
+        "0.25",
+        "6.2%",
+        "temp 2.25",
+        "kept-a",
+    ]
+    assert created.startswith("20")
+
+
+def test_columns_that_would_be_empty_are_left_out() -> None:
+    register_model("demo", map_model())
+    result = som("models", "demo")
+    assert "aliases" in result.stdout
+    assert "verdict" not in result.stdout
+    assert "QE" not in result.stdout
+
+
+def test_promote_and_rollback_say_what_serves_and_where_back_leads() -> None:
+    for _ in range(2):
+        register_model("demo", map_model())
+    promoted = som("promote", "demo", "2", "--reason", "looks better")
+    assert promoted.exit_code == 0, promoted.output
+    for text in ("version 2, champion", "version 1", "passed"):
+        assert text in promoted.stdout
+    assert champion() == "2"
+    assert MlflowClient().get_model_version("demo", "2").tags["som.promotion_reason"] == "looks better"
+    again = som("rollback", "demo", "--from", "2")
+    assert again.exit_code == 0, again.output
+    assert "nothing: no version is on record before this one" in again.stdout
+    assert champion() == "1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["models", "other"], 5, "no registered model 'other': there are demo"),
+        (["promote", "demo", "7"], 5, "model 'demo' has no version '7': the newest are 1"),
+        (["rollback", "demo"], 5, "model 'demo': no version is on record that served before version 1"),
+        (["rollback", "demo", "--from", "3"], 7, "model 'demo': version 1 serves by now, not version 3: judge again"),
+        (
+            ["serve", "demo", "--alias", "best"],
+            5,
+            "no alias 'best': there are challenger (version 1), champion (version 1)",
+        ),
+    ],
+)
+def test_what_is_not_there_is_one_line_with_what_is(arguments: list[str], code: int, line: str) -> None:
+    register_model("demo", map_model())
+    result = som(*arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr.count("error: ") == 1
+    assert line in result.stderr
+    assert champion() == "1"
+
+
+def test_a_version_that_fails_its_smoke_test_is_not_promoted() -> None:
+    register_model("demo", map_model())
+    damage(register_model("demo", map_model()).uri)
+    result = som("promote", "demo", "2")
+    assert result.exit_code == 5
+    assert "error: demo version 2 cannot be served: " in result.stderr
+    assert champion() == "1"
