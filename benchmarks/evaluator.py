@@ -9,7 +9,7 @@ import numpy as np
 Array = np.ndarray
 
 
-def judge(weights: Array, data: Array, topology: str, chunk: int = 4096) -> tuple[float, float]:
+def judge(weights: Array, data: Array, topology: str, chunk: int = 512) -> tuple[float, float]:
     """Quantization error and topographic error (share) of weights (x, y, d) on data (n, d)."""
     y = weights.shape[1]
     center = weights.mean(axis=(0, 1), dtype=np.float64)

@@ -6,6 +6,7 @@ goes away when the work that it served is done; what crashed runs left and nobod
 """
 
 import logging
+import os
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from somlib import SOM
 from somlib.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from somlib.core.trainer import EpochReport
-from somlib.errors import SavedMapError, SomlibError
+from somlib.errors import SavedMapError
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Checkpoints:
     def latest(self) -> Checkpoint | None:
         """The checkpoint that the training can go on from; one that is damaged or of other work is left alone."""
         self._tidy()
-        if not self.file.exists():
+        if not self._there():
             return None
         try:
             checkpoint = read_checkpoint(self.file)
@@ -64,13 +65,13 @@ class Checkpoints:
         checkpoint cannot be written is no reason to stop training; it is told once.
         """
         long_enough = time.monotonic() - self._last >= self.seconds
-        ends = report.epoch + 1 == report.epochs and self.file.exists()
+        ends = report.epoch + 1 == report.epochs and self._there()
         if not long_enough and not ends:
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_checkpoint(self.file, replace(som.checkpoint(), key=self.key))
-        except (OSError, SomlibError) as error:
+        except OSError as error:
             if not self._failed:
                 logger.warning("a run that is killed will have to begin anew, no checkpoint can be written: %s", error)
             self._failed = True
@@ -82,6 +83,10 @@ class Checkpoints:
             self.file.unlink(missing_ok=True)
             self.file.parent.rmdir()
             self.file.parent.parent.rmdir()
+
+    def _there(self) -> bool:
+        """Whether there is a file; in a folder that may not be looked into there is none."""
+        return os.access(self.file, os.F_OK)
 
     def _tidy(self) -> None:
         """Remove what nobody has touched for a week, files half written included."""

@@ -19,8 +19,9 @@ for a day of hourly rows), and much more where rows near in time are alike: one 
 by how much, but the training rows do: windows of 1, 4, 16, ... consecutive rows of training (held-out rows where
 distances and predictions are compared) are measured like new rows would be. Mean and variance at each size make a
 gamma distribution, the one that the index follows for independent rows, or a normal one for means; a shift beyond its
-quantile, taken further out by Student's t where the windows were few, is more than chance. Windows longer than an eighth of the rows would be too
-few: for more new rows the longest one's bound stands, which may hide a small shift, and cries no wolf.
+quantile, taken further out by Student's t where the windows were few, is more than chance. Windows longer than an
+eighth of the rows would be too few: for more new rows the longest one's bound stands, which may hide a small shift, and
+cries no wolf.
 
 References:
     Siddiqi, Credit Risk Scorecards, Wiley 2006 (stability index).

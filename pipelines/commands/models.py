@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,7 @@ from pipelines.tracking import tracking_store
 VERSIONS_SHOWN = 30
 LOCAL_ERROR = "jitl/*/rmse"  # of the local models, one metric for each target
 VERDICT_TAG = "som.verdict"
+WRAPPED = ("local RMSE", "verdict")  # where a line has no room for all
 RUN_CHARACTERS = 8  # of 32: enough to find it, and a line has room for the rest
 
 
@@ -84,10 +86,10 @@ def serve(name: str, alias: str, host: str, port: int, poll: float, uri: str | N
 def versions_table(name: str, found: Iterable[Version]) -> Table:
     """A row for each version, without columns that are empty in all; errors on held-out rows where there were any."""
     rows = [_row(each) for each in found]
-    table = Table(title=f"som models: {name}", title_justify="left", title_style="bold")
+    table = Table(title=f"som models: {name}", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     shown = [column for column in rows[0] if any(row[column] for row in rows)] if rows else []
     for column in shown:
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=column not in WRAPPED, overflow="fold")
     for row in rows:
         table.add_row(*(Text(row[column]) for column in shown))
     return table
@@ -97,7 +99,7 @@ def _row(version: Version) -> dict[str, str]:
     return {
         "version": version.version,
         "aliases": "\n".join(version.aliases),
-        "created (UTC)": f"{version.created:%Y-%m-%d %H:%M}" if version.created else "",
+        "created": f"{version.created:%Y-%m-%d\n%H:%M} UTC" if version.created else "",
         "run": (version.run_id or "")[:RUN_CHARACTERS],
         "QE": _error(version.metrics, "qe", "{:.4g}"),
         "TE": _error(version.metrics, "te", "{:.1%}"),

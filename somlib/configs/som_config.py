@@ -28,8 +28,25 @@ SearchBackend = Literal["auto", "torch", "faiss", "faiss_ivf"]
 Missing = Literal["error", "mask"]
 
 
+# Settings that go together, by what is wanted most; see benchmarks/README.md for what each reaches.
+_SHORT_STEPS = {
+    "algorithm": "batch",
+    "initialization_mode": "pca",
+    "sigma_decay_function": "sig_geometric_decay_to_one",
+}
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "fast": {**_SHORT_STEPS, "epochs": 1, "steps_per_epoch": 40, "final_sigma": 1.05},
+    "balanced": {**_SHORT_STEPS, "epochs": 4, "steps_per_epoch": 20, "final_sigma": 1.05},
+    "faithful": {**_SHORT_STEPS, "epochs": 4, "steps_per_epoch": 20, "final_sigma": 1.7},
+}
+
+
 class SOMConfig(BaseModel):
     r"""All settings of a map; frozen, unknown fields refused.
+
+    Beside the fields there is `preset`: `"fast"` (one look at the errors, at the end), `"balanced"`, or `"faithful"`, which
+    keeps neighbors together at the cost of a higher quantization error. It stands for the settings in `PRESETS`; those
+    given beside it come first. A config holds the settings, not the name.
 
     Raises:
         pydantic.ValidationError: A value is out of bounds or of the wrong type, or a field is unknown. It is a
@@ -83,6 +100,17 @@ class SOMConfig(BaseModel):
     deterministic: bool = Field(
         default=False, description="On CUDA, sums in a fixed order: bit-identical maps, slower training"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "preset" not in values:
+            return values
+        name = values["preset"]
+        if name is not None and name not in PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+        given = {field: value for field, value in values.items() if field != "preset"}
+        return {**PRESETS.get(name, {}), **given}
 
     @field_validator(
         "x", "y", "num_features", "epochs", "batch_size", "sigma", "final_sigma", "steps_per_epoch", "learning_rate",

@@ -23,7 +23,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from somlib.core import trainer
 from somlib.core.persistence import SavedMap
 from somlib.core.trainer import EpochReport
 from somlib.errors import ArgumentError, SavedMapError
@@ -98,14 +97,7 @@ class Course:
         return cls(generator, list(resume.reports), rows)
 
     def checkpoint(self, saved: SavedMap) -> Checkpoint:
-        """What is left to do follows from this, and from the map as it is now.
-
-        Raises:
-            ArgumentError: The training measures its errors on a sample of the rows, which it draws from the same
-                generator once, and would draw anew.
-        """
-        if self.rows > trainer.MEASURED_ROWS:
-            raise ArgumentError(f"a training on more than {trainer.MEASURED_ROWS} rows cannot be kept, got {self.rows}")
+        """What is left to do follows from this, and from the map as it is now."""
         return Checkpoint(saved, self.generator.get_state(), tuple(self.reports), self.rows)
 
 

@@ -74,6 +74,8 @@ class SOM(BaseSOM):
             where they touch fewer rows than that.
         final_sigma: Radius at the end, in cell widths, of the schedules to one: of a smaller one the errors of
             quantization are lower, and the topographic ones higher.
+        preset: `"fast"`, `"balanced"` or `"faithful"`: settings for those of these arguments that are at their defaults;
+            see `somlib.configs.SOMConfig`.
 
     Raises:
         ArgumentError: An argument is not allowed; it is a `ValueError`, and lists all problems at once.
@@ -114,8 +116,13 @@ class SOM(BaseSOM):
         deterministic: bool = False,
         steps_per_epoch: int | None = None,
         final_sigma: float = 1.0,
+        preset: str | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name in SOMConfig.model_fields}
+        if preset is not None:
+            fields = SOMConfig.model_fields
+            arguments = {name: value for name, value in arguments.items() if value != fields[name].default}
+            arguments["preset"] = preset
         arguments["device"] = None if device is None else str(device)
         super().__init__(SOMConfig.checked(arguments))
         self._runs = 0
@@ -240,7 +247,6 @@ class SOM(BaseSOM):
 
         Raises:
             NotFittedError: No training is going on.
-            ArgumentError: It is one that cannot be kept.
         """
         if self._course is None:
             raise NotFittedError("there is no training to keep: call checkpoint within on_epoch of fit")

@@ -26,6 +26,7 @@ CHUNK_ENTRIES = {"cpu": 2**19, "cuda": 2**27}
 # one with it is not. Measured on a CPU: with the second smallest in the same pass, still faster than one plain `min`.
 LANES, LANES_OF_LARGE_MAP, LARGE_MAP = 32, 64, 1_500
 SMALL_BLOCK = 2**15  # entries below which the fewest calls are the fastest
+LOWER_PRECISION = {"high": 2.0**-11, "medium": 2.0**-8}  # rounding of TF32 and of bfloat16
 TINY = torch.finfo(torch.float32).tiny  # squares below it are rounded to nothing
 TIED_COSINES = 16 * torch.finfo(torch.float64).eps  # exact ties differ by so much once unit vectors are rounded
 
@@ -257,9 +258,11 @@ def smallest_by_lanes(values: Tensor, k: int, lanes: int, one_more: bool = True)
 def roundings(d: int, dtype: torch.dtype) -> float:
     """Bound on the rounding of a sum of `d` products, as a share of the sum of their sizes.
 
-    d rounding errors at most; more than 8 sqrt(d) do not come together in practice (Higham and Mary).
+    d rounding errors at most; more than 8 sqrt(d) do not come together in practice (Higham and Mary). Where the user has
+    allowed float32 products of lower precision (`torch.set_float32_matmul_precision`), theirs of the factors come on top.
     """
-    return (min(d, 8 * math.sqrt(d)) + 4) * torch.finfo(dtype).eps / 2
+    factors = 2 * LOWER_PRECISION.get(torch.get_float32_matmul_precision(), 0.0) if dtype == torch.float32 else 0.0
+    return (min(d, 8 * math.sqrt(d)) + 4) * torch.finfo(dtype).eps / 2 + factors
 
 
 def relative_estimates(distances: Tensor, d: int) -> Estimates:

@@ -84,7 +84,7 @@ def started(folder: Path) -> Iterator[Live]:
         up = subprocess.Popen(
             [*SOM, "up", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow)],
             cwd=folder,
-            env={**os.environ, **QUICK},
+            env={**os.environ, **QUICK, "XDG_STATE_HOME": str(folder)},  # locks of models
             stdout=told,
             stderr=problems,
         )

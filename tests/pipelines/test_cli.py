@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,19 @@ def test_train_ends_with_a_table_of_what_came_out_and_where_to_look(file: str, s
     ):
         assert text in result.stdout
     assert "✓ train" in result.stderr
+    again = som("train", file, *set_options(["som.epochs=2", "som.algorithm=batch"]))
+    assert again.exit_code == 0, again.output
+    assert re.search(r"note: already done: run \S+ \(\w{32}\), use --force to train again", again.stderr)
+    assert "demo version 1, now challenger and champion" in again.stdout
+    assert "✓ train" not in again.stderr
+
+
+def test_force_trains_also_what_is_done(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("pipelines.commands.experiments.train", lambda *arguments: asked.append(arguments))
+    for options in ([], ["--force"]):
+        assert som("train", file, *options).exit_code == 0
+    assert asked == [(file, [], False), (file, [], True)]
 
 
 def test_a_missing_config_is_one_line() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import data
 from pipelines.config import load_config
-from pipelines.data import Dataset, find_source, read_dataset, survey
+from pipelines.data import Dataset, find_source, newest_share_from, partitions, read_dataset, survey, time_span
 from pipelines.errors import DatasetError
 from pipelines.sections import DataConfig
 from tests.pipelines.conftest import WEATHER, WriteDataset, table
@@ -313,3 +313,26 @@ def test_utc_is_what_a_moment_without_zone_means(write: WriteDataset) -> None:
     by_text = read(path, time="time", start="2024-01-02")
     by_value = read(path, time="time", start=datetime(2024, 1, 2, tzinfo=UTC))
     assert len(by_text.features) == len(by_value.features) == 176
+
+
+# ---------------------------------------------------------------- where rows lie in time
+
+
+def test_the_span_of_time_and_the_newest_share_are_those_of_the_wanted_rows(write: WriteDataset) -> None:
+    time = np.random.default_rng(5).permutation(40)
+    path = write(pl.DataFrame({"t": time, "a": np.arange(40.0), "b": 0.0}))
+    source = find_source(wanted(path, time="t", where="a >= 10"))
+    kept = np.sort(time[10:])
+    assert time_span(source) == (kept[0], kept[-1])
+    assert newest_share_from(source, 0.2) == kept[-6]
+    assert newest_share_from(source, 0.01) is None
+    assert time_span(find_source(wanted(path, time="t", where="a > 99"))) == (None, None)
+
+
+def test_partitions_are_those_that_hold_wanted_rows(write: WriteDataset) -> None:
+    for day in ("2024-02-10", "2024-02-09", "2023-12-31"):
+        path = write(table()[:5].with_columns(a=pl.lit(float(day[-2:]))), f"d/region=x/day={day}/part-0.parquet")
+    found = partitions(wanted(path.parents[2], where="a < 20"))
+    assert found.columns == ["region", "day"]
+    assert [str(day) for day in found["day"]] == ["2024-02-09", "2024-02-10"]
+    assert partitions(wanted(write(table()))).is_empty()

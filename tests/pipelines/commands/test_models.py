@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
@@ -19,38 +21,22 @@ def champion() -> str:
     return str(MlflowClient().get_model_version_by_alias("demo", "champion").version)
 
 
-def test_models_lists_versions_with_what_is_known_of_them() -> None:
+def test_models_lists_versions_with_what_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = {"train_qe": 0.5, "heldout_qe": 0.25, "train_te": 0.0625, "jitl/temp/rmse": 2.25, "jitl/temp/mae": 1.0}
     with open_run("demo", None, {}, None) as run:
         run.metrics(metrics)
         model_id, _ = run.model(map_model(), RAW, step=0)
         for key in "ab":
             publish("demo", model_id, run.run_id, key, {"som.verdict": f"kept-{key}"}, lambda version: None)
-    result = som("models", "demo")
-    assert result.exit_code == 0, result.output
-    first, second = (line.split("│")[1:-1] for line in result.stdout.splitlines() if line.startswith("│"))
-    created, run_id = first[2].strip(), run.run_id[:8]
-    assert [cell.strip() for cell in first] == [
-        "2",
-        "challenger",
-        created,
-        run_id,
-        "0.25",
-        "6.2%",
-        "temp 2.25",
-        "kept-b",
-    ]
-    assert [cell.strip() for cell in second] == [
-        "1",
-        "champion",
-        created,
-        run_id,
-        "0.25",
-        "6.2%",
-        "temp 2.25",
-        "kept-a",
-    ]
-    assert created.startswith("20")
+    monkeypatch.setenv("COLUMNS", "120")
+    lines = [" ".join(line.split()) for line in som("models", "demo").stdout.splitlines()]
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert f"2 challenger {day} {run.run_id[:8]} 0.25 6.2% temp 2.25 kept-b" in lines
+    assert f"1 champion {day} {run.run_id[:8]} 0.25 6.2% temp 2.25 kept-a" in lines
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = som("models", "demo").stdout
+    assert "…" not in narrow
+    assert max(len(line) for line in narrow.splitlines()) <= 80
 
 
 def test_columns_that_would_be_empty_are_left_out() -> None:

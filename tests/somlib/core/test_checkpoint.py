@@ -22,7 +22,9 @@ from somlib.errors import ArgumentError, DataError, NotFittedError, SavedMapErro
 EPOCHS = 6
 RULES = {
     "minibatch": {"algorithm": "minibatch", "batch_size": 16},
-    "batch": {"algorithm": "batch"},
+    "all rows at once": {"algorithm": "minibatch", "batch_size": 90},
+    "batch": {"algorithm": "batch", "steps_per_epoch": 1},
+    "short steps": {"algorithm": "batch", "steps_per_epoch": 4},
     "own size": {"x": None, "y": None, "num_features": None},
     "masked torus": {"missing": "mask", "topology": "hexagonal", "pbc": True},
     "repelling": {"algorithm": "batch", "neighborhood_function": "mexican_hat", "distance_function": "manhattan"},
@@ -170,11 +172,16 @@ def test_there_is_nothing_to_keep_outside_of_a_training() -> None:
             som.checkpoint()
 
 
-def test_a_training_that_measures_on_a_sample_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "MEASURED_ROWS", 89)
-    som = new_map()
-    with pytest.raises(ArgumentError, match="a training on more than 89 rows cannot be kept, got 90"):
-        som.fit(samples(), verbose=False, on_epoch=lambda _: som.checkpoint())
+@pytest.mark.parametrize("settings", RULES.values(), ids=RULES)
+def test_errors_of_many_rows_stay_those_of_the_same_sample(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "MEASURED_ROWS", 50)
+    data, whole, resumed = samples_for(settings), new_map(**settings), new_map(**settings)
+    errors = whole.fit(data, verbose=False)
+    checkpoint = killed_after(3, new_map(**settings), data, tmp_path / "c")
+    assert resumed.resume(checkpoint, data, verbose=False) == errors
+    assert_same(resumed, whole)
 
 
 # ---------------------------------------------------------------- the file
