@@ -20,7 +20,7 @@ from torch import Tensor
 
 CHUNKS = (256, 512, 1_024, 2_048, 4_096, 8_192)
 TRIED_ROWS = 32_768  # the chunk is chosen on so many
-SECONDS = 1.0  # time spent on a median
+SECONDS = 0.3  # time spent on a median
 
 
 def winners(data: Tensor, codebook: Tensor, chunk: int) -> None:

@@ -18,12 +18,11 @@ Array = np.ndarray
 Arguments = Callable[[int, float], dict[str, Any]]  # rows, shorter side -> arguments of SOM
 
 PRESETS: dict[str, Arguments] = {
-    "default": lambda n, side: {},
-    "batch, 10 epochs": lambda n, side: {
-        "algorithm": "batch", "initialization_mode": "pca", "epochs": 10, "sigma": max(2.0, side / 4),
-        "sigma_decay_function": "sig_geometric_decay_to_one",
-    },
-}  # fmt: skip
+    "fast": lambda n, side: {"preset": "fast"},
+    "fast, 1.15": lambda n, side: {"preset": "fast", "final_sigma": 1.15},
+    "balanced": lambda n, side: {"preset": "balanced"},
+    "faithful": lambda n, side: {"preset": "faithful"},
+}
 LIKE_TORCHSOM: dict[str, Arguments] = {
     "as torchsom paper": lambda n, side: {"epochs": 100, "batch_size": n, "sigma": 1.75, "learning_rate": 0.95},
     "as torchsom tuned": lambda n, side: {

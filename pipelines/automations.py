@@ -42,7 +42,8 @@ def notify(url: str) -> str:
             "--notify-url must be an http or https address; what came is not shown, for it may be a secret"
         )
     block = Webhook(url=SecretStr(url), headers=SecretDict({"Content-Type": "application/json"}))
-    block_id = block.save(WEBHOOK_BLOCK, overwrite=True)
+    with prefect_errors():
+        block_id = block.save(WEBHOOK_BLOCK, overwrite=True)
     return _settle(
         Automation(
             name="som: notify of failed runs",

@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-INTERRUPTED, TERMINATED = 130, 143  # what shells report for a command ended by Ctrl-C, and by SIGTERM
+ENDED_BY_SIGNAL = 128  # what shells report for a command ended by a signal is this plus its number
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]
 Overrides = Annotated[
@@ -43,8 +43,10 @@ Force = Annotated[bool, typer.Option("--force", help="Do also what a finished ru
 def main() -> None:
     """Entry point of the installed command."""
     set_defaults(QUIET)
-    # An orderly exit, which takes Prefect's temporary server along; by default it would stay behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    # An orderly exit, which takes along the servers that the command has started; by default they would stay behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(ENDED_BY_SIGNAL + number))
     app()
 
 
@@ -60,6 +62,15 @@ def train(config: ConfigFile, overrides: Overrides = None, force: Force = False)
         from pipelines.commands.experiments import train as run
 
         run(config, overrides or [], force)
+
+
+@app.command()
+def refresh(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Let the local models of the champion learn new labelled rows, unless they were predicted badly."""
+    with problems_as_lines():
+        from pipelines.commands.experiments import refresh as run
+
+        run(config, overrides or [])
 
 
 @app.command()
@@ -211,7 +222,7 @@ def problems_as_lines() -> Iterator[None]:
     except PipelineError as error:
         _exit(error.problems, error.exit_code)
     except KeyboardInterrupt:
-        _exit(["interrupted"], INTERRUPTED)
+        _exit(["interrupted"], ENDED_BY_SIGNAL + signal.SIGINT)
     except (ValueError, TypeError, RuntimeError) as error:
         from somlib.errors import SomlibError
 

@@ -31,6 +31,8 @@ from pipelines.sections import (
     DriftConfig,
     JITLConfig,
     PromotionConfig,
+    RefreshConfig,
+    RetrainConfig,
     RuntimeConfig,
     ScalingConfig,
     Section,
@@ -38,6 +40,9 @@ from pipelines.sections import (
     WindowConfig,
 )
 from somlib.configs import SOMConfig
+
+ELSEWHERE = ("name", "tracking", "refresh", "runtime")  # sections that decide nothing of a training,
+JUDGING = ("promotion", "drift", "retrain")  # and those by which its result is judged
 
 
 class PipelineConfig(Section):
@@ -59,6 +64,8 @@ class PipelineConfig(Section):
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     promotion: PromotionConfig = Field(default_factory=PromotionConfig)
     drift: DriftConfig = Field(default_factory=DriftConfig)
+    retrain: RetrainConfig = Field(default_factory=RetrainConfig)
+    refresh: RefreshConfig = Field(default_factory=RefreshConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
 
     @field_validator("name")
@@ -97,8 +104,16 @@ class PipelineConfig(Section):
     @property
     def digest(self) -> str:
         """SHA-256 of what decides the model: all settings but names, places, and how it is judged later."""
-        elsewhere: dict[str, Any] = dict.fromkeys(("name", "tracking", "promotion", "drift", "runtime"), True)
-        decisive = self.model_dump(mode="json", exclude=elsewhere | {"data": {"path"}, "som": {"device"}})
+        return self._digest_without(*ELSEWHERE, *JUDGING)
+
+    @property
+    def retrain_digest(self) -> str:
+        """SHA-256 of what decides a model and whether it is promoted."""
+        return self._digest_without(*ELSEWHERE)
+
+    def _digest_without(self, *sections: str) -> str:
+        left_out: dict[str, Any] = dict.fromkeys(sections, True) | {"data": {"path"}, "som": {"device"}}
+        decisive = self.model_dump(mode="json", exclude=left_out)
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -16,7 +16,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -145,6 +145,13 @@ class Dataset:
             return None
         moments = pl.Series("time", self.time)
         return moments if self.time_type is None else moments.cast(self.time_type)
+
+    def with_features(self, names: Sequence[str]) -> "Dataset":
+        """The dataset with these of its features, in this order."""
+        if tuple(names) == self.feature_names:
+            return self
+        chosen = [self.feature_names.index(name) for name in names]
+        return replace(self, feature_names=tuple(names), features=self.features[:, chosen])
 
 
 # ---------------------------------------------------------------- 1. files and columns
@@ -481,18 +488,24 @@ def survey(source: Source, drop_incomplete: bool) -> Survey:
 # ---------------------------------------------------------------- 3. the rows
 
 
-def read_dataset(source: Source, found: Survey, drop_incomplete: bool) -> Dataset:
+def read_dataset(
+    source: Source, found: Survey, drop_incomplete: bool, dtype: type[np.floating[Any]] | None = None
+) -> Dataset:
     """The rows in memory, read batch by batch into arrays made beforehand.
+
+    Args:
+        source: What to read.
+        found: What is there.
+        drop_incomplete: Whether to leave out rows that lack a feature.
+        dtype: Of the features; None takes float32 where that can tell their values apart.
 
     Raises:
         DatasetError: A file is damaged, or the files changed since they were surveyed.
     """
-    features = np.empty((found.used, len(source.features)), dtype=_feature_type(source, found))
+    features = np.empty((found.used, len(source.features)), dtype=dtype or _feature_type(source, found))
     target = np.empty((found.used, len(source.target)), dtype=np.float64)
     time: list[NDArray[Any]] = []
-    rows = source.rows
-    if drop_incomplete:
-        rows = rows.filter(~pl.any_horizontal(_is_missing(name) for name in source.features))
+    rows = _used_rows(source, drop_incomplete)
     start = 0
     with _damage_named(source):
         for batch in rows.collect_batches(chunk_size=BATCH_ROWS):
@@ -514,10 +527,28 @@ def read_dataset(source: Source, found: Survey, drop_incomplete: bool) -> Datase
         features=features,
         target=target,
         time=moments,
-        sha256=_digest((*source.features, *source.target, source.time or ""), features, target, moments),
+        sha256=content_digest((*source.features, *source.target, source.time or ""), features, target, moments),
         survey=found,
         time_type=source.time_type,
     )
+
+
+def known_times(source: Source, column: str, drop_incomplete: bool) -> pl.Series:
+    """Times of the rows that `read_dataset` reads and in which a column has a value, in reading order.
+
+    Raises:
+        DatasetError: A file is damaged.
+    """
+    known = _used_rows(source, drop_incomplete).filter(~_is_missing(column))
+    with _damage_named(source):
+        return known.select(str(source.time)).collect().to_series()
+
+
+def _used_rows(source: Source, drop_incomplete: bool) -> pl.LazyFrame:
+    """The wanted rows, without those that lack a feature where these are to be left out."""
+    if not drop_incomplete:
+        return source.rows
+    return source.rows.filter(~pl.any_horizontal(_is_missing(name) for name in source.features))
 
 
 def _feature_type(source: Source, found: Survey) -> type[np.floating[Any]]:
@@ -529,7 +560,8 @@ def _feature_type(source: Source, found: Survey) -> type[np.floating[Any]]:
     return np.float64
 
 
-def _digest(names: Sequence[str], *arrays: NDArray[Any] | None) -> str:
+def content_digest(names: Sequence[str], *arrays: NDArray[Any] | None) -> str:
+    """SHA-256 of column names and arrays; None stands for an array that is not there."""
     digest = hashlib.sha256("\0".join(names).encode())
     for array in arrays:
         if array is not None:

@@ -1,17 +1,21 @@
 """The pictures of a run: the only module that saves images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipelines.analysis import Analysis, TargetMaps, file_stems
 from pipelines.training import TrainedMap
 from somlib import SOM
+from somlib.utils.maps import distance_map
 from somlib.visualization import SOMVisualizer
+from somlib.visualization.map_figures import Limits, Wording, value_figure
 
 
 def draw_figures(trained: TrainedMap, samples: NDArray[np.float32], analysis: Analysis, folder: Path) -> list[Path]:
@@ -50,6 +54,45 @@ def _draw_targets(draw: SOMVisualizer, targets: Mapping[str, TargetMaps], folder
                 save_path=folder,
                 fig_name=f"{statistic}_{stem}",
             )
+
+
+def draw_u_matrices(maps: Mapping[str, SOM], folder: Path) -> Path:
+    """Draw the U-matrices of several maps side by side, in one color scale.
+
+    Args:
+        maps: By the name that stands above each; in the same units of the features, or the scale means nothing.
+        folder: Where the file goes; made if need be.
+
+    Returns:
+        The file, `u_matrices.png`.
+    """
+    values = {
+        name: distance_map(som.codebook, som.grid, som.metric, scaling="mean").double().cpu().numpy()[None]
+        for name, som in maps.items()
+    }
+    limits = Limits(0.0, max(float(each.max()) for each in values.values()))
+    pictures = []
+    with TemporaryDirectory() as drawn:
+        for i, (name, som) in enumerate(maps.items()):
+            draw = SOMVisualizer(som).maps
+            wording = Wording(name, "mean distance to neighbors", f"U-matrix, {som.distance_function} distance")
+            figure = value_figure(draw.frame, values[name], wording, draw.config.distance_colors, limits)
+            draw.saved(figure, drawn, str(i))
+            pictures.append(Image.open(Path(drawn) / f"{i}.png").convert("RGB"))
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "u_matrices.png"
+    _beside(pictures).save(file)
+    return file
+
+
+def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures in a row, on white."""
+    sheet = Image.new("RGB", (sum(each.width for each in pictures), max(each.height for each in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        sheet.paste(picture, (left, 0))
+        left += picture.width
+    return sheet
 
 
 def in_data_units(som: SOM, analysis: Analysis) -> SOM:

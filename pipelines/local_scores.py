@@ -169,11 +169,16 @@ def _judged(
 ) -> Iterator[tuple[str, tuple[TargetScores, pl.DataFrame]]]:
     """Scores of each target and its answers, where held-out rows have its value."""
     for target in models.regressors:
-        asked = samples.judging.take(evenly(samples.judging.known(target), MOST_JUDGED))
+        asked = asked_of(samples.judging, target)
         if len(asked):
             learned = learnable(samples.learning, target, config)
             answers = answers_to(models, target, learned, asked)
             yield target, (target_scores(answers, len(learned)), answers)
+
+
+def asked_of(judging: Labelled, target: str) -> Labelled:
+    """The rows by which the models of a target are judged: at most `MOST_JUDGED` with a value, evenly spread."""
+    return judging.take(evenly(judging.known(target), MOST_JUDGED))
 
 
 def answers_to(models: LocalModels, target: str, learned: Labelled, asked: Labelled) -> pl.DataFrame:
@@ -185,8 +190,15 @@ def answers_to(models: LocalModels, target: str, learned: Labelled, asked: Label
         learned: What the baselines learn.
         asked: Rows with a value of the target.
     """
-    details = models.details(target, asked.samples)
     history = (learned.samples, learned.targets[target], asked.samples)
+    return said_to(models, target, asked).with_columns(
+        pl.Series("ridge", ridge_answers(*history)), pl.Series("neighbors", neighbor_answers(*history))
+    )
+
+
+def said_to(models: LocalModels, target: str, asked: Labelled) -> pl.DataFrame:
+    """What the local model of a target says to labelled rows; columns as in `LocalLearning`, without the rivals."""
+    details = models.details(target, asked.samples)
     times = [] if asked.moments is None else [asked.moments.rename("time")]
     return pl.DataFrame(
         [
@@ -195,8 +207,6 @@ def answers_to(models: LocalModels, target: str, learned: Labelled, asked: Label
             pl.Series("target", [target] * len(asked)),
             pl.Series("measured", asked.targets[target]),
             *(pl.Series(name, getattr(details, name)) for name in ("prediction", "lower", "upper", "fallback")),
-            pl.Series("ridge", ridge_answers(*history)),
-            pl.Series("neighbors", neighbor_answers(*history)),
         ]
     )
 

@@ -4,6 +4,7 @@
     scaler.json                                 how features are scaled
     clusters.json                               cluster of each neuron in flat order
     local/                                      local models, as `LocalModels.save` writes them, where there are any
+    profile.json                                what training rows looked like, to recognize drift, where it is known
     manifest.json                               format, and the SHA-256 of every other file
 
 Loading runs no code from the folder, and refuses a file that is not the one that was written. `pyfunc_model.py` is the
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from pipelines.errors import ModelError
 from pipelines.local_models import LocalModels
+from pipelines.profile import Profile
 from pipelines.scaling import Scaler
 from pipelines.wording import some
 from somlib import SOM
@@ -32,7 +34,7 @@ from somlib.errors import SavedMapError
 FORMAT, READABLE = 2, (1, 2)  # 1 had no local models
 ARTIFACT = "map"  # the folder's name inside of an MLflow model
 SOM_FOLDER, LOCAL_FOLDER = "som", "local"
-SCALER, CLUSTERS, MANIFEST = "scaler.json", "clusters.json", "manifest.json"
+SCALER, CLUSTERS, PROFILE, MANIFEST = "scaler.json", "clusters.json", "profile.json", "manifest.json"
 OUTPUTS: dict[str, str] = {"row": "long", "col": "long", "quantization_error": "double", "cluster": "long"}
 NUMPY_TYPES = {"long": np.int64, "double": np.float64, "boolean": np.bool_}
 
@@ -46,12 +48,14 @@ class MapModel:
         scaler: What scales them; its features are the columns that `predict` needs.
         clusters: Cluster of each neuron in flat order, from 1, noise is -1; int64, shape (m,).
         local: Models of the targets on the map; None where it predicts none.
+        profile: What its training rows looked like, to recognize drift; None where that is not known.
     """
 
     som: SOM
     scaler: Scaler
     clusters: Tensor
     local: LocalModels | None = None
+    profile: Profile | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -129,6 +133,8 @@ class MapModel:
         _write_json(folder / CLUSTERS, {"labels": self.clusters.tolist()})
         if self.local is not None:
             self.local.save(folder / LOCAL_FOLDER)
+        if self.profile is not None:
+            _write_json(folder / PROFILE, self.profile.to_dict())
         manifest = {"format": FORMAT, "files": _digests(folder)}
         _write_json(folder / MANIFEST, manifest)
         return _sha256(folder / MANIFEST)
@@ -155,7 +161,8 @@ class MapModel:
         local = LocalModels.load(folder / LOCAL_FOLDER) if (folder / LOCAL_FOLDER).is_dir() else None
         if local is not None:
             local.require_map(som)
-        return cls(som, scaler, clusters, local)
+        profile = Profile.from_dict(_read_json(folder / PROFILE)) if (folder / PROFILE).is_file() else None
+        return cls(som, scaler, clusters, local, profile)
 
 
 def _verify(folder: Path) -> None:

@@ -48,6 +48,8 @@ class ProcessName:
         if self.host != platform.node():
             return None
         try:
-            return bool(abs(psutil.Process(self.number).create_time() - self.started) < SAME_START_SECONDS)
+            found = psutil.Process(self.number)
+            same = abs(found.create_time() - self.started) < SAME_START_SECONDS
+            return bool(same and found.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return False

@@ -106,11 +106,20 @@ def holding(name: str, alias: str) -> Version:
     Raises:
         ModelError: No such model or alias; with those that there are.
     """
+    return find(name, number_at(name, alias))
+
+
+def number_at(name: str, alias: str) -> str:
+    """The number of that version, for those who only look whether it has changed: one request, not four.
+
+    Raises:
+        ModelError: No such model or alias; with those that there are.
+    """
     aliases = _require_model(name).aliases
     if alias not in aliases:
         known = some([f"{each} (version {number})" for each, number in sorted(aliases.items())], NAMES_SHOWN)
         raise ModelError(f"model {name!r} has no alias {alias!r}: there are {known or 'none'}")
-    return find(name, str(aliases[alias]))
+    return str(aliases[alias])
 
 
 def champion(name: str) -> Version | None:
@@ -125,6 +134,15 @@ def of_run(name: str, run_id: str) -> Version | None:
         return None
     with mlflow_errors():
         found = _search(name, f"run_id = {_quoted(run_id)}", most=1)
+    return find(name, str(found[0].version)) if found else None
+
+
+def of_publication(name: str, publication: str) -> Version | None:
+    """The version that an act of publishing made, see `register`; None where it made none."""
+    if _registered(name) is None:
+        return None
+    with mlflow_errors():
+        found = _published(name, publication)
     return find(name, str(found[0].version)) if found else None
 
 
@@ -220,7 +238,7 @@ def register(name: str, model_id: str, run_id: str | None, publication: str, tag
         client = MlflowClient()
         with suppress_existing():
             client.create_registered_model(name)
-        known = _search(name, f"tags.`{PUBLICATION_TAG}` = {_quoted(publication)}")
+        known = _published(name, publication)
         if known:
             return find(name, str(known[0].version))
         given = {**tags, PUBLICATION_TAG: publication}
@@ -245,12 +263,31 @@ def publish(
             without an alias.
     """
     with exclusive(name):
-        version = register(name, model_id, run_id, publication, tags)
-        check(version)
-        _move(version, CHALLENGER)
+        version = offer(register(name, model_id, run_id, publication, tags), check)
         if _alias(name, CHAMPION) is None:
             _crown(version, None, "the first version")
         return find(name, version.version)
+
+
+def offer(version: Version, check: Check) -> Version:
+    """Make a registered version the `challenger`.
+
+    Args:
+        version: Which one.
+        check: What it has to pass first.
+    """
+    with exclusive(version.name):
+        check(version)
+        _move(version, CHALLENGER)
+        return find(version.name, version.version)
+
+
+def annotate(version: Version, tags: Mapping[str, str]) -> None:
+    """Set tags on a version; those without a text are left out."""
+    with mlflow_errors():
+        for key, value in tags.items():
+            if value:
+                MlflowClient().set_model_version_tag(version.name, version.version, key, value)
 
 
 def promote(name: str, version: str, *, expected: str | None, check: Check, reason: str) -> Version:
@@ -332,6 +369,10 @@ def _search(name: str, condition: str = "", most: int | None = None) -> list[Mod
     """Versions of a model that meet a condition, the newest first."""
     conditions = " AND ".join(filter(None, (f"name = {_quoted(name)}", condition)))
     return mlflow.search_model_versions(most, conditions, order_by=["version_number DESC"])
+
+
+def _published(name: str, publication: str) -> list[ModelVersion]:
+    return _search(name, f"tags.`{PUBLICATION_TAG}` = {_quoted(publication)}")
 
 
 def _quoted(text: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipelines.analysis import Analysis, tables
 from pipelines.local_scores import LocalLearning
 from pipelines.model import MapModel
+from pipelines.profile import Profile
 from pipelines.registry import Version, publish
 from pipelines.scaling import Scaler
 from pipelines.smoke import smoke_test
@@ -44,6 +45,7 @@ def log_map(
     folder: Path,
     register_as: str | None,
     local: LocalLearning | None = None,
+    profile: Profile | None = None,
 ) -> LoggedMap:
     """Log a map with everything that was found out about it.
 
@@ -57,6 +59,7 @@ def log_map(
         folder: Figures and other files that shall be artifacts; the tables go there too.
         register_as: Name of the registered model that gets a new version, None for none.
         local: Local models of its targets, part of the model; None for none.
+        profile: What its training rows looked like, part of the model; None where that is not known.
     """
     last_epoch = len(trained.quantization_errors) - 1
     run.params({f"som.{name}": value for name, value in settings_taken(trained.som).items()})
@@ -64,7 +67,8 @@ def log_map(
     run.metrics(metrics, step=last_epoch)
     write_tables(analysis, folder)
     run.files(folder)
-    model = MapModel(trained.som, scaler, analysis.clusters["labels"].cpu(), None if local is None else local.models)
+    models = None if local is None else local.models
+    model = MapModel(trained.som, scaler, analysis.clusters["labels"].cpu(), models, profile)
     model_id, digest = run.model(model, example, step=last_epoch)
     run.tags({"som.model_sha256": digest, "som.device": str(trained.som.device)})
     published = None

@@ -44,6 +44,12 @@ class Labelled:
         """Positions of the samples whose target of that name is known, ascending."""
         return np.flatnonzero(np.isfinite(self.targets[name]))
 
+    def by_time(self) -> NDArray[np.int64]:
+        """Positions of the samples in the order of time; as they are without times."""
+        if self.moments is None:
+            return np.arange(len(self))
+        return self.moments.to_physical().to_numpy().argsort(kind="stable")
+
     def take(self, positions: NDArray[np.int64]) -> "Labelled":
         """The samples at some positions, in that order."""
         return Labelled(

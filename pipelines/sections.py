@@ -37,6 +37,12 @@ def _rising(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
+def _ascending(shares: tuple[float, float]) -> tuple[float, float]:
+    if shares[0] > shares[1]:
+        raise ValueError(f"must be the lowest share, then the highest, got {list(shares)}")
+    return shares
+
+
 def _as_extent(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
@@ -62,6 +68,9 @@ Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidat
 Moment = Annotated[datetime, BeforeValidator(_refuse_number)]
 Extent = Annotated[int | str, BeforeValidator(_as_extent)]
 DriftLimits = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_rising)]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Shares = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 
 
 class Section(BaseModel):
@@ -283,6 +292,37 @@ class DriftConfig(Section):
     false_alarms: float = Field(
         default=0.01, gt=0, le=0.2, description="Share of checks without any drift that may still warn"
     )
+
+
+class RetrainConfig(Section):
+    """How `som retrain` makes a challenger, and when it makes none."""
+
+    from_scratch: bool = Field(
+        default=False,
+        description="Whether to train one from scratch too, beside the one that starts from the champion; the better "
+        "of the two by the first of promotion.rules goes on",
+    )
+    skip_without_drift: bool = Field(
+        default=False, description="Whether to train none while the rows that judge look like those of the champion"
+    )
+    approval_hours: float = Field(
+        default=24.0, gt=0, description="How long a deployed run waits for a person, where promotion.approval is set"
+    )
+
+
+class RefreshConfig(Section):
+    """When `som refresh` lets new labelled rows into what serves: every limit must hold; null sets none."""
+
+    fewest_rows: int = Field(
+        default=10, ge=1, description="New labelled rows of a target to judge its model by; fewer wait for more"
+    )
+    rmse_ratio: float | None = Field(
+        default=2.0, gt=0, description="Largest RMSE on the new rows, as a multiple of that on held-out rows"
+    )
+    coverage: Shares | None = Field(
+        default=(0.6, 1.0), description="Share of new rows that must lie within their intervals, as [lowest, highest]"
+    )
+    fallback: float | None = Field(default=0.5, ge=0, le=1, description="Largest share of new rows off the map")
 
 
 class RuntimeConfig(Section):

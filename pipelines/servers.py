@@ -30,6 +30,7 @@ STATE_FOLDER = ".som"
 START_SECONDS = 180.0  # an MLflow server takes 15 to 20 s on an idle machine, a minute where others compete
 STOP_SECONDS = 20.0  # for a flow run to say in Prefect and MLflow that it was ended
 LEAVE_SECONDS = 5.0  # for a server without requests; a worker of Prefect 3.8 that has run something never leaves
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS, WATCH_SECONDS = 0.25, 1.0
 
 
@@ -270,7 +271,7 @@ def _inherited() -> dict[str, str]:
 
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
     try:
         yield
     finally:

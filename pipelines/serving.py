@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import PipelineError, ServerError
 from pipelines.invocation import read_csv, read_json, write_json
-from pipelines.registry import Servable, Version, holding, load
+from pipelines.registry import Servable, Version, find, load, number_at
 from somlib.errors import SomlibError
 
 logger = logging.getLogger(__name__)
@@ -83,10 +83,10 @@ class Service:
         if self.alias is None:
             return
         try:
-            wanted = holding(self.name, self.alias)
-            if wanted.version != self.current.servable.version.version:
-                self.current = _warm(wanted)
-                logger.info("version %s of model %r serves now", wanted.version, self.name)
+            wanted = number_at(self.name, self.alias)
+            if wanted != self.current.servable.version.version:
+                self.current = _warm(find(self.name, wanted))
+                logger.info("version %s of model %r serves now", wanted, self.name)
             self.problem = None
         except Exception as error:  # noqa: BLE001 - a model is code, which may raise anything
             self._keep(f"{type(error).__name__}: {error}")
@@ -292,6 +292,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         raise ServerError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     with open_socket:
+        # For accepted connections. asyncio does this by itself only for sockets that say they are TCP, and those of
+        # `create_server` do not; without it, the body of an answer waited 40 ms for the client to confirm its head.
+        open_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield open_socket
 
 

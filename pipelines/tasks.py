@@ -7,7 +7,24 @@ local and training is seeded, so a second try fails the same way; MLflow's clien
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pipelines import analysis, data, figures, local_scores, report, results, samples, training, validation
+from pipelines import (
+    analysis,
+    contest,
+    continuity,
+    data,
+    decision,
+    figures,
+    local_scores,
+    placing,
+    report,
+    results,
+    samples,
+    training,
+    validation,
+    window,
+    window_rows,
+)
+from pipelines import drift as drifting
 
 find_source = task(name="find-source", cache_policy=NO_CACHE)(data.find_source)
 survey = task(name="survey-rows", cache_policy=NO_CACHE)(data.survey)
@@ -17,8 +34,21 @@ prepare_samples = task(name="scale-samples", cache_policy=NO_CACHE)(samples.prep
 train_som = task(name="train-som", cache_policy=NO_CACHE)(training.train_som)
 analyze = task(name="analyze-map", cache_policy=NO_CACHE)(analysis.analyze)
 learn_targets = task(name="learn-targets", cache_policy=NO_CACHE)(local_scores.learn_targets)
+profile_training = task(name="profile-training", cache_policy=NO_CACHE)(placing.profile_training)
 measure = task(name="measure-map", cache_policy=NO_CACHE)(analysis.measure)
 draw_figures = task(name="draw-figures", cache_policy=NO_CACHE)(figures.draw_figures)
 flow_facts = task(name="describe-rows", cache_policy=NO_CACHE)(report.flow_facts)
 write_report = task(name="write-report", cache_policy=NO_CACHE)(report.write_report)
 log_map = task(name="log-map", cache_policy=NO_CACHE)(results.log_map)
+
+choose_window = task(name="choose-window", cache_policy=NO_CACHE)(window.choose_window)
+read_window = task(name="read-window", cache_policy=NO_CACHE)(window_rows.read_window)
+window_samples = task(name="scale-window", cache_policy=NO_CACHE)(window_rows.window_samples)
+placed_rows = task(name="place-rows", cache_policy=NO_CACHE)(placing.placed_rows)
+drift = task(name="judge-drift", cache_policy=NO_CACHE)(drifting.drift)
+turned_like = task(name="turn-like-champion", cache_policy=NO_CACHE)(continuity.turned_like)
+renumbered_like = task(name="number-like-champion", cache_policy=NO_CACHE)(continuity.renumbered_like)
+defender = task(name="ask-champion", cache_policy=NO_CACHE)(contest.defender)
+measured = task(name="measure-contender", cache_policy=NO_CACHE)(contest.measured)
+decide = task(name="decide", cache_policy=NO_CACHE)(decision.decide)
+draw_u_matrices = task(name="draw-u-matrices", cache_policy=NO_CACHE)(figures.draw_u_matrices)

@@ -47,6 +47,7 @@ DISTRIBUTION = "som-pipelines"
 MODEL_NAME_IN_RUN = "model"
 SQLITE = "sqlite:///"
 PROCESS_TAG = "som.process"  # who has the run open, for `stale.py` to see whether somebody still has
+FAILURE_TAG = "som.failure"
 PYFUNC_SCRIPT = Path(__file__).with_name("pyfunc_model.py")
 FLUSH_SECONDS = 5.0
 MOST_CHARACTERS = 6_000  # of a param value; MLflow cuts longer ones with a warning
@@ -209,6 +210,12 @@ class TrackedRun:
 
     # ---------------------------------------------------------------- reading back
 
+    @property
+    def status(self) -> str:
+        """What MLflow says of it now: RUNNING, FINISHED, FAILED or KILLED."""
+        with mlflow_errors():
+            return str(self.client.get_run(self.run_id).info.status)
+
     def facts(self) -> RunFacts:
         """Which run it is."""
         with mlflow_errors():
@@ -269,8 +276,8 @@ class TrackedRun:
 
         Args:
             model: What to log.
-            example: Some samples in the units of the data, shape (n, d); the first complete ones go along as example, and
-                where there are none, what the first neurons stand for.
+            example: Some samples in the units of the data, shape (n, d); the first complete ones go along as example,
+                and where there are none, what the first neurons stand for.
             step: Last epoch: the metrics of this step are attached to the model.
 
         Returns:
@@ -337,18 +344,39 @@ def open_run(
             client = MlflowClient()
             told = {**tags, PROCESS_TAG: str(ProcessName.own())}
             run = client.create_run(_experiment_id(client, experiment), run_name=name, tags=_given(told))
-        tracked = TrackedRun(run.info.run_id)
-        try:
+        with _until_its_end(TrackedRun(run.info.run_id)) as tracked:
             yield tracked
-            tracked.flush()
-        except BaseException as error:
-            if not tracked.discarded:
-                _close(tracked, error)
-            raise
-        if tracked.discarded:
-            return
+
+
+@contextmanager
+def reopened_run(run_id: str) -> Iterator[TrackedRun]:
+    """A run of the current tracking store that was left before its end, open again; it ends as in `open_run`.
+
+    Raises:
+        TrackingError: The store cannot be reached, or refuses.
+    """
+    tracked = TrackedRun(run_id)
+    with mlflow_errors():
+        tracked.client.update_run(run_id, status="RUNNING")
+        tracked.client.set_tag(run_id, PROCESS_TAG, str(ProcessName.own()))
+        if FAILURE_TAG in tracked.client.get_run(run_id).data.tags:
+            tracked.client.delete_tag(run_id, FAILURE_TAG)
+    with _until_its_end(tracked):
+        yield tracked
+
+
+@contextmanager
+def _until_its_end(tracked: TrackedRun) -> Iterator[TrackedRun]:
+    try:
+        yield tracked
+        tracked.flush()
+    except BaseException as error:
+        if not tracked.discarded:
+            _close(tracked, error)
+        raise
+    if not tracked.discarded:
         with mlflow_errors():
-            client.set_terminated(tracked.run_id, "FINISHED")
+            tracked.client.set_terminated(tracked.run_id, "FINISHED")
 
 
 def connect(uri: str | None) -> None:
@@ -380,7 +408,7 @@ def _close(tracked: TrackedRun, error: BaseException) -> None:
     interrupted = not isinstance(error, Exception)
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".rstrip(": ")
     try:
-        tracked.tags({"som.failure": reason[:REASON_CHARACTERS]})
+        tracked.tags({FAILURE_TAG: reason[:REASON_CHARACTERS]})
         tracked.flush()
         with mlflow_errors():
             tracked.client.set_terminated(tracked.run_id, "KILLED" if interrupted else "FAILED")

@@ -52,9 +52,7 @@ def usability_problems(source: Source, found: Survey, config: DataConfig, missin
             f"data.drop_incomplete: all {found.found} rows lack a feature, {_most_missing(source, found)}: "
             "use som.missing=mask, or leave out the features that are missing most"
         )
-    problems += _infinite_columns(source, found)
-    if missing == "error" and not config.drop_incomplete:
-        problems += _missing_values(source, found)
+    problems += value_problems(source, found, config, missing)
     for name in source.features:
         column = found.columns[name]
         if column.constant and not column.infinite:
@@ -62,6 +60,17 @@ def usability_problems(source: Source, found: Survey, config: DataConfig, missin
                 f"data.features: column {name!r} is constant, {column.low:g} in all rows: leave it out, "
                 "a map learns nothing from it"
             )
+    return problems
+
+
+def value_problems(source: Source, found: Survey, config: DataConfig, missing: str) -> list[str]:
+    """One line for each column with values that a map does not take, however many rows there are.
+
+    Arguments as in `usability_problems`.
+    """
+    problems = [*_infinite_columns(source, found)]
+    if missing == "error" and not config.drop_incomplete:
+        problems += _missing_values(source, found)
     return problems
 
 

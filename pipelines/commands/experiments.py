@@ -1,4 +1,4 @@
-"""Commands about one experiment: train its map, check its configuration, make the report of a run again."""
+"""Commands about one experiment: train its map, refresh what serves, check its configuration, make a report again."""
 
 import os
 import warnings
@@ -47,6 +47,35 @@ def train(file: str, overrides: Sequence[str], force: bool = False) -> None:
             result = train_flow(config, force)
     facts = [*result.lines(), ("report", result.report), ("look at it", result.how_to_open)]
     Console().print(facts_table(f"som train: {config.name}", facts))
+
+
+def refresh(file: str, overrides: Sequence[str]) -> None:
+    """Run the refreshing flow and print what it came to: a line where there was nothing to do, else a table.
+
+    Raises:
+        PipelineError: It cannot do its work.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # see `train`
+        from pipelines.engine import quick_flows, start_engine
+
+    config = load_config(file, overrides)
+    find_source(config.data)
+    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
+        with Stages()("start"):
+            wait_for_engine = start_engine()
+            from pipelines.flows import refresh_flow
+            from pipelines.tracking import connect
+
+            connect(config.tracking.uri)
+            wait_for_engine()
+        with quick_flows():
+            result = refresh_flow(config)
+    if result.run is None:
+        Console().print(f"som refresh: {result.reasons[0]}", soft_wrap=True, highlight=False, markup=False)
+    else:
+        facts = [*result.lines(), ("look at it", result.run.how_to_open)]
+        Console().print(facts_table(f"som refresh: {config.name}", facts))
 
 
 def report(run_id: str, output: str | None, uri: str | None) -> None:

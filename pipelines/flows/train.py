@@ -80,8 +80,11 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             tasks.write_report(run, told, trained, analysis, metrics, folder, config.to_yaml(), predictions)
         with stages("log"):
             (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+            profile = tasks.profile_training(trained.som, dataset, samples, local)
             example, register_as = dataset.features[:100], config.model_name if config.tracking.publish else None
-            logged = tasks.log_map(run, trained, analysis, metrics, samples.scaler, example, folder, register_as, local)
+            logged = tasks.log_map(
+                run, trained, analysis, metrics, samples.scaler, example, folder, register_as, local, profile
+            )
         rows = {"found": found.found, "left_out": found.left_out, **samples.counts}
         run.metrics(stages.metrics() | {f"rows/{name}": float(count) for name, count in rows.items()})
         result = TrainResult.of(config, run, trained.som, logged, rows, stages.seconds)

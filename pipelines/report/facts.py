@@ -18,7 +18,7 @@ from pipelines.config import PipelineConfig
 from pipelines.data import Dataset, Source, Survey
 from pipelines.errors import TrackingError
 from pipelines.report.encoding import tidied
-from pipelines.samples import Samples, split_rows
+from pipelines.samples import Samples
 from pipelines.scaling import Scaler
 from pipelines.sections import AnalysisConfig
 from pipelines.validation import remarks
@@ -161,11 +161,11 @@ def flow_facts(som: SOM, config: PipelineConfig, source: Source, dataset: Datase
     )
     if len(dataset.features) > MOST_ROWS:
         return RunData(facts, None)
-    split = split_rows(dataset, config.data.holdout, config.som.random_seed)
+    train, judging = samples.learning.numbers, samples.judging.numbers
     neurons = np.empty(len(dataset.features), dtype=np.int64)
-    neurons[split.train], neurons[split.heldout] = (nearest(som, part) for part in (samples.train, samples.heldout))
+    neurons[train], neurons[judging] = (nearest(som, part) for part in (samples.train, samples.heldout))
     heldout = np.zeros(len(neurons), dtype=bool)
-    heldout[split.heldout] = True
+    heldout[judging] = True
     return RunData(facts, row_table(som, neurons, heldout, dataset.moments))
 
 

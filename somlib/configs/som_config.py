@@ -35,8 +35,8 @@ _SHORT_STEPS = {
     "sigma_decay_function": "sig_geometric_decay_to_one",
 }
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "fast": {**_SHORT_STEPS, "epochs": 1, "steps_per_epoch": 40, "final_sigma": 1.05},
-    "balanced": {**_SHORT_STEPS, "epochs": 4, "steps_per_epoch": 20, "final_sigma": 1.05},
+    "fast": {**_SHORT_STEPS, "epochs": 1, "steps_per_epoch": 24, "final_sigma": 1.05},
+    "balanced": {**_SHORT_STEPS, "epochs": 4, "steps_per_epoch": 12, "final_sigma": 1.05},
     "faithful": {**_SHORT_STEPS, "epochs": 4, "steps_per_epoch": 20, "final_sigma": 1.7},
 }
 

@@ -18,12 +18,13 @@ rounding could decide between neurons.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from somlib.core.rule import Rule, TrainingSet
+from somlib.utils.distances import masked_pairwise
 from somlib.utils.fused_search import FEWEST_ROWS, POINT_ENTRIES, can_fuse, ranked
 from somlib.utils.search import make_search
 from somlib.utils.torch_search import (
@@ -40,9 +41,8 @@ from somlib.utils.training import WinnerSums, add_samples, add_terms, empty_sums
 from somlib.utils.winners import Winners, block_entries, row_chunks
 
 FEWEST, MOST_ON_CPU = 64, 1_024  # rows of a chunk; between them as many as keep its scores in the cache
-BEYOND = 1e30  # score of the columns that fill up the lanes: above all others, and finite, as 0 times it must be 0
 TRUSTED_SHARE = 0.1  # of a typical squared distance to the winner: what rounding may come to, at the very worst
-ASKED_ROWS = 256  # to learn what a typical distance is
+ASKED_ROWS = 32  # at least, where there are so many, to learn what a typical distance is
 PLAIN_SQUARES = (1e-30, 1e30)  # between them float32 neither rounds squares to nothing nor overflows
 
 
@@ -74,9 +74,7 @@ class Scan:
         self._lanes = LANES if m < LARGE_MAP else LANES_OF_LARGE_MAP
         self._columns = m + -m % self._lanes
         self._fused = False  # whether one kernel takes product and minimum
-        self._square = 0.0  # typical squared distance of a row to the center
-        euclidean = rule.metric.name == "euclidean" and rule.backend in ("auto", "torch")
-        self._fast: bool | None = None if euclidean else False
+        self._fast: bool | None = None  # until asked
 
     def sums(self, codebook: Tensor, index: Tensor | None = None) -> WinnerSums:
         """The sums per winner of the rows of that `index` (b,), or of all."""
@@ -97,7 +95,7 @@ class Scan:
             index: Row numbers; None for all rows.
             certain: Whether the winners must be the true ones, also where rounding does not tell neurons apart.
         """
-        if not self._is_fast(codebook) or (certain and (self.rows.incomplete or self._fused)):
+        if not self._is_fast(codebook, again=True) or (certain and (self.rows.incomplete or self._fused)):
             return self._sure_pass(codebook, index, 2)
         found, sums = self._empty_winners(index, 2), self._empty_sums()
         doubtful = torch.zeros(self._count(index), dtype=torch.bool, device=codebook.device)
@@ -108,10 +106,10 @@ class Scan:
             nearest, gap = self._two_nearest(terms, certain)
             if certain:
                 doubtful[chunk] = ~(gap > self._rounding(terms))
+                terms.masked_fill_(doubtful[chunk, None], 0)  # added once their winner is sure
             found.index[chunk] = nearest
             found.distance[chunk, 0] = self._distances(self._data(taken), codebook, nearest[:, 0])
             self._add(sums, terms, nearest[:, 0].clamp_min(0), taken)
-        self._fast = self._can_trust(found.distance)
         self._decide(torch.nonzero(doubtful).flatten(), found, sums, codebook, index)
         return Pass(found, sums)
 
@@ -165,20 +163,39 @@ class Scan:
 
     # ---------------------------------------------------------------- the fast way
 
-    def _is_fast(self, codebook: Tensor) -> bool:
-        """Whether the fast way serves; decided by some rows and the first codebook, and again by each measured pass."""
-        if self._fast is None:
-            data = self.rows.data[:: max(1, len(self.rows.data) // ASKED_ROWS)]
-            self._square = float((data - self.rows.center).double().square().nansum(dim=1).mean())
-            search = make_search(codebook, self.rule.metric, self.rule.backend)
-            self._fast = self._can_trust(search.nearest(data).distance)
+    def _is_fast(self, codebook: Tensor, again: bool = False) -> bool:
+        """Whether the fast way serves; asked of the first codebook, and `again` of each that is measured.
+
+        It hangs on rows and codebook alone, so that a training that is taken up goes the way that it would have gone.
+        """
+        if self.rule.metric.name != "euclidean" or self.rule.backend not in ("auto", "torch"):
+            return False
+        if self._fast is None or again:
+            self._fast = self._can_trust(codebook)
             self._fused = can_fuse(codebook, self.rule.metric) and len(self.rows.data) >= FEWEST_ROWS
         return self._fast
 
-    def _can_trust(self, distance: Tensor) -> bool:
-        """Whether rounding, which grows with the distance to the center, is small beside distances (b, 1)."""
+    def _can_trust(self, codebook: Tensor) -> bool:
+        """Whether rounding, which grows with the distance to the center, is small beside most distances to winners.
+
+        Rows that lie on a neuron do not count, and few that lie far out do not speak for the others.
+        """
+        pairwise = partial(masked_pairwise, self.rule.metric) if self.rows.incomplete else self.rule.metric.pairwise
+        squares = pairwise(self._asked.double(), codebook.double()).amin(dim=1).square()
+        typical = float(squares[squares > 0].median())  # NaN where none is known
+        furthest = float((codebook - self.rows.center).abs().amax()) ** 2
+        low, high = PLAIN_SQUARES
         worst = 4 * roundings(self.rows.data.shape[1], self.rows.data.dtype) * self._square
-        return worst < TRUSTED_SHARE * float(distance.double().square().nanmean())  # false where none is known
+        return low < self._square and max(self._square, furthest) < high and worst < TRUSTED_SHARE * typical
+
+    @cached_property
+    def _asked(self) -> Tensor:
+        return self.rows.data[:: max(1, len(self.rows.data) // ASKED_ROWS)]
+
+    @cached_property
+    def _square(self) -> float:
+        """Mean squared distance of rows to the center."""
+        return float((self._asked - self.rows.center).double().square().nansum(dim=1).mean())
 
     @cached_property
     def _chunk(self) -> int:
@@ -203,7 +220,8 @@ class Scan:
     def _coded(self) -> Tensor:
         """What the product with a row of terms makes the neurons' scores of, shape (columns, w)."""
         coded = self.rows.data.new_zeros(self._columns, self._terms.shape[1])
-        coded[:, self.rows.data.shape[1] :] = BEYOND
+        # Scores above all others for the columns that fill up the lanes; finite, as 0 times it must be 0.
+        coded[:, self.rows.data.shape[1] :] = torch.finfo(coded.dtype).max
         return coded
 
     def _encode(self, codebook: Tensor) -> None:
@@ -278,16 +296,13 @@ class Scan:
     def _decide(
         self, doubtful: Tensor, found: Winners, sums: WinnerSums, codebook: Tensor, index: Tensor | None
     ) -> None:
-        """Let the sure search find the neurons of doubtful rows, and move those whose winner is another one."""
+        """Let the sure search find the neurons of doubtful rows, and add these to the sums of their winners."""
         rows = doubtful if index is None else index[doubtful]
         data = self._data(rows)
         search = make_search(codebook.double(), self.rule.metric, self.rule.backend)
         sure = search.nearest(data.double(), 2, distances=False).index
-        changed = (sure[:, 0] != found.index[doubtful, 0]).nonzero().flatten()
-        for winner, sign in ((found.index[doubtful[changed], 0], -1.0), (sure[changed, 0], 1.0)):
-            for part in row_chunks(len(changed), self._chunk):
-                terms = self._load(rows[changed[part]])
-                self._add(sums, terms.mul_(sign), winner[part], rows[changed[part]])
+        for part in row_chunks(len(rows), self._chunk):
+            self._add(sums, self._load(rows[part]), sure[part, 0], rows[part])
         found.index[doubtful] = sure
         found.distance[doubtful, 0] = self._distances(data, codebook, sure[:, 0])
 

@@ -29,7 +29,8 @@ from somlib.utils.winners import Winners
 
 MEASURED_ROWS = 20_000  # errors of all epochs but the last are of at most so many rows
 PAST = 1 / 3  # of the running sums of short steps: what earlier steps count
-MOMENTUM = 0.8  # share of the last movement by which a short step goes on beyond its mean
+MOMENTUM = 0.8  # share of the last movement by which a short step goes on beyond its means
+SETTLING = 0.5  # the last short step stops halfway instead, to leave less of the chance in which rows it saw
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,9 @@ class _BatchSteps:
                 known, seen = self.scan.sums(codebook, shuffled.take(wanted)), wanted
             running = _drawn_to_past(known, seen, running if seen < n else None)
             after = _confined_if_signed(batch_step(codebook, running, self.smoother, rule.kernel, sigma), self.scan)
-            codebook = after if before is None or last else torch.lerp(before, after, 1 + MOMENTUM)
+            ahead = SETTLING if k == self.steps - 2 else 1 + MOMENTUM
+            stays = before is None or last
+            codebook = after if stays else _confined_if_signed(torch.lerp(before, after, ahead), self.scan)
             known, before = None, after
         return codebook, sigma
 
@@ -188,7 +191,7 @@ def _batches(n: int, rule: Rule, generator: torch.Generator, device: torch.devic
 
 
 class Shuffled:
-    """Random rows without repetition, until all have been taken; then anew.
+    """Random rows without repetition, until fewer are left than wanted; then anew.
 
     Args:
         n: Number of rows.

@@ -16,7 +16,7 @@ from somlib.utils.initialization import leading_axes, moments
 
 LARGEST_RATIO = 4.0
 LARGEST_MAP = 10_000
-ROWS_PER_NEIGHBORHOOD = 25  # that a short step takes for each independent neighborhood
+ROWS_PER_NEIGHBORHOOD = 35  # that a short step takes for each independent neighborhood
 SHORT_STEPS = 4  # an epoch, unless asked for
 FEWEST_ROWS = 2_000  # below, an epoch over all of them takes a millisecond or two
 

@@ -120,10 +120,10 @@ def deployed(live: Live) -> Iterator[Deployment]:
 @pytest.fixture
 def connected(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Commands of this process use the servers that run."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
     monkeypatch.chdir(live.folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", live.mlflow)
     monkeypatch.setenv("PREFECT_API_URL", f"{live.prefect}/api")
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     with temporary_settings({PREFECT_API_URL: f"{live.prefect}/api"}):
         yield

@@ -1,8 +1,10 @@
 """Small registered models that differ in what they answer."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
+import mlflow
 import numpy as np
 import torch
 
@@ -36,3 +38,14 @@ def post(address: str, rows: Any, columns: Any = FEATURES) -> httpx.Response:
     """The answer of a server to rows."""
     content = {"dataframe_split": {"columns": list(columns), "data": rows}}
     return httpx.post(f"{address}/invocations", json=content, trust_env=False, timeout=30)
+
+
+def damage(uri: str) -> None:
+    """Change a byte of a registered map where it is stored."""
+    source = mlflow.MlflowClient().get_model_version(*uri.split("/")[1:]).source
+    model = mlflow.get_logged_model(str(source).removeprefix("models:/"))
+    folder = Path(str(model.artifact_location).removeprefix("file://"))
+    (weights,) = folder.rglob("weights.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)

@@ -98,8 +98,8 @@ def test_nothing_else_is_said_than_stages_and_notes(first_run: FirstRun) -> None
     said = [line for line in first_run.errors.splitlines() if line.strip()]
     assert [line for line in said if not re.match(r"✓ \w+ |note: ", line)] == []
     assert "note: 297 of 1409 rows lack a feature; the map trains on what they have" in said
-    assert [line.split()[1] for line in said if line.startswith("✓")] == [
-        "start", "connect", "load", "scale", "train", "analyze", "draw", "log"
+    assert [line[1:].partition("━")[0].strip() for line in said if line.startswith("✓")] == [
+        "start", "connect", "load", "scale", "train", "analyze", "local models", "draw", "log"
     ]  # fmt: skip
 
 
@@ -136,9 +136,9 @@ def test_errors_are_curves_with_a_point_an_epoch(client: MlflowClient, run: Any)
 
 
 def test_stages_are_timed(run: Any) -> None:
-    stages = {"connect", "load", "scale", "train", "analyze", "draw", "log"}
+    stages = {"connect", "load", "scale", "train", "analyze", "local models", "draw", "log"}
     assert {name.partition("/")[2] for name in run.data.metrics if name.startswith("seconds/")} == stages
-    for stage in ("load", "scale", "train", "analyze"):
+    for stage in ("load", "scale", "train", "analyze", "local models"):
         assert run.data.metrics[f"rows_per_second/{stage}"] > 0
     rows = {name: value for name, value in run.data.metrics.items() if name.startswith("rows/")}
     assert rows == {"rows/found": 1409, "rows/left_out": 0, "rows/train": 1128, "rows/heldout": 281}
@@ -230,7 +230,11 @@ def test_the_model_loads_by_alias_in_a_new_process_without_pickle(first_run: Fir
     )
     said, refusal = done.stdout.splitlines()
     answer = json.loads(said)
-    assert answer["columns"] == ["row", "col", "quantization_error", "cluster"]
+    assert answer["columns"] == ["row", "col", "quantization_error", "cluster"] + [
+        f"{kind}_{target}"
+        for target in ("humid_JFK", "temp_JFK")
+        for kind in ("prediction", "lower", "upper", "n_samples", "fallback")
+    ]
     clusters = pl.read_parquet(artifacts / "clusters.parquet")
     labels = {(row["row"], row["col"]): row["cluster"] for row in clusters.to_dicts()}
     places = zip(answer["answer"]["row"], answer["answer"]["col"], strict=True)

@@ -13,6 +13,7 @@ import torch
 from pipelines.errors import ModelError
 from pipelines.local_models import fit_local_models
 from pipelines.model import MapModel
+from pipelines.profile import PlacedRows, training_profile
 from pipelines.samples import Labelled
 from pipelines.scaling import fit_scaler
 from pipelines.sections import JITLConfig
@@ -235,3 +236,15 @@ def test_a_model_of_format_1_is_read(model: MapModel, tmp_path: Path) -> None:
     loaded = MapModel.load(tmp_path / "m")
     assert (loaded.local, loaded.watermark) == (None, None)
     pd.testing.assert_frame_equal(loaded.predict(frame()), model.predict(frame()))
+
+
+def test_a_profile_of_training_comes_back_exactly_and_is_guarded_like_the_rest(model: MapModel, tmp_path: Path) -> None:
+    placed = PlacedRows(dict(zip(FEATURES, RAW.T, strict=True)), np.arange(80) % 12, np.linspace(0.1, 1, 80))
+    profile = training_profile(model.som.grid, placed)
+    replace(model, profile=profile).save(tmp_path / "with")
+    assert MapModel.load(tmp_path / "with").profile == profile
+    model.save(tmp_path / "without")
+    assert MapModel.load(tmp_path / "without").profile is None
+    (tmp_path / "with" / "profile.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"profile\.json changed or missing"):
+        MapModel.load(tmp_path / "with")

@@ -22,6 +22,16 @@ def test_a_process_that_has_ended_does_not() -> None:
     assert process.lives() is False
 
 
+def test_a_process_that_only_waits_to_be_buried_does_not_live() -> None:
+    name = "from pipelines.processes import ProcessName; print(ProcessName.own(), flush=True)"
+    with subprocess.Popen([sys.executable, "-c", name], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        process = ProcessName.parse(child.stdout.readline().strip())
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert process is not None
+        assert process.lives() is False
+
+
 def test_a_later_process_of_the_same_number_is_another_one() -> None:
     own = ProcessName.own()
     assert replace(own, started=own.started - 86_400).lives() is False

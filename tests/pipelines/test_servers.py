@@ -58,6 +58,16 @@ def test_a_child_that_dies_is_an_error_with_its_last_words(tmp_path: Path) -> No
         wait_until_healthy([child])
 
 
+def test_a_server_that_never_answers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.servers.START_SECONDS", 0.3)
+    silent = python("import time; time.sleep(600)", health="http://127.0.0.1:9/health")
+    with (
+        Child(silent, tmp_path, tmp_path / "server.log") as child,
+        pytest.raises(ServerError, match=r"the test server does not answer after 0 s: see .*server\.log"),
+    ):
+        wait_until_healthy([child])
+
+
 def test_what_a_server_started_ends_with_it(tmp_path: Path) -> None:
     with Child(python(PARENT), tmp_path, tmp_path / "server.log") as child:
         helper = int(eventually(lambda: (tmp_path / "server.log").read_text().strip(), seconds=20))
@@ -98,13 +108,14 @@ def test_a_free_port_is_free() -> None:
     require_free(free_port(), "--prefect-port")
 
 
-def test_ctrl_c_while_they_start_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGHUP, 129)])
+def test_ended_while_they_start_they_leave_nothing_behind(number: signal.Signals, code: int, tmp_path: Path) -> None:
     command = [*SOM, "up", "--prefect-port", str(free_port()), "--mlflow-port", str(free_port())]
     up = subprocess.Popen(command, cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     family = eventually(lambda: psutil.Process(up.pid).children(recursive=True), seconds=30)
     time.sleep(0.5)
-    up.send_signal(signal.SIGINT)
+    up.send_signal(number)
     told, problems = up.communicate(timeout=60)
-    assert (up.returncode, told) == (0, b"")
+    assert (up.returncode, told) == (code, b"")
     assert b"error" not in problems
     assert [process for process in family if process.is_running()] == []

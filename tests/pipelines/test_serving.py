@@ -18,9 +18,9 @@ import pytest
 
 from pipelines.errors import ServerError
 from pipelines.registry import Servable, find, promote
-from pipelines.serving import Service, application, on_loopback, run
+from pipelines.serving import Service, _listening, application, on_loopback, run
 from pipelines.tracking import tracking_store
-from tests.pipelines.registered import FEATURES, RAW, map_model, post, register_model
+from tests.pipelines.registered import FEATURES, RAW, damage, map_model, post, register_model
 
 ROWS = RAW[:5].tolist()
 FIRST_CLUSTER = {"1": 1, "2": 101}  # of the versions of the model `plain`, so that an answer tells which made it
@@ -198,15 +198,11 @@ def test_a_version_that_does_not_load_never_serves_and_the_reason_is_shown(servi
     assert get(address, "/health").json()["status"] == "ok"
 
 
-def damage(uri: str) -> None:
-    """Change a byte of a registered map where it is stored."""
-    source = mlflow.MlflowClient().get_model_version(*uri.split("/")[1:]).source
-    model = mlflow.get_logged_model(str(source).removeprefix("models:/"))
-    folder = Path(str(model.artifact_location).removeprefix("file://"))
-    (weights,) = folder.rglob("weights.safetensors")
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
+def test_connections_send_small_answers_at_once() -> None:
+    with _listening("127.0.0.1", 0) as open_socket, socket.create_connection(open_socket.getsockname()):
+        accepted, _ = open_socket.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_that_is_taken_is_one_line(service: Service) -> None:

@@ -8,8 +8,7 @@ import pytest
 from pipelines.errors import SmokeTestError
 from pipelines.registry import Servable, champion
 from pipelines.smoke import smoke_test
-from tests.pipelines.registered import RAW, map_model, register_model
-from tests.pipelines.test_serving import damage
+from tests.pipelines.registered import RAW, damage, map_model, register_model
 
 pytestmark = pytest.mark.usefixtures("store")
 predict = Servable.predict

@@ -7,8 +7,7 @@ from typer.testing import CliRunner, Result
 from pipelines.cli import app
 from pipelines.registry import publish
 from pipelines.tracking import open_run
-from tests.pipelines.registered import RAW, map_model, register_model
-from tests.pipelines.test_serving import damage
+from tests.pipelines.registered import RAW, damage, map_model, register_model
 
 pytestmark = pytest.mark.usefixtures("store")
 

@@ -1,16 +1,17 @@
 """The loop over epochs, driven with the same shuffles as a plain-loop oracle."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from somlib.core import trainer
-from somlib.core.trainer import Epoch, Rule, TrainingSet, batch_sums, pass_over, train
-from somlib.utils import torch_search
+from somlib.core import scan, trainer
+from somlib.core.rule import Rule, TrainingSet
+from somlib.core.scan import Scan
+from somlib.core.trainer import Epoch, Shuffled, train
+from somlib.utils import heuristics, torch_search
 from somlib.utils.decay import DECAY_FUNCTIONS
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
@@ -57,13 +58,23 @@ def run(codebook: Array, rows: TrainingSet, rule: Rule, seed: int = 5, epochs: r
 def count_searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of rows that are searched from now on."""
     searched: list[int] = []
-    original: Callable[..., Any] = torch_search.TorchSearch.nearest
+    sums, measured = Scan.sums, Scan.measured
 
-    def nearest(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
-        searched.append(len(data))
-        return original(self, data, *args, **kwargs)
+    def count(scan: Scan, index: torch.Tensor | None) -> None:
+        searched.append(len(scan.rows.data) if index is None else len(index))
 
-    monkeypatch.setattr(torch_search.TorchSearch, "nearest", nearest)
+    def counted_sums(self: Scan, codebook: torch.Tensor, index: torch.Tensor | None = None) -> Any:
+        count(self, index)
+        return sums(self, codebook, index)
+
+    def counted_measured(
+        self: Scan, codebook: torch.Tensor, index: torch.Tensor | None = None, certain: bool = False
+    ) -> Any:
+        count(self, index)
+        return measured(self, codebook, index, certain)
+
+    monkeypatch.setattr(Scan, "sums", counted_sums)
+    monkeypatch.setattr(Scan, "measured", counted_measured)
     return searched
 
 
@@ -104,13 +115,12 @@ def test_batch_epochs_are_kohonens_batch_map_with_the_errors_of_each_codebook(la
 def test_only_the_last_epoch_knows_winners_and_sums_of_all_rows(batch: bool) -> None:
     data, codebook = data_and_codebook(20)
     epochs = run(codebook, rows_of(data), rule_on(FOUR[0], batch=batch))
-    assert [epoch.winners is None and epoch.sums is None for epoch in epochs] == [True] * (T - 1) + [False]
+    assert [epoch.found is None for epoch in epochs] == [True] * (T - 1) + [False]
     last = epochs[-1]
-    assert last.winners is not None
-    assert last.sums is not None
+    assert last.found is not None
     ranked = [oracle.ranked(sample, last.codebook.numpy())[:2] for sample in data]
-    assert last.winners.index.tolist() == ranked
-    assert last.sums.count.flatten().tolist() == [sum(pair[0] == j for pair in ranked) for j in range(20)]
+    assert last.found.winners.index.tolist() == ranked
+    assert last.found.sums.count.flatten().tolist() == [sum(pair[0] == j for pair in ranked) for j in range(20)]
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -129,7 +139,7 @@ def test_epochs_in_the_middle_take_their_place_in_the_schedules(batch: bool) -> 
     assert (only.report.epoch, only.report.epochs) == (3, T)
     assert only.report.sigma == pytest.approx(2.0 / 2.5)
     assert batch or only.report.learning_rate == pytest.approx(0.15)
-    assert only.winners is not None
+    assert only.found is not None
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -143,7 +153,7 @@ def test_many_rows_are_measured_on_a_fixed_sample_but_last_of_all(
     searched = count_searches(monkeypatch)
     epochs = run(codebook, rows_of(data, share), rule_on(FOUR[0], batch=batch))
     per_epoch = [8, 8, 7, 7, 7]
-    assert searched == ([N, *[N, 10] * 3, N] if batch else [*[*per_epoch, 10] * 3, *per_epoch, N])
+    assert searched == ([*[N, 10] * 3, N, N] if batch else [*[*per_epoch, 10] * 3, *per_epoch, N])
     sample = np.sort(torch.randperm(N, generator=torch.Generator().manual_seed(5)).numpy()[:10])
     for epoch in epochs:
         rows = np.arange(N) if epoch is epochs[-1] else sample
@@ -168,7 +178,8 @@ def test_chunks_of_any_size_give_the_same_training(metric: str, batch: bool, mon
     data[::7, 1] = np.nan
     rule = rule_on(FOUR[1], batch=batch, metric=Metric(metric), batch_size=150)
     whole = run(codebook, rows_of(data), rule)
-    monkeypatch.setattr(torch_search, "CHUNK_ENTRIES", {"cpu": 1})  # chunks of 64 rows, the fewest
+    for module in (scan, torch_search):
+        monkeypatch.setattr(module, "CHUNK_ENTRIES", {"cpu": 1})  # chunks of 64 rows, the fewest
     chunked = run(codebook, rows_of(data), rule)
     for one, other in zip(whole, chunked, strict=True):
         torch.testing.assert_close(one.codebook, other.codebook, rtol=1e-12, atol=1e-13)
@@ -176,28 +187,122 @@ def test_chunks_of_any_size_give_the_same_training(metric: str, batch: bool, mon
         assert one.report.topographic_error == other.report.topographic_error
 
 
-@pytest.mark.parametrize("k", [1, 2])
-def test_a_pass_gives_winners_and_sums_of_rows_some_of_which_have_no_winner(k: int) -> None:
-    data, codebook = data_and_codebook(20)
-    data[3] = np.nan
-    found = pass_over(torch.from_numpy(codebook), rows_of(data), rule_on(FOUR[0]), k)
-    assert found.winners.index.shape == (N, k)
-    assert found.winners.distance.shape == (N, k if k > 1 else 0)
-    assert found.winners.index[3].tolist() == [-1] * k
-    assert found.sums.count.sum(dim=0).tolist() == [N - 1] * D
+# ---- short steps
 
 
-def test_sums_of_a_batch_take_its_rows_and_their_weights_only() -> None:
-    data, codebook = data_and_codebook(20)
-    share = np.arange(1.0, N + 1)
-    sums = batch_sums(torch.from_numpy(codebook), rows_of(data, share), torch.tensor([2, 9]), rule_on(FOUR[0]))
-    assert float(sums.count.sum()) == 3 + 10
-    total = sums.total.sum(dim=0) + sums.center * 13
-    np.testing.assert_allclose(total, 3 * data[2] + 10 * data[9], rtol=1e-12)
+def progressive(
+    codebook: Array, data: Array, lattice: Lattice, name: str, steps: int, measured: int, seed: int = 5
+) -> list[Array]:
+    """The codebooks after every epoch of short steps, by loops, on the same shuffles."""
+    twin, n = torch.Generator().manual_seed(seed), len(data)
+    sample = np.sort(torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()[:measured])
+    height = math.sqrt(3) / 2 if lattice.hexagonal else 1.0
+    after_epochs: list[Array] = []
+    for t in range(T):
+        order: list[int] = []
+        running = before = None
+        for k in range(t * steps, (t + 1) * steps):
+            last, sigma = k == T * steps - 1, 2.0 / (1 + k / (T * steps / 2))
+            neighborhoods = lattice.m * height / (2 * math.pi * sigma**2)
+            wanted = n if last else min(n, max(1, round(heuristics.ROWS_PER_NEIGHBORHOOD * neighborhoods)))
+            if k == t * steps and t and len(sample) >= wanted:
+                rows = sample  # searched already, to measure the errors of the epoch before
+            elif wanted == n:
+                rows = np.arange(n)
+            else:
+                if len(order) < wanted:
+                    order = torch.randperm(n, generator=twin).tolist()
+                rows, order = np.array(order[:wanted]), order[wanted:]
+            total, count = (of_all / len(rows) for of_all in oracle.sums_by_winner(codebook, data[rows]))
+            if running is not None and len(rows) < n:
+                past = trainer.PAST
+                total, count = (past * old + (1 - past) * new for old, new in zip(running, (total, count), strict=True))
+            running = total, count
+            means = oracle.smoothed_means(codebook, total, count, oracle.kernel_matrix(lattice, name, sigma))
+            means = oracle.confined(means, data) if name == "mexican_hat" else means
+            settles = k == T * steps - 2
+            ahead = trainer.SETTLING if settles else 1 + trainer.MOMENTUM
+            codebook = means if before is None or last else before + ahead * (means - before)
+            codebook = oracle.confined(codebook, data) if name == "mexican_hat" else codebook
+            before = means
+        after_epochs.append(codebook)
+    return after_epochs
 
 
-def test_the_box_of_the_data_ignores_missing_values() -> None:
-    data = np.array([[1.0, np.nan, np.nan], [-2.0, 5.0, np.nan]])
-    low, high = TrainingSet(torch.from_numpy(data), None, torch.tensor([-0.5, 5, 7]), incomplete=True).box
-    assert low.tolist() == [-2, 5, 7]
-    assert high.tolist() == [1, 5, 7]
+@pytest.mark.parametrize("measured", [30, 1_000])
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("name", ["gaussian", "bubble", "mexican_hat"])
+@pytest.mark.parametrize("lattice", [FOUR[0], FOUR[3]], ids=str)
+def test_short_steps_are_batch_maps_of_random_rows_that_remember_and_run_ahead(
+    lattice: Lattice, name: str, gaps: bool, measured: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "MEASURED_ROWS", measured)
+    monkeypatch.setattr(heuristics, "ROWS_PER_NEIGHBORHOOD", 12)  # 9 to 80 rows a step, and all of 130 at the end
+    data, codebook = data_and_codebook(lattice.m, 130)
+    if gaps:
+        data[::3, 1], data[4] = np.nan, np.nan
+    epochs = run(codebook, rows_of(data), rule_on(lattice, kernel=BY_NAME[name], batch=True, steps=3))
+    for epoch, expected in zip(epochs, progressive(codebook, data, lattice, name, 3, measured), strict=True):
+        np.testing.assert_allclose(epoch.codebook.numpy(), expected, rtol=1e-9, atol=1e-9)
+        assert epoch.report.sigma == pytest.approx(2.0 / (1 + (3 * epoch.report.epoch + 2) / (T * 3 / 2)))
+
+
+@pytest.mark.parametrize("measured", [30, 1_000])
+def test_an_epoch_knows_the_codebook_and_the_generator_and_nothing_else_of_those_before(
+    measured: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "MEASURED_ROWS", measured)
+    monkeypatch.setattr(heuristics, "ROWS_PER_NEIGHBORHOOD", 12)
+    data, codebook = data_and_codebook(20, 130)
+    rows, rule = rows_of(data), rule_on(FOUR[0], batch=True, steps=3)
+    generator, states, whole = torch.Generator().manual_seed(5), [], []
+    for epoch in train(torch.from_numpy(codebook), rows, rule, generator, range(T), T):
+        states.append(generator.get_state())
+        whole.append(epoch)
+    for done in range(1, T):
+        generator.set_state(states[done - 1])
+        left = list(train(whole[done - 1].codebook, rows, rule, generator, range(done, T), T))
+        for one, other in zip(left, whole[done:], strict=True):
+            assert torch.equal(one.codebook, other.codebook)
+            assert repr(one.report) == repr(other.report)  # by text, for the learning rate is NaN
+
+
+def test_short_steps_search_the_rows_they_need_and_all_in_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "MEASURED_ROWS", 30)
+    monkeypatch.setattr(heuristics, "ROWS_PER_NEIGHBORHOOD", 12)
+    data, codebook = data_and_codebook(20, 130)
+    searched = count_searches(monkeypatch)
+    run(codebook, rows_of(data), rule_on(FOUR[0], batch=True, steps=2))
+    # 12 * 20 / (2 pi sigma^2) = 9.55, 14.9, 21.5, 29.2, 38.2, 48.3, 59.7, 72.2 at sigma = 2 / (1 + k / 4)
+    assert searched == [10, 15, 30, 29, 30, 38, 48, 30, 60, 130, 130]
+
+
+@pytest.mark.parametrize("lattice", FOUR, ids=str)
+def test_neurons_that_repel_run_ahead_no_further_than_the_box_of_the_data_allows(lattice: Lattice) -> None:
+    data, codebook = data_and_codebook(lattice.m, 130)
+    low, high = data.min(axis=0), data.max(axis=0)
+    rule = rule_on(lattice, kernel=BY_NAME["mexican_hat"], batch=True, steps=3)
+    for epoch in run(codebook, rows_of(data), rule):
+        assert (epoch.codebook.numpy() >= low - (high - low) - 1e-9).all()
+        assert (epoch.codebook.numpy() <= high + (high - low) + 1e-9).all()
+
+
+def test_short_steps_depend_on_the_seed_and_on_nothing_else_by_chance() -> None:
+    data, codebook = data_and_codebook(20, 400)
+    rule = rule_on(FOUR[0], batch=True, steps=3)
+    one, same, other = (run(codebook, rows_of(data), rule, seed) for seed in (1, 1, 2))
+    assert torch.equal(one[-1].codebook, same[-1].codebook)
+    assert not torch.equal(one[-1].codebook, other[-1].codebook)
+
+
+def test_shuffled_rows_come_once_until_too_few_are_left() -> None:
+    shuffled = Shuffled(10, torch.Generator().manual_seed(0), torch.device("cpu"))
+    taken = [shuffled.take(4) for _ in range(3)]
+    rows = [part.tolist() for part in taken if part is not None]
+    assert [len(part) for part in rows] == [4, 4, 4]
+    assert len({*rows[0], *rows[1]}) == 8
+    twin = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(10, generator=twin).tolist() for _ in range(2)]
+    assert rows == [orders[0][:4], orders[0][4:8], orders[1][:4]]
+    assert shuffled.take(10) is None
+    assert shuffled.take(11) is None

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from somlib import SOM
-from somlib.core import trainer
+from somlib.core.scan import Scan
 from somlib.core.trainer import EpochReport
 from tests.somlib import oracle
 from tests.somlib.oracle import FOUR, KERNELS, Array, Lattice
@@ -154,26 +154,41 @@ def test_a_learning_rate_means_nothing_to_the_batch_map() -> None:
 # ---- batches
 
 
+def batches_taken(monkeypatch: pytest.MonkeyPatch) -> list[list[int] | None]:
+    """The rows of every batch from now on; None for all at once."""
+    batches: list[list[int] | None] = []
+    original = Scan.sums
+
+    def sums(self: Scan, codebook: torch.Tensor, index: torch.Tensor | None = None) -> Any:
+        batches.append(None if index is None else index.tolist())
+        return original(self, codebook, index)
+
+    monkeypatch.setattr(Scan, "sums", sums)
+    return batches
+
+
 @pytest.mark.parametrize(
-    ("batch_size", "sizes"), [(60, [60]), (59, [30, 30]), (13, [12] * 5), (8, [8] * 4 + [7] * 4), (1, [1] * 60)]
+    ("batch_size", "sizes"), [(59, [30, 30]), (13, [12] * 5), (8, [8] * 4 + [7] * 4), (1, [1] * 60)]
 )
 def test_batches_never_exceed_their_size_and_hold_every_row_once_an_epoch(
     batch_size: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches: list[list[int]] = []
-    original = trainer.batch_sums
-
-    def batch_sums(codebook: Any, rows: Any, batch: torch.Tensor, rule: Any) -> Any:
-        batches.append(batch.tolist())
-        return original(codebook, rows, batch, rule)
-
-    monkeypatch.setattr(trainer, "batch_sums", batch_sums)
+    batches = batches_taken(monkeypatch)
     trained(samples(), batch_size=batch_size)
-    assert [len(batch) for batch in batches] == sizes * EPOCHS
-    rows = [row for batch in batches for row in batch]
+    rows = [row for batch in batches for row in batch or []]
+    assert [len(batch or []) for batch in batches] == sizes * EPOCHS
     epochs = [rows[t * 60 : (t + 1) * 60] for t in range(EPOCHS)]
     assert all(sorted(order) == list(range(60)) for order in epochs)
     assert len({tuple(order) for order in epochs}) == EPOCHS  # shuffled anew
+
+
+@pytest.mark.parametrize("batch_size", [60, 1_000])
+def test_a_batch_of_all_rows_is_searched_once_an_epoch_with_the_errors(
+    batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = batches_taken(monkeypatch)
+    trained(samples(), batch_size=batch_size)
+    assert batches == [None]  # the search that measures an epoch gives the sums of the next
 
 
 # ---- weights and missing values

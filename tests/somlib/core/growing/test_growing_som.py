@@ -15,6 +15,7 @@ from torch import Tensor
 
 from somlib import SOM, GrowingSOM
 from somlib.core.growing import GrowingSOMConfig
+from somlib.core.scan import Scan
 from somlib.core.trainer import EpochReport
 from somlib.errors import ArgumentError, DataError, NotFittedError, SavedMapError, ShapeError, SomlibWarning
 
@@ -243,18 +244,17 @@ def test_on_epoch_numbers_all_epochs_and_knows_how_many_come_at_least() -> None:
 
 def test_errors_of_large_data_are_measured_on_the_same_rows_at_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("somlib.core.trainer.MEASURED_ROWS", 50)
-    seen = []
+    seen, original = [], Scan.measured
 
-    def spied(codebook: Tensor, data: Tensor, rule: Any) -> Any:
-        seen.append(data)
-        return measured(codebook, data, rule)
+    def measured(self: Scan, codebook: Tensor, index: Tensor | None = None, certain: bool = False) -> Any:
+        if index is not None:
+            seen.append(self.rows.data[index])
+        return original(self, codebook, index, certain)
 
-    from somlib.core import trainer
-
-    measured = trainer._winners
-    monkeypatch.setattr(trainer, "_winners", spied)
+    monkeypatch.setattr(Scan, "measured", measured)
     fitted()
     assert len(seen) > 10
+    assert len(seen[0]) == 50
     assert all(torch.equal(rows, seen[0]) for rows in seen)
 
 

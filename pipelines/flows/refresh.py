@@ -1,0 +1,160 @@
+"""Let the local models of what serves learn new labelled rows: find, judge, learn, log, publish."""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from prefect import flow
+
+from pipelines import refresh_tasks as tasks
+from pipelines import registry
+from pipelines.arrivals import Arrivals, require_dated_models
+from pipelines.config import PipelineConfig
+from pipelines.drift import DriftReport
+from pipelines.errors import ChampionChanged
+from pipelines.events import drift_detected
+from pipelines.finished import Work
+from pipelines.flows.prefect_run import publish_summary, this_run
+from pipelines.progress import Stages, tell
+from pipelines.refresh_summary import RefreshResult, RunPlace, idle_reason
+from pipelines.refreshing import settings_digest
+from pipelines.registry import Version
+from pipelines.runs import last_run
+from pipelines.smoke import smoke_test
+from pipelines.tracking import REASON_CHARACTERS, RunFacts, TrackedRun, environment_tags, open_run, tracking_store
+
+KIND = "refresh"
+REPEATS = 3  # times that another champion may come in between
+MAP_TAG = "som.map_version"  # the version whose training made the map
+VERDICT_TAG, REASON_TAG, DRIFT_TAG = "som.verdict", "som.verdict_reason", "som.drift"
+REPORT = "refresh.json"
+
+
+@flow(name="som-refresh")
+def refresh_flow(config: PipelineConfig) -> RefreshResult:
+    """Let the local models of the champion learn the labelled rows that have come since, if they were predicted well.
+
+    What comes of it is a new version with the same map, which takes the champion's place once it has passed a smoke
+    test. Where rows are refused the champion stays, and they are judged again with those that come next. Where none
+    have come nothing is written: an empty run every hour would bury those that say something.
+
+    Args:
+        config: The experiment.
+
+    Raises:
+        ChampionChanged: Again and again, another version took the champion's place in between.
+        pipelines.errors.PipelineError: There is no champion with local models, the data cannot be used, or the new
+            version does not pass its smoke test. The MLflow run, if there is one by then, is FAILED with the reason in
+            its tag `som.failure`.
+    """
+    for _ in range(REPEATS):
+        try:
+            return _refresh(config)
+        except ChampionChanged as error:
+            tell([str(error)])
+    return _refresh(config)
+
+
+def _refresh(config: PipelineConfig) -> RefreshResult:
+    """One attempt, on whichever version serves now."""
+    stages, me = Stages(), this_run()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        stack.enter_context(tracking_store(config.tracking.uri))
+        with stages("fetch"):
+            champion = registry.holding(config.model_name, registry.CHAMPION)
+            model = tasks.fetch(champion, folder / "model")
+            local = require_dated_models(model, config, f"{champion.name} version {champion.version}")
+            before = str(local.watermark)
+        with stages("find"):
+            arrivals = tasks.find_arrivals(model, local, config)
+            tell(arrivals.remarks)
+        work = Work(KIND, settings_digest(config), arrivals.dataset.sha256, champion.version)
+        last = last_run(config.experiment_name, KIND)
+        if idle := _nothing_to_do(champion, arrivals, before, config, work, last):
+            return RefreshResult("idle", [idle], champion, arrivals, (before, before), stages.seconds)
+        facts = _facts(champion, arrivals, before)
+        tags = {**environment_tags(), **me.tags, **work.tags, **facts}
+        run = stack.enter_context(open_run(config.experiment_name, None, tags, me.name))
+        with stages("judge", rows=len(arrivals.samples)):
+            run.params(config.settled())
+            run.dataset(arrivals.dataset, config.name)
+            judged = tasks.judge(model, local, arrivals, champion.metrics, config)
+            run.metrics(judged.metrics)
+            _tell_drift(config.model_name, judged.drift, facts, last)
+        published = None
+        if judged.passes:
+            with stages("learn", rows=len(arrivals.samples)):
+                tasks.learn(local, arrivals.samples, config.jitl)
+            with stages("log"):
+                model_id, digest = tasks.log_model(run, model, arrivals.dataset.features, step=0)
+                facts |= {"som.watermark": str(local.watermark), "som.model_sha256": digest}
+            with stages("publish"):
+                new = tasks.register(champion.name, model_id, run.run_id, work.key, facts)
+                published = tasks.promote(
+                    champion.name, new.version, expected=champion.version, check=smoke_test, reason=_learned(arrivals)
+                )
+        result = RefreshResult(
+            outcome="keep" if published is None else "promote",
+            reasons=judged.reasons,
+            champion=champion,
+            arrivals=arrivals,
+            watermarks=(before, str(local.watermark)),
+            seconds=stages.seconds,
+            judged=judged,
+            run=RunPlace.of(run, config.experiment_name),
+            published=published,
+        )
+        _record(run, facts, result, folder)
+        run.metrics(stages.metrics())
+    publish_summary(f"som-refresh-{config.name}", result.markdown())
+    return result
+
+
+def _nothing_to_do(
+    champion: Version, arrivals: Arrivals, mark: str, config: PipelineConfig, work: Work, last: RunFacts | None
+) -> str:
+    """Why there is nothing to do; empty where there is something."""
+    if not arrivals.new:
+        return idle_reason(champion, arrivals, mark, config.refresh.fewest_rows)
+    if last is not None and last.tags.get(VERDICT_TAG) == "keep" and work.tags.items() <= last.tags.items():
+        return f"run {last.name} has refused these rows, and none have come since: {last.tags[REASON_TAG]}"
+    return ""
+
+
+def _facts(champion: Version, arrivals: Arrivals, before: str) -> dict[str, str]:
+    """Where a refreshed version comes from, for its tags and those of its run."""
+    return {
+        "som.kind": KIND,
+        "som.parent_version": champion.version,
+        MAP_TAG: champion.tags.get(MAP_TAG, champion.version),
+        "som.rows": str(len(arrivals.samples)),
+        "som.watermark_before": before,
+    }
+
+
+def _tell_drift(name: str, drift: DriftReport | None, facts: Mapping[str, str], last: RunFacts | None) -> None:
+    """Send the event where rows have drifted from the map, unless the refresh before found so already.
+
+    What retrains on it may take longer than the hour until the next refresh: told each time, it would never end.
+    """
+    known = {DRIFT_TAG: "drift", MAP_TAG: facts[MAP_TAG]}
+    if drift is not None and drift.level == "drift" and not (last and known.items() <= last.tags.items()):
+        drift_detected(name, {"level": drift.level, "reasons": "; ".join(drift.reasons), **drift.metrics})
+
+
+def _learned(arrivals: Arrivals) -> str:
+    return "refreshed with new rows: " + ", ".join(f"{count} of {target}" for target, count in arrivals.new.items())
+
+
+def _record(run: TrackedRun, facts: Mapping[str, str], result: RefreshResult, folder: Path) -> None:
+    """Leave the verdict in the run: as tags, and with all its sentences as a file."""
+    judged = result.judged
+    if judged is not None:
+        drift = None if judged.drift is None else judged.drift.level
+        reason = "; ".join(result.reasons)[:REASON_CHARACTERS]
+        run.tags({**facts, VERDICT_TAG: result.outcome, REASON_TAG: reason, DRIFT_TAG: drift})
+        (folder / REPORT).write_text(json.dumps(judged.to_dict(), indent=1) + "\n", encoding="utf-8")
+        run.file(folder / REPORT, REPORT)

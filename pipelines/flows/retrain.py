@@ -1,0 +1,489 @@
+"""Retrain: a challenger on the newest window, judged against the champion, which only something better replaces.
+
+The registered version is where the work is settled: it carries the key of all that decided it. A run that was killed
+before it registered one is done again, from its last checkpoint; one that was killed after is brought to its end.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import flow
+
+from pipelines import registry, tasks
+from pipelines.analysis import Analysis
+from pipelines.checkpoints import Checkpoints
+from pipelines.config import PipelineConfig
+from pipelines.contest import Contender, better, require_comparable
+from pipelines.continuity import Turned
+from pipelines.decision import Record
+from pipelines.drift import DriftReport
+from pipelines.errors import ChampionChanged, ConfigError, ModelBusyError
+from pipelines.finished import Work
+from pipelines.flows.approval import asked_for_approval
+from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
+from pipelines.local_models import require_dates
+from pipelines.local_scores import LocalLearning
+from pipelines.locks import exclusive
+from pipelines.model import MapModel
+from pipelines.outcome import AWAITED, KEPT, PROMOTED, SKIPPED, Judgment, RetrainResult
+from pipelines.progress import Stages, announced, tell
+from pipelines.registry import PREVIOUS_TAG, PUBLICATION_TAG, Version
+from pipelines.results import LoggedMap
+from pipelines.samples import Samples
+from pipelines.smoke import smoke_test
+from pipelines.stale import close_stale_runs, evidence, why_dead
+from pipelines.status import DRIFT_TAG, REASON_TAG, VERDICT_TAG
+from pipelines.tracking import REASON_CHARACTERS, TrackedRun, environment_tags, open_run, reopened_run
+from pipelines.training import TrainedMap, in_units_of
+from pipelines.validation import remarks
+from pipelines.window_rows import WindowRows
+from somlib import SOM
+from somlib.core.trainer import EpochReport, OnEpoch
+
+KIND = "retrain"
+MOST_JUDGMENTS = 3  # of one challenger, where the champion changes under its judgment
+FIGURES = "figures"
+STABILITY = "cluster_stability"  # adjusted Rand index of the rows' clusters on both maps
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What serves."""
+
+    version: Version
+    model: MapModel
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A map that was trained, turned like the champion, with its local models.
+
+    Attributes:
+        trained: The map.
+        local: Local models of its targets; None where there are none.
+        moved: How far it lies from the champion, and how many rows kept their cluster, as metrics.
+    """
+
+    trained: TrainedMap
+    local: LocalLearning | None
+    moved: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What the steps of one retraining share.
+
+    Attributes:
+        config: The experiment.
+        run: The MLflow run.
+        stages: Its stages.
+        rows: The window.
+        samples: Likewise, scaled.
+        work: What is being done.
+        folder: Where files may be put for the time of it.
+    """
+
+    config: PipelineConfig
+    run: TrackedRun
+    stages: Stages
+    rows: WindowRows
+    samples: Samples
+    work: Work
+    folder: Path
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of what shall be artifacts of the run."""
+        return self.folder / "artifacts"
+
+    @property
+    def judging(self) -> NDArray[np.int64]:
+        """Numbers of the rows that judge."""
+        return self.samples.judging.numbers
+
+
+@flow(name="som-retrain")
+def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
+    """Train a challenger on the newest window, judge it against the champion, promote it or keep the champion.
+
+    A run that was killed goes on where it was when it is started again; one that was finished before is recognized,
+    and its result comes back.
+
+    Args:
+        config: The experiment.
+        force: Whether to train also where a finished run did the same work before, and where nothing has drifted.
+
+    Raises:
+        pipelines.errors.PipelineError: The data, the tracking store or the champion cannot be used, the challenger
+            fails its smoke test, or somebody else keeps changing the champion. The champion serves on; the MLflow run,
+            if there is one by then, is FAILED with the reason in its tag `som.failure`.
+    """
+    _require_publishing(config)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        stages = Stages()
+        with stages("connect"):
+            run = stack.enter_context(_new_run(config))
+        with stages("load"):
+            rows = _window_rows(config, run)
+            champion = _champion(config, rows, folder)
+        work = _work(config, rows, champion)
+        if not force and (done := _registered(config, work, champion)) is not None:
+            run.discard()
+            return _brought_to_its_end(config, done)
+        run.tags(work.tags)
+        tell(f"run {left.run.name} was left open, {left.reason}: FAILED now" for left in close_stale_runs())
+        with stages("scale", rows=len(rows.dataset.features)):
+            this = Retraining(config, run, stages, rows, tasks.window_samples(rows, config), work, folder)
+        with stages("drift"):
+            drifted = _drift(this, champion)
+        if not force and config.retrain.skip_without_drift and drifted is not None and drifted.level == "none":
+            return _ended(config, run, None, None, SKIPPED, drifted.reasons[0])
+        challenger = _challenger(this, champion)
+        with stages("analyze"):
+            analysis, challenger = _analysis(this, champion, challenger)
+        judgment = _judged(this, champion, challenger)
+        logged = _logged(this, challenger, analysis)
+        version = _published(this, logged, force)
+        if version.run_id != run.run_id:  # somebody who did the same at the same time was faster
+            run.discard()
+            return _brought_to_its_end(config, version)
+        result = _settled(this, challenger, version, judgment)
+        run.metrics(stages.metrics())
+    return result
+
+
+# ---------------------------------------------------------------- before training
+
+
+def _require_publishing(config: PipelineConfig) -> None:
+    if not config.tracking.publish:
+        raise ConfigError("tracking.publish must be true for som retrain, which registers every challenger")
+
+
+def _new_run(config: PipelineConfig) -> AbstractContextManager[TrackedRun]:
+    me = this_run()
+    tags = {**environment_tags(), **me.tags, "som.kind": KIND, "som.config_digest": config.retrain_digest}
+    return open_run(config.experiment_name, config.tracking.uri, tags, me.name)
+
+
+def _window_rows(config: PipelineConfig, run: TrackedRun) -> WindowRows:
+    run.params(config.settled())
+    rows = tasks.read_window(tasks.choose_window(config.data, config.window), config.som.missing)
+    require_dates(config.jitl, rows.source.time_type)
+    tell(remarks(rows.source, rows.dataset.survey))
+    run.dataset(rows.dataset, config.name)
+    return rows
+
+
+def _champion(config: PipelineConfig, rows: WindowRows, folder: Path) -> Champion | None:
+    """What serves now, fetched into a folder, if anything does."""
+    version = registry.champion(config.model_name)
+    if version is None:
+        return None
+    model = registry.fetch(version, folder / f"version-{version.version}")
+    require_comparable(model, config, rows.dataset)
+    return Champion(version, model)
+
+
+def _work(config: PipelineConfig, rows: WindowRows, champion: Champion | None) -> Work:
+    against = None if champion is None else champion.version.version
+    return Work(KIND, config.retrain_digest, rows.dataset.sha256, against)
+
+
+def _registered(config: PipelineConfig, work: Work, champion: Champion | None) -> Version | None:
+    """The version that the same work has registered before: a challenger of the champion, or the champion itself."""
+    if champion is not None:
+        before = replace(work, champion=champion.version.tags.get(PREVIOUS_TAG) or None)
+        if champion.version.tags.get(PUBLICATION_TAG) == before.key:
+            return champion.version
+    return registry.of_publication(config.model_name, work.key)
+
+
+def _drift(this: Retraining, champion: Champion | None) -> DriftReport | None:
+    """How far the rows that judge have drifted from what the champion was trained on; None where that is not known."""
+    if champion is None or champion.model.profile is None:
+        return None
+    placed = tasks.placed_rows(champion.model, this.rows.dataset, this.samples.judging.numbers)
+    report = tasks.drift(champion.model.profile, placed, this.config.drift)
+    reasons = "" if report.level == "none" else f": {'; '.join(report.reasons)}"
+    this.run.tags({DRIFT_TAG: f"{report.level}{reasons}"[:REASON_CHARACTERS]})
+    this.run.metrics(report.metrics)
+    return report
+
+
+# ---------------------------------------------------------------- training
+
+
+def _challenger(this: Retraining, champion: Champion | None) -> Challenger:
+    """The map that goes into the contest: started from the champion, or the better of that and one from scratch."""
+    if champion is None or not this.config.retrain.from_scratch:
+        return _trained(this, champion, "train", this.work, this.run.epoch)
+    warm_epochs: list[EpochReport] = []
+    scratch_epochs: list[EpochReport] = []
+    scratch = replace(this.work, kind=f"{KIND} from scratch")
+    warm = _trained(this, champion, "train", this.work, warm_epochs.append)
+    cold = _trained(this, champion, "train from scratch", scratch, scratch_epochs.append)
+    yardstick = Contender(champion.model.som, champion.model.scaler)
+    records = [_record(this, _contender(this, each), yardstick) for each in (warm, cold)]
+    chosen = better(records, this.config.promotion)
+    tell([f"the challenger {('that started from the champion', 'from scratch')[chosen]} is the better one of the two"])
+    for report in (warm_epochs, scratch_epochs)[chosen]:
+        this.run.epoch(report)
+    return (warm, cold)[chosen]
+
+
+def _trained(this: Retraining, champion: Champion | None, stage: str, work: Work, then: OnEpoch) -> Challenger:
+    """A trained map, turned like the champion, with its local models; it starts from the champion unless from scratch.
+
+    Args:
+        this: The retraining.
+        champion: What serves.
+        stage: What the training is called.
+        work: The work of the retraining, or a part of it that has checkpoints of its own: the training from scratch.
+        then: Is told of each epoch.
+    """
+    config, samples, dataset = this.config, this.samples, this.rows.dataset
+    start = None
+    if champion is not None and work == this.work:
+        start = in_units_of(samples.scaler, champion.model.som, champion.model.scaler)
+    with this.stages(stage, rows=len(samples.train) * config.som.epochs):
+        trained = tasks.train_som(
+            samples.train,
+            config.som,
+            dataset.feature_names,
+            threads=config.runtime.threads,
+            on_epoch=announced(then),
+            start_from=start,
+            checkpoints=_checkpoints(config, work),
+        )
+    turned = Turned(trained, {})
+    if champion is not None:
+        turned = tasks.turned_like(champion.model, trained, samples.scaler, dataset, this.judging)
+    local = _local_models(this, turned.trained.som, stage) if config.predicts else None
+    return Challenger(turned.trained, local, turned.moved)
+
+
+def _checkpoints(config: PipelineConfig, work: Work) -> Checkpoints:
+    return Checkpoints(Path(config.runtime.state), config.name, work.key, config.runtime.checkpoint_seconds)
+
+
+def _local_models(this: Retraining, som: SOM, stage: str) -> LocalLearning:
+    config, samples = this.config, this.samples
+    with this.stages(stage.replace("train", "local models"), rows=len(samples.train) * len(samples.targets)):
+        local = tasks.learn_targets(som, samples, config.jitl, config.som.random_seed, config.runtime.threads)
+        tell(local.remarks)
+    return local
+
+
+def _analysis(this: Retraining, champion: Champion | None, challenger: Challenger) -> tuple[Analysis, Challenger]:
+    """What the challenger's map says, clusters numbered like the champion's; and the challenger with their stability."""
+    samples, som = this.samples, challenger.trained.som
+    analysis = tasks.analyze(som, samples.train, samples.targets, samples.scaler, this.config.analysis)
+    if champion is None:
+        return analysis, challenger
+    dataset, clusters = this.rows.dataset, analysis.clusters
+    same = tasks.renumbered_like(champion.model, som, samples.scaler, clusters, dataset, this.judging)
+    moved = {**challenger.moved, STABILITY: same.stability}
+    return replace(analysis, clusters=same.clusters), replace(challenger, moved=moved)
+
+
+# ---------------------------------------------------------------- judging
+
+
+def _contender(this: Retraining, challenger: Challenger) -> Contender:
+    answers = None if challenger.local is None else challenger.local.answers
+    return Contender(challenger.trained.som, this.samples.scaler, answers)
+
+
+def _record(this: Retraining, contender: Contender, yardstick: Contender) -> Record:
+    return tasks.measured(contender, yardstick, this.rows.dataset, this.samples.judging)
+
+
+def _judged(this: Retraining, champion: Champion | None, challenger: Challenger) -> Judgment:
+    """Whether the challenger is better than what serves; told among the metrics and artifacts of the run."""
+    with this.stages("judge"):
+        mine, other, before = _contender(this, challenger), None, None
+        if champion is not None:
+            other = tasks.defender(champion.model, this.rows.dataset, this.samples, this.config)
+            before = _record(this, other, other)
+        after = _with_stability(_record(this, mine, other or mine), challenger)
+        verdict = tasks.decide(before, after, this.config.promotion)
+        told = () if other is None or not other.remark else (other.remark,)
+        judgment = Judgment(verdict, None if champion is None else champion.version.version, told)
+        tell(told)
+        for who, record in (("champion", before), ("challenger", after)):
+            this.run.metrics({} if record is None else {f"{who}/{name}": v for name, v in record.values.items()})
+        _write_judgment(this, judgment, champion, challenger)
+    return judgment
+
+
+def _with_stability(record: Record, challenger: Challenger) -> Record:
+    stability = {name: value for name, value in challenger.moved.items() if name == STABILITY}
+    return replace(record, metrics={**record.metrics, **stability})
+
+
+def _write_judgment(this: Retraining, judgment: Judgment, champion: Champion | None, challenger: Challenger) -> None:
+    """The verdict and both U-matrices, in the champion's units, as artifacts."""
+    this.artifacts.mkdir(exist_ok=True)
+    judgment.write(this.artifacts)
+    som, scaler = challenger.trained.som, this.samples.scaler
+    maps = {"Challenger": som}
+    if champion is not None:
+        model = champion.model
+        new = in_units_of(model.scaler, som, scaler)
+        maps = {f"Champion, version {champion.version.version}": model.som, "Challenger": new}
+    tasks.draw_u_matrices(maps, this.artifacts / FIGURES)
+
+
+# ---------------------------------------------------------------- logging and publishing
+
+
+def _logged(this: Retraining, challenger: Challenger, analysis: Analysis) -> LoggedMap:
+    """Log the challenger as `som train` logs a map, with how far it has moved."""
+    config, run, samples, dataset = this.config, this.run, this.samples, this.rows.dataset
+    trained, local, artifacts = challenger.trained, challenger.local, this.artifacts
+    metrics = tasks.measure(trained, samples.heldout, analysis.clusters)
+    metrics |= {} if local is None else local.metrics
+    with this.stages("draw"):
+        tasks.draw_figures(trained, samples.train, analysis, artifacts / FIGURES)
+        told = tasks.flow_facts(trained.som, config, this.rows.source, dataset, samples)
+        predictions = None if local is None else local.answers
+        tasks.write_report(run, told, trained, analysis, metrics, artifacts, config.to_yaml(), predictions)
+    with this.stages("log"):
+        (artifacts / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        profile = tasks.profile_training(trained.som, dataset, samples, local)
+        run.metrics({**challenger.moved, **{f"rows/{name}": float(count) for name, count in samples.counts.items()}})
+        return tasks.log_map(
+            run, trained, analysis, metrics, samples.scaler, dataset.features[:100], artifacts, None, local, profile
+        )
+
+
+def _published(this: Retraining, logged: LoggedMap, force: bool) -> Version:
+    """The challenger as a registered version, for a person to look at whatever the verdict is.
+
+    Where another run has registered the same work, it is that run's version.
+    """
+    name, run_id = this.config.model_name, this.run.run_id
+    key = f"{this.work.key}/{run_id}" if force else this.work.key
+    tags = {"som.model_sha256": this.run.facts().tags["som.model_sha256"]}
+    with this.stages("publish"), exclusive(name):
+        version = registry.register(name, logged.model_uri.removeprefix("models:/"), run_id, key, tags)
+        if version.run_id == run_id:
+            version = registry.offer(version, smoke_test)
+    _checkpoints(this.config, this.work).remove()
+    _checkpoints(this.config, replace(this.work, kind=f"{KIND} from scratch")).remove()
+    return version
+
+
+def _settled(this: Retraining, challenger: Challenger, version: Version, judgment: Judgment) -> RetrainResult:
+    """Promote or keep; judge again where another champion serves by now."""
+    config, run = this.config, this.run
+    for _ in range(MOST_JUDGMENTS - 1):
+        try:
+            return _carried_out(config, run, version, judgment)
+        except ChampionChanged as change:
+            tell([f"{change}: judged again"])
+            judgment = _judged(this, _champion(config, this.rows, this.folder), challenger)
+            run.files(this.artifacts)
+    return _carried_out(config, run, version, judgment)
+
+
+def _carried_out(config: PipelineConfig, run: TrackedRun, version: Version, judgment: Judgment) -> RetrainResult:
+    """Promote or keep, as was judged."""
+    outcome, reason = _act(config, version, judgment)
+    registry.annotate(version, _verdict_tags(outcome, reason))
+    return _ended(config, run, version, judgment, outcome, reason)
+
+
+def _act(config: PipelineConfig, version: Version, judgment: Judgment) -> tuple[str, str]:
+    """Move the alias, if the challenger is better and nobody has to be asked, or says yes; what came of it, and why."""
+    if not judgment.verdict.promote:
+        return KEPT, judgment.reason
+    reason = judgment.reason
+    if config.promotion.approval and judgment.champion is not None:
+        answer = asked_for_approval(_question(version, judgment), config.retrain.approval_hours)
+        if answer.promote is None:
+            return AWAITED, f"{reason}; {answer.reason}"
+        if not answer.promote:
+            return KEPT, f"not approved{f': {answer.reason}' if answer.reason else ''}; judged: {reason}"
+        reason += f"; approved{f': {answer.reason}' if answer.reason else ''}"
+    registry.promote(version.name, version.version, expected=judgment.champion, check=smoke_test, reason=reason)
+    return PROMOTED, reason
+
+
+def _question(version: Version, judgment: Judgment) -> str:
+    return f"Shall {version.name} version {version.version} serve?\n\n{judgment.markdown()}"
+
+
+def _verdict_tags(outcome: str, reason: str) -> dict[str, str]:
+    return {VERDICT_TAG: outcome, REASON_TAG: reason[:REASON_CHARACTERS]}
+
+
+def _ended(
+    config: PipelineConfig,
+    run: TrackedRun,
+    version: Version | None,
+    judgment: Judgment | None,
+    outcome: str,
+    reason: str,
+) -> RetrainResult:
+    """The result, on record in the run, and shown in Prefect."""
+    run.tags(_verdict_tags(outcome, reason))
+    result = _result(config, run, version, judgment)
+    publish_summary(f"som-retrain-{config.name}", result.markdown())
+    with TemporaryDirectory() as folder:
+        run.fetch([FIGURES], Path(folder))
+        if (picture := Path(folder) / FIGURES / "u_matrices.png").is_file():
+            publish_figure(f"som-retrain-{config.name}-maps", picture)
+    return result
+
+
+def _result(
+    config: PipelineConfig, run: TrackedRun, version: Version | None, judgment: Judgment | None
+) -> RetrainResult:
+    """The result of a run that has one, as it is on record there."""
+    tags, serving = run.facts().tags, registry.champion(config.model_name)
+    return RetrainResult(
+        experiment=config.experiment_name,
+        model=config.model_name,
+        run_id=run.run_id,
+        run_name=run.name,
+        page=run.page,
+        how_to_open=run.how_to_open,
+        outcome=tags[VERDICT_TAG],
+        reason=tags[REASON_TAG],
+        judgment=judgment,
+        challenger=version,
+        champion=None if serving is None else serving.version,
+        drift=tags.get(DRIFT_TAG, ""),
+    )
+
+
+# ---------------------------------------------------------------- work that was done before
+
+
+def _brought_to_its_end(config: PipelineConfig, version: Version) -> RetrainResult:
+    """The result of the run that has registered a version by the same work: as on record, or settled now.
+
+    Raises:
+        ModelBusyError: Somebody is at it.
+    """
+    run = TrackedRun(str(version.run_id))
+    if run.status == "FINISHED":
+        tell([f"already done: run {run.name} ({run.run_id}), use --force to train again"])
+        return _result(config, run, version, Judgment.of_run(run))
+    if run.status == "RUNNING" and why_dead(evidence(run.facts()), datetime.now(UTC)) is None:
+        raise ModelBusyError(
+            f"run {run.name} ({run.run_id}) has registered {version.name} version {version.version} by the very same "
+            "work, and is about to settle whether it serves: look there"
+        )
+    tell([f"run {run.name} was left after it had registered version {version.version}: it is brought to its end"])
+    with reopened_run(run.run_id) as reopened:
+        return _carried_out(config, reopened, registry.offer(version, smoke_test), Judgment.of_run(reopened))
