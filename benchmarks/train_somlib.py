@@ -19,7 +19,6 @@ Arguments = Callable[[int, float], dict[str, Any]]  # rows, shorter side -> argu
 
 PRESETS: dict[str, Arguments] = {
     "fast": lambda n, side: {"preset": "fast"},
-    "fast, 1.15": lambda n, side: {"preset": "fast", "final_sigma": 1.15},
     "balanced": lambda n, side: {"preset": "balanced"},
     "faithful": lambda n, side: {"preset": "faithful"},
 }

@@ -131,8 +131,8 @@ def find_arrivals(model: MapModel, local: LocalModels, config: PipelineConfig) -
 
 def _newer(data: DataConfig, mark: datetime, missing: str) -> Dataset:
     """The rows after a time."""
+    _require_dates(find_source(data))
     source = find_source(TimeCut(mark + TICK).onward(data))
-    _require_dates(source)
     found = survey(source, data.drop_incomplete)
     problems = value_problems(source, found, data, missing)
     if problems:

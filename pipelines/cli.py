@@ -65,6 +65,15 @@ def train(config: ConfigFile, overrides: Overrides = None, force: Force = False)
 
 
 @app.command()
+def retrain(config: ConfigFile, overrides: Overrides = None, force: Force = False) -> None:
+    """Train a challenger on the newest window; let it serve if it is better than the champion on newer rows."""
+    with problems_as_lines():
+        from pipelines.commands.experiments import retrain as run
+
+        run(config, overrides or [], force)
+
+
+@app.command()
 def refresh(config: ConfigFile, overrides: Overrides = None) -> None:
     """Let the local models of the champion learn new labelled rows, unless they were predicted badly."""
     with problems_as_lines():

@@ -95,9 +95,16 @@ class Judged:
 
     @property
     def reasons(self) -> list[str]:
-        """What speaks against it, or where nothing does, what speaks for it."""
-        found = [check.sentence for check in self.checks if check.holds == self.passes]
-        return found or ["no limit is set"]
+        """What speaks against it; where nothing does, that."""
+        against = [check.sentence for check in self.checks if not check.holds]
+        return against or ["within all limits of refresh"]
+
+    @property
+    def drift_told(self) -> str:
+        """Level of drift and what it rests on; empty where it is not known."""
+        if self.drift is None:
+            return ""
+        return self.drift.level if self.drift.level == "none" else f"{self.drift.level}: {'; '.join(self.drift.reasons)}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content, all sentences with it."""

@@ -2,11 +2,12 @@
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -100,4 +101,15 @@ def facts_table(title: str, facts: Iterable[tuple[str, str]]) -> Table:
     table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(Text(name), Text(value))
+    return table
+
+
+def records_table(records: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Table:
+    """A table with a line for each record; columns that are empty in all of them are left out."""
+    table = Table(box=SIMPLE_HEAD)
+    shown = [name for name in columns if any(record[name] for record in records)]
+    for name in shown:
+        table.add_column(name, overflow="fold")
+    for record in records:
+        table.add_row(*(Text(record[name]) for name in shown))
     return table

@@ -15,11 +15,12 @@ from pipelines.errors import ConfigError, DatasetError
 from pipelines.local_models import leaves_out, require_dates, size_remark
 from pipelines.progress import Stages, listening
 from pipelines.sections import DataConfig, without_password
-from pipelines.terminal import TerminalListener, facts_table
+from pipelines.terminal import TerminalListener, facts_table, records_table
 from pipelines.validation import remarks, require_map, require_usable
 from pipelines.wording import some
 
 NAMES_SHOWN = 30
+COMPARED = ("metric", "champion", "challenger", "change", "interval", "holds")  # of a verdict: what a line has room for
 
 
 def train(file: str, overrides: Sequence[str], force: bool = False) -> None:
@@ -47,6 +48,34 @@ def train(file: str, overrides: Sequence[str], force: bool = False) -> None:
             result = train_flow(config, force)
     facts = [*result.lines(), ("report", result.report), ("look at it", result.how_to_open)]
     Console().print(facts_table(f"som train: {config.name}", facts))
+
+
+def retrain(file: str, overrides: Sequence[str], force: bool = False) -> None:
+    """Run the retraining flow and print its verdict; `force` trains also where it was done, or nothing has drifted.
+
+    Raises:
+        PipelineError: It cannot do its work.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # see `train`
+        from pipelines.engine import quick_flows, start_engine
+
+    config = load_config(file, overrides)
+    source = find_source(config.data)
+    require_map(config.som, len(source.features))
+    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
+        with Stages()("start"):
+            wait_for_engine = start_engine()
+            from pipelines.flows import retrain_flow
+            from pipelines.tracking import connect
+
+            connect(config.tracking.uri)
+            wait_for_engine()
+        with quick_flows():
+            result = retrain_flow(config, force)
+    Console().print(facts_table(f"som retrain: {config.name}", [*result.lines(), ("look at it", result.how_to_open)]))
+    if result.judgment is not None:
+        Console().print(records_table(result.judgment.verdict.table(), COMPARED))
 
 
 def refresh(file: str, overrides: Sequence[str]) -> None:

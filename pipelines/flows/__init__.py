@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipelines.flows.refresh import refresh_flow
+    from pipelines.flows.retrain import retrain_flow
     from pipelines.flows.train import train_flow
 
-__all__ = ["refresh_flow", "train_flow"]
+__all__ = ["refresh_flow", "retrain_flow", "train_flow"]
 
-_HOMES = {"refresh_flow": "pipelines.flows.refresh", "train_flow": "pipelines.flows.train"}
+_HOMES = {
+    "refresh_flow": "pipelines.flows.refresh",
+    "retrain_flow": "pipelines.flows.retrain",
+    "train_flow": "pipelines.flows.train",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -140,8 +140,9 @@ def _tell_drift(name: str, drift: DriftReport | None, facts: Mapping[str, str], 
 
     What retrains on it may take longer than the hour until the next refresh: told each time, it would never end.
     """
-    known = {DRIFT_TAG: "drift", MAP_TAG: facts[MAP_TAG]}
-    if drift is not None and drift.level == "drift" and not (last and known.items() <= last.tags.items()):
+    tags = {} if last is None else last.tags
+    known = tags.get(DRIFT_TAG, "").startswith("drift") and tags.get(MAP_TAG) == facts[MAP_TAG]
+    if drift is not None and drift.level == "drift" and not known:
         drift_detected(name, {"level": drift.level, "reasons": "; ".join(drift.reasons), **drift.metrics})
 
 
@@ -153,8 +154,7 @@ def _record(run: TrackedRun, facts: Mapping[str, str], result: RefreshResult, fo
     """Leave the verdict in the run: as tags, and with all its sentences as a file."""
     judged = result.judged
     if judged is not None:
-        drift = None if judged.drift is None else judged.drift.level
-        reason = "; ".join(result.reasons)[:REASON_CHARACTERS]
-        run.tags({**facts, VERDICT_TAG: result.outcome, REASON_TAG: reason, DRIFT_TAG: drift})
+        found = {VERDICT_TAG: result.outcome, REASON_TAG: "; ".join(result.reasons), DRIFT_TAG: judged.drift_told}
+        run.tags({**facts, **{name: text[:REASON_CHARACTERS] for name, text in found.items()}})
         (folder / REPORT).write_text(json.dumps(judged.to_dict(), indent=1) + "\n", encoding="utf-8")
         run.file(folder / REPORT, REPORT)

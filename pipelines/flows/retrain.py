@@ -283,7 +283,7 @@ def _local_models(this: Retraining, som: SOM, stage: str) -> LocalLearning:
 
 
 def _analysis(this: Retraining, champion: Champion | None, challenger: Challenger) -> tuple[Analysis, Challenger]:
-    """What the challenger's map says, clusters numbered like the champion's; and the challenger with their stability."""
+    """What the challenger's map says, clusters numbered like the champion's; the challenger with their stability."""
     samples, som = this.samples, challenger.trained.som
     analysis = tasks.analyze(som, samples.train, samples.targets, samples.scaler, this.config.analysis)
     if champion is None:

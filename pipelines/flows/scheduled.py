@@ -8,7 +8,11 @@ from prefect import flow
 
 from pipelines.config import load_config
 from pipelines.flows.housekeeping import housekeeping_flow
+from pipelines.flows.refresh import refresh_flow
+from pipelines.flows.retrain import retrain_flow
 from pipelines.flows.train import train_flow
+from pipelines.outcome import RetrainResult
+from pipelines.refresh_summary import RefreshResult
 from pipelines.status import Status
 from pipelines.summary import TrainResult
 
@@ -22,6 +26,28 @@ def train(config: str, overrides: tuple[str, ...] = ()) -> TrainResult:
         overrides: Settings in place of those of the file, such as `som.epochs=40`.
     """
     return train_flow.fn(load_config(config, overrides))
+
+
+@flow(name=retrain_flow.name)
+def retrain(config: str, overrides: tuple[str, ...] = ()) -> RetrainResult:
+    """Train a challenger on the newest window, judge it against the champion, promote it or keep the champion.
+
+    Args:
+        config: Configuration file, as the worker sees it.
+        overrides: Settings in place of those of the file.
+    """
+    return retrain_flow.fn(load_config(config, overrides))
+
+
+@flow(name=refresh_flow.name)
+def refresh(config: str, overrides: tuple[str, ...] = ()) -> RefreshResult:
+    """Let the local models of the champion learn the labelled rows that have come since.
+
+    Args:
+        config: Configuration file, as the worker sees it.
+        overrides: Settings in place of those of the file.
+    """
+    return refresh_flow.fn(load_config(config, overrides))
 
 
 @flow(name=housekeeping_flow.name)

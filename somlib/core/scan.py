@@ -110,7 +110,8 @@ class Scan:
             found.index[chunk] = nearest
             found.distance[chunk, 0] = self._distances(self._data(taken), codebook, nearest[:, 0])
             self._add(sums, terms, nearest[:, 0].clamp_min(0), taken)
-        self._decide(torch.nonzero(doubtful).flatten(), found, sums, codebook, index)
+        if certain:
+            self._decide(torch.nonzero(doubtful).flatten(), found, sums, codebook, index)
         return Pass(found, sums)
 
     # ---------------------------------------------------------------- rows
@@ -297,6 +298,8 @@ class Scan:
         self, doubtful: Tensor, found: Winners, sums: WinnerSums, codebook: Tensor, index: Tensor | None
     ) -> None:
         """Let the sure search find the neurons of doubtful rows, and add these to the sums of their winners."""
+        if not len(doubtful):
+            return
         rows = doubtful if index is None else index[doubtful]
         data = self._data(rows)
         search = make_search(codebook.double(), self.rule.metric, self.rule.backend)

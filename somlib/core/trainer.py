@@ -6,10 +6,10 @@ one epoch gives the sums of the first step of the next.
 
 The batch map can be trained progressively, in several short steps an epoch (`Rule.steps`). While the neighborhood is
 wide, a step averages over so much of the map that few rows tell it all; so a step takes random rows, as many for every
-neighborhood that knows nothing of the others (`rows_of_step`), and the schedule of the radius goes on with each step. The
-sums of a step are drawn towards those of the steps before, and the codebook goes on beyond its new means in the direction
-that it moves. Both forget their past at each new epoch, so that a training can be taken up after any. The very last step
-is Kohonen's, over all rows. What was tried and what it gave is in benchmarks/README.md.
+neighborhood that knows nothing of the others (`rows_of_step`), and the schedule of the radius goes on with each step.
+The sums of a step are drawn towards those of the steps before, and the codebook goes on beyond its new means in the
+direction that it moves. Both forget their past at each new epoch, so that a training can be taken up after any. The
+very last step is Kohonen's, over all rows. What was tried and what it gave is in benchmarks/README.md.
 """
 
 import math
@@ -137,14 +137,23 @@ class _BatchSteps:
             sigma, last = rule.sigma_decay(rule.sigma, k, self.steps), k == self.steps - 1
             wanted = n if last or rule.steps == 1 else rows_of_step(rule.grid, sigma, n)
             if known is None or seen < wanted:
-                known, seen = self.scan.sums(codebook, shuffled.take(wanted)), wanted
+                known, seen = self._sums(codebook, k, shuffled.take(wanted)), wanted
             running = _drawn_to_past(known, seen, running if seen < n else None)
             after = _confined_if_signed(batch_step(codebook, running, self.smoother, rule.kernel, sigma), self.scan)
             ahead = SETTLING if k == self.steps - 2 else 1 + MOMENTUM
-            stays = before is None or last
-            codebook = after if stays else _confined_if_signed(torch.lerp(before, after, ahead), self.scan)
+            codebook = after
+            if before is not None and not last:
+                codebook = _confined_if_signed(torch.lerp(before, after, ahead), self.scan)
             known, before = None, after
         return codebook, sigma
+
+    def _sums(self, codebook: Tensor, k: int, index: Tensor | None) -> WinnerSums:
+        """The sums of some rows in step `k`; in the first, of the true winners.
+
+        A start made of rows lies at equal distances from many others where their values are rounded. Which of these
+        neurons wins must not hang on what else is in the data, or a weight would not act like so many copies.
+        """
+        return self.scan.sums(codebook, index) if k else self.scan.measured(codebook, index, certain=True).sums
 
 
 def _drawn_to_past(new: WinnerSums, rows: int, past: WinnerSums | None) -> WinnerSums:
@@ -215,7 +224,7 @@ class Shuffled:
 
 
 def _measured_sample(rows: TrainingSet, generator: torch.Generator) -> Tensor | None:
-    """The fixed rows that errors are measured on, None for all; the same after whichever epoch a training is taken up."""
+    """The fixed rows that errors are measured on, None for all; the same wherever a training is taken up."""
     n = len(rows.data)
     if n <= MEASURED_ROWS:
         return None

@@ -10,6 +10,7 @@ the kernel only.
 """
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 
 import torch
@@ -45,17 +46,26 @@ class Smoother:
         total: Tensor | None = None
         for row_function, column_function in kernel.factors:
             rows = self._matrix(row_function, self._row_squares, sigma, "rows")  # (x, x)
-            term = torch.empty_like(values)
-            for target, sources in self._parities:
-                passed = term if len(sources) == 1 else torch.empty_like(values)
-                for source, squares in sources:
-                    shifts = f"columns {target.start} {source.start}"
-                    columns = self._matrix(column_function, squares, sigma, shifts)  # (y, y)
-                    passed[source] = torch.matmul(columns, values[source])
-                term[target] = torch.matmul(rows[target], passed.flatten(1)).view(-1, *values.shape[1:])
+            passed = self._columns_passed(values, column_function, sigma)
+            terms = [torch.mm(rows[target], column.flatten(1)) for target, column in passed]
+            term = terms[0] if len(terms) == 1 else self._interleaved(terms)
             total = term if total is None else total.add_(term)
         assert total is not None  # a kernel with factors has one at least
         return total
+
+    def _columns_passed(self, values: Tensor, function: NeighborhoodFn, sigma: float) -> Iterator[tuple[slice, Tensor]]:
+        """For the target rows of each parity: values (x, y, c) smoothed along the columns as those rows see them."""
+        for target, sources in self._parities:
+            shifts = [f"columns {target.start} {source.start}" for source, _ in sources]
+            columns = [self._matrix(function, s, sigma, name) for name, (_, s) in zip(shifts, sources, strict=True)]
+            parts = [torch.matmul(c, values[source]) for c, (source, _) in zip(columns, sources, strict=True)]
+            yield target, parts[0] if len(parts) == 1 else self._interleaved(parts)
+
+    def _interleaved(self, parts: list[Tensor]) -> Tensor:
+        """Rows of even and of odd number, in their order."""
+        whole = parts[0].new_empty(self.grid.x, *parts[0].shape[1:])
+        whole[::2], whole[1::2] = parts
+        return whole
 
     def _matrix(self, function: NeighborhoodFn, squares: Tensor, sigma: float, axis: str) -> Tensor:
         """A factor of the kernel between places along one axis; kept while sigma stays, as in one epoch's batches."""
@@ -64,8 +74,8 @@ class Smoother:
         if (function, axis) not in self._matrices:
             factor = function(squares, sigma).to(self.device, self.dtype)
             # Products of two of them would be denormal numbers: ten times as slow on a CPU, and soon rounded away.
-            negligible = factor.abs() < math.sqrt(torch.finfo(self.dtype).tiny)
-            self._matrices[function, axis] = factor.masked_fill_(negligible, 0)
+            negligible = math.sqrt(torch.finfo(self.dtype).tiny)
+            self._matrices[function, axis] = torch.nn.functional.hardshrink(factor, negligible)
         return self._matrices[function, axis]
 
     def _by_row_offsets(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:

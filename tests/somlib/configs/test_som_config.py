@@ -42,8 +42,10 @@ FULL: dict[str, Any] = {
     "missing": "mask",
     "feature_weights": (1 / 3, 1e-300, 12345678901234567.0),
     "deterministic": True,
+    "steps_per_epoch": 5,
+    "final_sigma": 1.1 - 0.2,
 }
-COUNTS = ("x", "y", "num_features", "epochs", "batch_size", "neighborhood_order")
+COUNTS = ("x", "y", "num_features", "epochs", "batch_size", "neighborhood_order", "steps_per_epoch")
 NAMES = {
     "topology": som_config.Topology,
     "algorithm": som_config.Algorithm,
@@ -64,10 +66,11 @@ def with_size(**values: Any) -> dict[str, Any]:
 # ---- defaults and names
 
 
-def test_the_constructor_has_the_arguments_and_defaults_of_the_config_in_its_order() -> None:
+def test_the_constructor_has_the_arguments_and_defaults_of_the_config_in_its_order_newer_ones_last() -> None:
     parameters = list(inspect.signature(SOM.__init__).parameters.values())[1:]
-    assert {p.name: p.default for p in parameters} == SOMConfig().model_dump()
-    assert [p.name for p in parameters] == list(SOMConfig.model_fields)
+    assert {p.name: p.default for p in parameters} == {**SOMConfig().model_dump(), "preset": None}
+    newer = ["steps_per_epoch", "final_sigma", "preset"]  # after all others: the place of an argument never changes
+    assert [p.name for p in parameters] == [name for name in SOMConfig.model_fields if name not in newer] + newer
 
 
 def test_defaults_are_those_that_the_documentation_promises() -> None:
@@ -88,6 +91,8 @@ def test_defaults_are_those_that_the_documentation_promises() -> None:
         "random_seed": 42,
         "missing": "error",
         "feature_weights": None,
+        "steps_per_epoch": None,
+        "final_sigma": 1.0,
     }
     assert {name: getattr(SOMConfig(), name) for name in promised} == promised
 
@@ -117,6 +122,31 @@ def test_every_known_name_makes_a_map_and_an_unknown_one_lists_them(field: str, 
     assert all(repr(name) in message for name in names)
 
 
+# ---- presets
+
+
+@pytest.mark.parametrize("name", som_config.PRESETS)
+def test_a_preset_stands_for_its_settings_in_config_and_constructor(name: str) -> None:
+    settings = som_config.PRESETS[name]
+    written_out = SOMConfig(**with_size(**settings))
+    assert SOMConfig(**with_size(preset=name)) == written_out
+    assert SOM(**with_size(preset=name)).config == written_out
+    assert all(value != getattr(SOMConfig(), field) for field, value in settings.items())  # else it would say nothing
+
+
+@pytest.mark.parametrize("name", som_config.PRESETS)
+def test_settings_beside_a_preset_come_first(name: str) -> None:
+    for config in (SOMConfig(preset=name, epochs=7), SOM(**with_size(preset=name, epochs=7)).config):
+        assert config.epochs == 7
+        assert config.algorithm == som_config.PRESETS[name]["algorithm"]
+
+
+def test_no_preset_is_the_defaults_and_an_unknown_one_lists_them() -> None:
+    assert SOMConfig(preset=None) == SOMConfig()
+    with pytest.raises(ArgumentError, match="preset must be one of fast, balanced, faithful, got 'fastest'"):
+        SOM(**with_size(preset="fastest"))
+
+
 # ---- bounds
 
 
@@ -129,9 +159,9 @@ def test_a_count_is_a_whole_number_of_at_least_1(field: str, value: object) -> N
         SOM(**with_size(**{field: value}))
 
 
-@pytest.mark.parametrize("field", ["sigma", "learning_rate"])
+@pytest.mark.parametrize("field", ["sigma", "final_sigma", "learning_rate"])
 @pytest.mark.parametrize("value", [0, -0.5, float("nan"), float("inf"), True, "wide"])
-def test_sigma_and_learning_rate_are_finite_and_above_0(field: str, value: object) -> None:
+def test_radii_and_learning_rate_are_finite_and_above_0(field: str, value: object) -> None:
     with pytest.raises(ValidationError):
         SOMConfig(**with_size(**{field: value}))
     with pytest.raises(ArgumentError, match=rf"^{field} .*got {value!r}"):

@@ -18,6 +18,7 @@ from somlib.core import trainer
 from somlib.core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from somlib.core.trainer import EpochReport
 from somlib.errors import ArgumentError, DataError, NotFittedError, SavedMapError
+from somlib.utils import heuristics
 
 EPOCHS = 6
 RULES = {
@@ -90,6 +91,20 @@ def test_a_training_taken_up_again_ends_like_one_never_stopped(
     assert errors == (whole.quantization_errors, whole.topographic_errors)
     assert repr(heard_again) == repr(heard)  # by text, for the batch map's learning rate is NaN
     assert torch.equal(resumed.anomaly_score(data), whole.anomaly_score(data))
+
+
+@pytest.mark.parametrize("measured", [40, 1_000])
+def test_short_steps_go_on_after_every_epoch(measured: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "MEASURED_ROWS", measured)
+    monkeypatch.setattr(heuristics, "ROWS_PER_NEIGHBORHOOD", 5)
+    settings = RULES["short steps"] | {"sigma_decay_function": "sig_geometric_decay_to_one", "final_sigma": 0.8}
+    whole = new_map(**settings)
+    whole.fit(samples(), verbose=False)
+    for epoch in range(EPOCHS - 1):
+        resumed = new_map(**settings)
+        checkpoint = killed_after(epoch, new_map(**settings), samples(), tmp_path / "c")
+        resumed.resume(checkpoint, samples(), verbose=False)
+        assert_same(resumed, whole)
 
 
 def test_a_training_may_be_stopped_and_taken_up_many_times(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from somlib.errors import (
     SomlibWarning,
 )
 from somlib.utils import torch_search
+from somlib.utils.heuristics import FEWEST_ROWS, SHORT_STEPS
 from somlib.utils.initialization import pca_weights
 from tests.somlib import oracle
 from tests.somlib.oracle import FOUR, Array
@@ -33,6 +34,7 @@ from tests.somlib.oracle import FOUR, Array
 Call = Callable[[], object]
 RULES = ("batch", "minibatch")
 LATTICE = FOUR[1]  # 5 x 4 hexagons
+TO_ONE = "sig_geometric_decay_to_one"
 
 
 def samples(n: int = 60, d: int = 3, seed: int = 1) -> Tensor:
@@ -215,6 +217,52 @@ def test_a_refused_start_from_elsewhere_changes_nothing() -> None:
         after = (som.x, som.y, som.num_features, som.sigma, som.initialized)
         assert after == before[:5]
         assert torch.equal(som.weights, before[5])
+
+
+# ---- short steps of the batch map
+
+
+def test_a_batch_epoch_of_many_rows_is_made_of_short_steps_unless_asked_otherwise() -> None:
+    data = samples(FEWEST_ROWS)
+    left_open, short, whole = (
+        fitted(data, algorithm="batch", epochs=2, steps_per_epoch=steps) for steps in (None, SHORT_STEPS, 1)
+    )
+    assert torch.equal(left_open.weights, short.weights)
+    assert not torch.equal(left_open.weights, whole.weights)
+
+
+@pytest.mark.parametrize("why", ["few rows", "weights", "a narrow radius"])
+def test_a_batch_epoch_is_one_step_where_short_ones_save_nothing_or_rows_count_differently(why: str) -> None:
+    data = samples(FEWEST_ROWS - 1 if why == "few rows" else FEWEST_ROWS)
+    weight = torch.linspace(1, 2, len(data)) if why == "weights" else None
+    maps = [
+        new_map(algorithm="batch", epochs=2, steps_per_epoch=steps, sigma=0.1 if why == "a narrow radius" else None)
+        for steps in (None, 1, SHORT_STEPS)
+    ]
+    for som in maps:
+        som.fit(data, verbose=False, sample_weight=weight)
+    left_open, whole, short = (som.weights for som in maps)
+    assert torch.equal(left_open, whole)
+    assert not torch.equal(left_open, short)
+
+
+def test_short_steps_come_as_near_to_the_data_as_whole_ones() -> None:
+    data = samples(4_000)
+    settings: dict[str, Any] = {"algorithm": "batch", "epochs": 10, "x": 10, "y": 10, "sigma_decay_function": TO_ONE}
+    short, whole = (fitted(data, steps_per_epoch=steps, **settings) for steps in (SHORT_STEPS, 1))
+    assert short.quantization_errors[-1] < 1.03 * whole.quantization_errors[-1]
+    assert short.topographic_errors[-1] < whole.topographic_errors[-1] + 0.03
+
+
+@pytest.mark.parametrize("algorithm", RULES)
+def test_the_radius_ends_at_the_final_one(algorithm: str) -> None:
+    for final in (0.7, 1.0, 1.6):
+        reports = reports_of(
+            new_map(algorithm=algorithm, sigma=3.0, sigma_decay_function=TO_ONE, final_sigma=final), samples()
+        )
+        assert reports[-1].sigma == pytest.approx(final)
+    left_alone = reports_of(new_map(algorithm=algorithm, sigma=3.0, final_sigma=0.2), samples())
+    assert [report.sigma for report in left_alone] == pytest.approx([3.0, 3 / (1 + 2 / 3), 3 / (1 + 4 / 3)])
 
 
 # ---- errors and reports

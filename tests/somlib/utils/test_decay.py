@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from somlib.configs.som_config import SOMConfig
-from somlib.utils.decay import DECAY_FUNCTIONS
+from somlib.utils.decay import DECAY_FUNCTIONS, sigma_schedule
 
 # start, epoch, epochs, value
 BY_HAND = {
@@ -63,3 +63,28 @@ def test_configurable_schedules_are_the_registered_ones() -> None:
     properties = SOMConfig.model_json_schema()["properties"]
     named = properties["lr_decay_function"]["enum"] + properties["sigma_decay_function"]["enum"]
     assert set(named) == set(DECAY_FUNCTIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("sig_inverse_decay_to_one", [5.0, 5 / 3.25, 5 / 5.5, 5 / 7.75, 0.5]),  # 0.5 * 10 / (1 + 9 t / 4)
+        ("sig_linear_decay_to_one", [5.0, 3.875, 2.75, 1.625, 0.5]),
+        ("sig_geometric_decay_to_one", [5.0, 5 * 0.1 ** (1 / 3), 5 * 0.1 ** (2 / 3), 0.5]),
+    ],
+)
+def test_schedules_to_one_end_at_the_final_radius_instead(name: str, values: list[float]) -> None:
+    assert [sigma_schedule(name, 0.5)(5.0, t, 4) for t in range(len(values))] == pytest.approx(values, rel=1e-12)
+
+
+@pytest.mark.parametrize("final", [0.3, 1.0, 1.7])
+def test_a_final_radius_is_reached_from_either_side_and_means_nothing_to_the_asymptotic_schedule(final: float) -> None:
+    for start in (0.2, 1.0, 6.0):
+        geometric = sigma_schedule("sig_geometric_decay_to_one", final)
+        assert (geometric(start, 0, 7), geometric(start, 6, 7)) == pytest.approx((start, final), rel=1e-12)
+    assert sigma_schedule("asymptotic_decay", final) is DECAY_FUNCTIONS["asymptotic_decay"]
+
+
+@pytest.mark.parametrize("name", DECAY_FUNCTIONS)
+def test_a_final_radius_of_one_is_the_schedule_itself(name: str) -> None:
+    assert sigma_schedule(name, 1.0) is DECAY_FUNCTIONS[name]

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from somlib.utils import heuristics
 from somlib.utils.grid import Grid
-from somlib.utils.heuristics import map_size, minibatch_size, start_sigma
+from somlib.utils.heuristics import (
+    FEWEST_ROWS,
+    ROWS_PER_NEIGHBORHOOD,
+    SHORT_STEPS,
+    map_size,
+    minibatch_size,
+    rows_of_step,
+    start_sigma,
+    steps_per_epoch,
+)
 
 
 def stretched(n: int, *deviations: float) -> torch.Tensor:
@@ -78,3 +87,41 @@ def test_sigma_starts_at_a_sixth_of_the_mean_side_but_not_below_two(x: int, y: i
 def test_minibatches_are_a_two_hundredth_of_the_data_within_bounds(n: int, size: int) -> None:
     assert minibatch_size(n) == size
     assert isinstance(minibatch_size(n), int)
+
+
+@pytest.mark.parametrize(
+    ("grid", "sigma", "neighborhoods"),
+    [
+        (Grid(10, 10), 1.0, 15.9155),  # 100 / (2 pi)
+        (Grid(10, 10, pbc=True), 2.0, 3.97887),
+        (Grid(10, 10, "hexagonal"), 1.0, 13.7832),  # cells of area sqrt(3) / 2
+        (Grid(30, 20), 0.5, 381.972),
+    ],
+    ids=str,
+)
+def test_a_short_step_takes_as_many_rows_for_every_independent_neighborhood(
+    grid: Grid, sigma: float, neighborhoods: float
+) -> None:
+    rows = rows_of_step(grid, sigma, 10**9)
+    assert isinstance(rows, int)
+    assert rows == pytest.approx(ROWS_PER_NEIGHBORHOOD * neighborhoods, abs=0.6)
+
+
+def test_a_short_step_takes_a_row_at_least_and_never_more_than_there_are() -> None:
+    assert rows_of_step(Grid(1, 1), 1e6, 100) == 1
+    assert rows_of_step(Grid(50, 50), 0.1, 100) == 100
+
+
+@pytest.mark.parametrize("sigmas", [(1.0,), (4.0, 2.0, 1.0)])
+def test_an_epoch_is_made_of_short_steps_where_these_touch_fewer_rows(sigmas: tuple[float, ...]) -> None:
+    grid = Grid(20, 20)
+    touched = SHORT_STEPS * sum(ROWS_PER_NEIGHBORHOOD * 400 / (2 * math.pi * sigma**2) for sigma in sigmas)
+    breaks_even = max(touched / len(sigmas), FEWEST_ROWS)
+    assert breaks_even > FEWEST_ROWS
+    assert steps_per_epoch(grid, sigmas, round(0.98 * breaks_even)) == 1
+    assert steps_per_epoch(grid, sigmas, round(1.02 * breaks_even)) == SHORT_STEPS
+
+
+def test_an_epoch_of_few_rows_is_one_step() -> None:
+    assert steps_per_epoch(Grid(2, 2), [2.0], FEWEST_ROWS - 1) == 1
+    assert steps_per_epoch(Grid(2, 2), [2.0], FEWEST_ROWS) == SHORT_STEPS

@@ -71,6 +71,26 @@ def test_smoothing_in_float32_differs_by_rounding_only(name: str, lattice: Latti
         assert np.all(np.abs(smoothed.numpy() - kernel @ values) <= 2e-6 * (np.abs(kernel) @ np.abs(values)) + 1e-30)
 
 
+@pytest.mark.parametrize("hexagonal", [False, True])
+@pytest.mark.parametrize("name", [name for name, kernel in BY_NAME.items() if kernel.factors])
+def test_no_factor_of_a_kernel_nor_product_of_two_is_a_denormal_number(name: str, hexagonal: bool) -> None:
+    tiny = torch.finfo(torch.float32).tiny
+    lattice = Lattice(40, 40, hexagonal, False)
+    smoother = Smoother(Grid(**lattice.arguments), CPU, torch.float32)
+    values = torch.zeros(lattice.m, 1)
+    values[0] = 1
+    below = False
+    for sigma in np.geomspace(0.05, 40, 60):
+        smoothed = smoother.smooth(values, BY_NAME[name], float(sigma))
+        for factor in smoother._matrices.values():
+            assert bool((factor[factor != 0].square() >= tiny).all())
+        if name == "gaussian":  # influence on every neuron, one product of two factors each
+            assert bool((smoothed[smoothed != 0] >= tiny).all())
+        exact = torch.exp(-(torch.arange(40.0, dtype=torch.float64) ** 2) / (2 * sigma**2)).float()
+        below |= bool(((exact > 0) & (exact < tiny)).any())
+    assert below  # there were some to be removed
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_one_smoother_serves_every_sigma_and_leaves_its_values(name: str) -> None:
     smoother = Smoother(Grid(4, 5, "hexagonal", pbc=True), CPU, torch.float64)

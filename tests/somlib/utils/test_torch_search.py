@@ -23,6 +23,16 @@ def test_the_smallest_are_those_of_a_stable_sort(k: int, lanes: int) -> None:
         assert torch.equal(index, expected.indices[:, :k])
 
 
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_the_value_after_the_smallest_is_left_out_where_it_is_not_wanted(k: int) -> None:
+    values = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
+    expected = values.sort(dim=1, stable=True)
+    value, index = smallest_by_lanes(values.clone(), k, 8, one_more=False)
+    assert torch.equal(value[:, :k], expected.values[:, :k])
+    assert torch.equal(index, expected.indices[:, :k])
+    assert torch.isinf(value[:, k]).all()
+
+
 def test_nan_and_infinity_never_are_the_smallest_and_ties_go_to_the_lowest_index() -> None:
     inf = float("inf")
     values = torch.tensor([[NAN, 2.0, 1.0, 1.0], [inf, NAN, inf, -5.0], [NAN, NAN, inf, NAN]])

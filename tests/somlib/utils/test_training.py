@@ -180,7 +180,7 @@ def test_influence_that_underflows_leaves_neurons_where_they_are_and_never_spoil
     smoother = Smoother(Grid(1, m), torch.device("cpu"), dtype)
     after = batch_step(before, sums, smoother, BY_NAME["gaussian"], 2.0)
     moved = after[:, 0] != 100.0
-    reach = {torch.float32: 18, torch.float64: 53}[dtype]  # sigma sqrt(-ln tiny), where h is the root of the smallest number
+    reach = {torch.float32: 18, torch.float64: 53}[dtype]  # sigma sqrt(-ln tiny)
     assert moved.tolist() == [k <= reach for k in range(m)]
     torch.testing.assert_close(after[moved], torch.full_like(after[moved], target))
     stepped = minibatch_step(before, sums, smoother, BY_NAME["gaussian"], 2.0, 0.5)

@@ -1,0 +1,72 @@
+"""A refresh in a process of its own, which may be killed at one point on its way.
+
+    python -m tests.pipelines.flows.refresh_process CONFIG [POINT]
+
+A point is the start or the end of a stage, or one of `WITHIN`.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from pipelines import refresh_tasks, registry
+from pipelines.config import load_config
+from pipelines.flows.refresh import refresh_flow
+from pipelines.model import MapModel
+from pipelines.progress import LogListener, listening
+
+STAGES = ("fetch", "find", "judge", "learn", "log", "publish")
+# What is interrupted, and whether it has done its work by then.
+WITHIN: dict[str, tuple[object, str, bool]] = {
+    "model written": (MapModel, "save", True),
+    "version registered": (refresh_tasks.register, "fn", True),
+    "version tagged": (registry, "_move", False),
+    "alias moved": (registry, "_move", True),
+}
+POINTS = (*(f"{stage} {end}" for stage in STAGES for end in ("starts", "ends")), *WITHIN)
+
+
+class Killer(LogListener):
+    """Ends the process at the start or the end of a stage."""
+
+    def __init__(self, point: str) -> None:
+        self.point = point
+
+    def stage_started(self, stage: str) -> None:
+        if self.point == f"{stage} starts":
+            die()
+
+    def stage_ended(self, stage: str, seconds: float, well: bool) -> None:
+        if self.point == f"{stage} ends":
+            die()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(owner: Any, name: str, afterward: bool) -> None:
+    """End the process where something is called, or once it is done."""
+    whole: Callable[..., Any] = getattr(owner, name)
+
+    def deadly(*args: Any, **kwargs: Any) -> None:
+        if afterward:
+            whole(*args, **kwargs)
+        die()
+
+    setattr(owner, name, deadly)
+
+
+def main(config: str, point: str = "") -> None:
+    if point in WITHIN:
+        die_at(*WITHIN[point])
+    with listening(Killer(point)), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        sys.stdout.write(refresh_flow(load_config(config)).sentence)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,445 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.events import emit_event
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
+from prefect.settings import PREFECT_API_URL
+
+from pipelines import refresh_tasks as tasks
+from pipelines import registry
+from pipelines.config import PipelineConfig
+from pipelines.errors import ChampionChanged, DatasetError, ModelError, SmokeTestError
+from pipelines.events import DRIFT_DETECTED
+from pipelines.flows import refresh as flow_module
+from pipelines.flows.refresh import refresh_flow
+from pipelines.model import MapModel
+from pipelines.progress import listening
+from pipelines.registry import Version
+from pipelines.tracking import tracking_store
+from tests.pipelines.flows.refresh_process import STAGES
+from tests.pipelines.live import eventually
+from tests.pipelines.refreshed import (
+    KNOWN,
+    ROWS,
+    local_of,
+    predicted,
+    published,
+    refresh_config,
+    trained,
+    write_rows,
+)
+from tests.pipelines.test_progress import Recorder
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+NEW, LATER = ROWS[KNOWN : KNOWN + 24], ROWS[KNOWN + 24 : KNOWN + 48]
+REPOSITORY = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: its model, the errors that it is on record with, and the store with its version."""
+
+    model: MapModel
+    metrics: dict[str, float]
+    database: Path
+
+
+@dataclass(frozen=True)
+class Served:
+    """A store of the test's own in which version 1 serves, and the folder of its data."""
+
+    trained: Trained
+    data: Path
+
+    def config(self, **sections: Any) -> PipelineConfig:
+        return refresh_config(self.data, **sections)
+
+    def add(self, rows: pl.DataFrame, name: str) -> None:
+        write_rows(self.data, rows, name)
+
+
+@pytest.fixture(scope="module")
+def training(_empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copy(_empty_store, folder / "mlflow.db")
+    config = refresh_config(write_rows(folder / "data", ROWS[:KNOWN]))
+    model, learning = trained(config)
+    with tracking_store(f"sqlite:///{folder}/mlflow.db"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        patch.chdir(folder)
+        published(config, model, learning.metrics)
+    return Trained(model, learning.metrics, folder / "mlflow.db")
+
+
+@pytest.fixture
+def served(training: Trained, store: str, tmp_path: Path) -> Served:
+    shutil.copy(training.database, tmp_path / "mlflow.db")
+    return Served(training, write_rows(tmp_path / "data", ROWS[:KNOWN]))
+
+
+def refreshed(version: Version | None = None, name: str = "demo") -> MapModel:
+    """The model of a version, or of the one that serves."""
+    folder = Path.cwd() / "fetched" / os.urandom(4).hex()
+    folder.mkdir(parents=True)
+    return registry.fetch(version or registry.holding(name, "champion"), folder)
+
+
+def runs() -> list[Any]:
+    """Refreshes, the newest first."""
+    client = MlflowClient()
+    (experiment,) = [each for each in client.search_experiments() if each.name == "demo"]
+    return list(client.search_runs([experiment.experiment_id], "tags.`som.kind` = 'refresh'"))
+
+
+def alias() -> str:
+    return registry.holding("demo", "champion").version
+
+
+# ---------------------------------------------------------------- learning
+
+
+def test_new_rows_are_judged_learned_and_published(served: Served) -> None:
+    served.add(NEW, "new")
+    recorder = Recorder()
+    with listening(recorder):
+        result = refresh_flow(served.config())
+    assert [heard[1] for heard in recorder.heard if isinstance(heard, tuple) and heard[0] == "started"] == [*STAGES]
+    assert result.outcome == "promote"
+    assert result.published is not None
+    assert (result.published.version, result.published.aliases) == ("2", ("champion",))
+    (run,) = runs()
+    assert (run.info.run_id, run.info.status) == (result.run and result.run.run_id, "FINISHED")
+    error = predicted(served.trained.model, NEW) - NEW["y"].to_numpy()
+    assert run.data.metrics["prequential/y/rmse"] == pytest.approx(np.sqrt(np.mean(error**2)))
+    assert run.data.metrics["reference/y/rmse"] == served.trained.metrics["jitl/y/rmse"]
+    assert {f"seconds/{stage}" for stage in STAGES} <= set(run.data.metrics)
+    facts = {
+        "som.kind": "refresh",
+        "som.parent_version": "1",
+        "som.map_version": "1",
+        "som.rows": "24",
+        "som.watermark_before": "2024-01-10T23:00:00.000000+00:00",
+        "som.watermark": "2024-01-11T23:00:00.000000+00:00",
+    }
+    assert facts.items() <= result.published.tags.items()
+    assert facts.items() <= run.data.tags.items()
+    assert run.data.tags["som.verdict"] == "promote"
+    assert run.data.tags["som.verdict_reason"] == "within all limits of refresh"
+    assert run.data.tags["som.drift"].startswith(("none", "warn", "drift"))
+    told = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/refresh.json"))
+    assert told["passes"]
+    assert len(told["checks"]) == 6
+    artifact = Artifact.get("som-refresh-demo")
+    assert artifact is not None
+    assert artifact.data == result.markdown()
+
+
+def test_the_new_version_is_the_old_one_that_has_learned(served: Served) -> None:
+    served.add(NEW, "new")
+    refresh_flow(served.config())
+    before, after = refreshed(registry.find("demo", "1")), refreshed()
+    assert after.som.weights.equal(before.som.weights)
+    assert after.clusters.equal(before.clusters)
+    assert after.profile == before.profile
+    for target, regressor in local_of(before).regressors.items():
+        rows = before.scaler.transform(NEW.select("a", "b", "c").to_numpy())
+        regressor.update(rows, NEW[target].to_numpy(), NEW["time"].to_numpy())
+        expected = regressor.predict(before.scaler.transform(ROWS[:50].select("a", "b", "c").to_numpy()))
+        np.testing.assert_allclose(predicted(after, ROWS[:50], target), expected, rtol=1e-9)
+    assert not np.allclose(predicted(after, ROWS[:50]), predicted(served.trained.model, ROWS[:50]), rtol=1e-9)
+
+
+def test_refreshed_bit_by_bit_or_at_once_the_answers_are_the_same(served: Served) -> None:
+    served.add(NEW, "new")
+    refresh_flow(served.config())
+    served.add(LATER, "later")
+    refresh_flow(served.config())
+    assert alias() == "3"
+    at_once = refreshed(registry.find("demo", "1"))
+    both = pl.concat([NEW, LATER])
+    for target, regressor in local_of(at_once).regressors.items():
+        rows = at_once.scaler.transform(both.select("a", "b", "c").to_numpy())
+        regressor.update(rows, both[target].to_numpy(), both["time"].to_numpy())
+        np.testing.assert_allclose(
+            predicted(refreshed(), ROWS, target),
+            regressor.predict(at_once.scaler.transform(ROWS.select("a", "b", "c").to_numpy())),
+            rtol=1e-9,
+        )
+    assert registry.holding("demo", "champion").tags["som.map_version"] == "1"
+    assert runs()[0].data.metrics["reference/z/rmse"] == served.trained.metrics["jitl/z/rmse"]
+
+
+def test_what_is_old_is_forgotten(served: Served) -> None:
+    served.add(NEW, "new")
+    refresh_flow(served.config(jitl={"keep_days": 5}))
+    assert len(local_of(refreshed()).regressors["y"].index_) == 5 * 24 + 1
+
+
+# ---------------------------------------------------------------- nothing to do
+
+
+def test_done_again_it_changes_nothing_and_leaves_no_run(served: Served) -> None:
+    served.add(NEW, "new")
+    refresh_flow(served.config())
+    again = refresh_flow(served.config())
+    assert (again.outcome, again.run) == ("idle", None)
+    assert again.reasons == ["demo version 2 has learned all that it can, up to 2024-01-11 23:00:00 UTC"]
+    assert len(runs()) == 1
+    assert [each.version for each in registry.versions("demo")] == ["2", "1"]
+
+
+def test_rows_that_wait_are_told_and_learned_when_they_can_be(served: Served) -> None:
+    served.add(NEW.with_columns(y=pl.when(pl.int_range(24) < 4).then("y"), z=pl.lit(None, pl.Float64)), "new")
+    idle = refresh_flow(served.config())
+    assert idle.reasons == [
+        "demo version 1 has learned all that it can, up to 2024-01-10 23:00:00 UTC: 4 of y wait for more, "
+        "refresh.fewest_rows=10 are needed to judge; 20 of y, 24 of z wait for their value"
+    ]
+    assert not runs()
+    served.add(NEW, "new")
+    result = refresh_flow(served.config())
+    assert (result.outcome, dict(result.arrivals.new)) == ("promote", {"y": 24, "z": 24})
+
+
+def test_rows_that_come_late_are_told(served: Served) -> None:
+    late = ROWS[5:8].with_columns(pl.col("time").dt.offset_by("30m"))
+    served.add(pl.concat([NEW, late]), "new")
+    result = refresh_flow(served.config())
+    assert ("came late", "3 of y, 3 of z") in list(result.lines())
+    assert runs()[0].data.metrics["rows/late/y"] == 3
+
+
+# ---------------------------------------------------------------- refusing
+
+
+@pytest.mark.parametrize(
+    ("rows", "limits", "reason"),
+    [
+        (NEW.with_columns(pl.col("y") * 9 / 5 + 32), {}, "refresh.rmse_ratio allows 2 times"),
+        (NEW.with_columns(pl.col("y") + 3), {"rmse_ratio": None}, "refresh.coverage allows 60 % to 100 %"),
+        (
+            NEW.with_columns(pl.col("a", "b") + 100),
+            {"rmse_ratio": None, "coverage": None},
+            "refresh.fallback allows 50 %",
+        ),
+    ],
+)
+def test_rows_beyond_a_limit_are_refused_and_seen_again(
+    served: Served, rows: pl.DataFrame, limits: dict[str, Any], reason: str
+) -> None:
+    served.add(rows, "new")
+    config = served.config(refresh=limits)
+    result = refresh_flow(config)
+    assert result.outcome == "keep"
+    assert all(sentence.endswith(reason) for sentence in result.reasons)
+    assert ("model", "demo version 1 goes on serving") in list(result.lines())
+    (run,) = runs()
+    assert (run.info.status, run.data.tags["som.verdict"]) == ("FINISHED", "keep")
+    assert run.data.tags["som.verdict_reason"] == "; ".join(result.reasons)
+    assert [each.version for each in registry.versions("demo")] == ["1"]
+    again = refresh_flow(config)
+    assert again.outcome == "idle"
+    assert again.reasons[0].startswith(f"run {run.info.run_name} has refused these rows, and none have come since: ")
+    assert len(runs()) == 1
+    served.add(NEW, "new")  # corrected
+    assert refresh_flow(config).outcome == "promote"
+
+
+def test_other_limits_judge_the_same_rows_again(served: Served) -> None:
+    served.add(NEW.with_columns(pl.col("y") + 3), "new")
+    assert refresh_flow(served.config()).outcome == "keep"
+    generous = {"rmse_ratio": None, "coverage": None}
+    assert refresh_flow(served.config(refresh=generous)).outcome == "promote"
+
+
+def test_a_failed_smoke_test_leaves_the_champion_and_is_tried_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(version: Version) -> None:
+        raise SmokeTestError(f"version {version.version} does not answer")
+
+    served.add(NEW, "new")
+    with monkeypatch.context() as patch:
+        patch.setattr(flow_module, "smoke_test", fail)
+        with pytest.raises(SmokeTestError, match="version 2 does not answer"):
+            refresh_flow(served.config())
+    (run,) = runs()
+    assert (run.info.status, run.data.tags["som.failure"]) == ("FAILED", "SmokeTestError: version 2 does not answer")
+    assert "som.verdict" not in run.data.tags
+    assert alias() == "1"
+    assert refresh_flow(served.config()).outcome == "promote"
+    assert (alias(), len(registry.versions("demo"))) == ("2", 2)
+
+
+def test_there_must_be_a_champion_and_data(served: Served) -> None:
+    with pytest.raises(ModelError, match="no registered model 'nobody': there are demo"):
+        refresh_flow(served.config(tracking={"model": "nobody"}))
+    with pytest.raises(DatasetError, match="no such file or folder"):
+        refresh_flow(refresh_config(Path("nowhere")))
+    assert not runs()
+
+
+# ---------------------------------------------------------------- drift
+
+
+def drift_events(since: datetime) -> list[Any]:
+    """Those that Prefect has taken in: once it has a mark that is sent after them, it has them all."""
+    mark = f"test.mark.{since.timestamp()}"
+    emit_event(mark, resource={"prefect.resource.id": "test"})
+    names, occurred = EventNameFilter(name=[DRIFT_DETECTED, mark]), EventOccurredFilter(since=since)
+
+    def taken_in() -> list[Any] | None:
+        with get_client(sync_client=True) as client:
+            events = client.read_events(EventFilter(event=names, occurred=occurred)).events
+        return events if mark in (each.event for each in events) else None
+
+    return [each for each in eventually(taken_in) if each.event != mark]
+
+
+DRIFTED = [rows.with_columns(pl.col("a") + 6) for rows in (NEW, LATER)]
+ANY_ERROR = {"rmse_ratio": None, "coverage": None, "fallback": None}
+
+
+def test_drift_is_recorded_and_told_once(served: Served) -> None:
+    start = datetime.now(UTC)
+    for rows, name in zip(DRIFTED, ("new", "later"), strict=True):
+        served.add(rows, name)
+        result = refresh_flow(served.config(refresh=ANY_ERROR))
+        assert result.outcome == "promote"
+    assert [run.data.tags["som.drift"].partition(":")[0] for run in runs()] == ["drift", "drift"]
+    assert all(run.data.metrics["drift/feature/a"] > 0.25 for run in runs())
+    (event,) = drift_events(start)
+    assert event.resource.id == "som.model.demo"
+    assert event.payload["level"] == "drift"
+    assert "a: mean moved by" in event.payload["reasons"]
+
+
+def test_drift_from_another_map_is_told_again(served: Served) -> None:
+    start = datetime.now(UTC)
+    served.add(DRIFTED[0], "new")
+    refresh_flow(served.config(refresh=ANY_ERROR))
+    retrain_meanwhile(served)
+    served.add(DRIFTED[1], "later")
+    refresh_flow(served.config(refresh=ANY_ERROR))
+    assert [run.data.tags["som.map_version"] for run in runs()] == ["3", "1"]
+    assert len(drift_events(start)) == 2
+
+
+def test_a_model_without_a_profile_is_refreshed_all_the_same(served: Served) -> None:
+    old = replace(served.trained.model, profile=None)
+    version = published(served.config(), old, served.trained.metrics, key="before profiles")
+    registry.promote("demo", version.version, expected="1", check=lambda version: None, reason="test")
+    served.add(NEW, "new")
+    result = refresh_flow(served.config())
+    assert (result.outcome, dict(result.lines())["drift"]) == ("promote", "not known")
+    assert "som.drift" not in runs()[0].data.tags
+
+
+# ---------------------------------------------------------------- others at the same time
+
+
+def retrain_meanwhile(served: Served) -> None:
+    """Another version, with another map in its name, takes the champion's place."""
+    version = published(served.config(), served.trained.model, served.trained.metrics, key=os.urandom(4).hex())
+    registry.promote("demo", version.version, expected=alias(), check=lambda version: None, reason="test")
+
+
+def test_where_a_retraining_was_faster_it_begins_again_from_there(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.add(NEW, "new")
+    learned, waiting = tasks.learn, [1]
+
+    def slow(*args: Any) -> Any:
+        if waiting:
+            waiting.pop()
+            retrain_meanwhile(served)
+        return learned(*args)
+
+    monkeypatch.setattr(tasks, "learn", slow)
+    recorder = Recorder()
+    with listening(recorder):
+        result = refresh_flow(served.config())
+    told = "model 'demo': version 2 serves by now, not version 1: judge again"
+    assert told in recorder.heard
+    assert (result.champion.version, alias()) == ("2", "4")
+    assert registry.holding("demo", "champion").tags["som.parent_version"] == "2"
+    assert [run.info.status for run in runs()] == ["FINISHED", "FAILED"]
+    assert runs()[1].data.tags["som.failure"] == f"ChampionChanged: {told}"
+
+
+def test_it_does_not_begin_again_for_ever(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(*_: Any, **__: Any) -> None:
+        raise ChampionChanged("again")
+
+    served.add(NEW, "new")
+    monkeypatch.setattr(tasks, "promote", changed)
+    with pytest.raises(ChampionChanged, match="again"):
+        refresh_flow(served.config())
+    assert len(runs()) == flow_module.REPEATS + 1
+
+
+# ---------------------------------------------------------------- killed, and several at once
+
+
+@pytest.fixture
+def on_disk(served: Served, tmp_path: Path) -> Path:
+    """The configuration as a file."""
+    served.add(NEW, "new")
+    (tmp_path / "demo.yaml").write_text(served.config().to_yaml())
+    return tmp_path / "demo.yaml"
+
+
+def started(config: Path, point: str = "") -> subprocess.Popen[str]:
+    """A refresh in a process of its own, to be killed at that point."""
+    variables = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.pipelines.flows.refresh_process", str(config), point],
+        env={**variables, "PYTHONPATH": str(REPOSITORY)},
+        cwd=config.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("point", ["model written", "version registered", "version tagged"])
+def test_killed_and_run_again_it_comes_to_the_same(served: Served, on_disk: Path, point: str) -> None:
+    process = started(on_disk, point)
+    _, problems = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, problems
+    assert alias() == "1"
+    predicted(refreshed(), ROWS[:5])
+    result = refresh_flow(served.config())
+    assert result.outcome == "promote"
+    assert [each.version for each in registry.versions("demo")] == ["2", "1"]
+    assert alias() == "2"
+    by_hand = refreshed(registry.find("demo", "1"))
+    local_of(by_hand).learn(result.arrivals.samples, served.config().jitl)
+    np.testing.assert_allclose(predicted(refreshed(), ROWS), predicted(by_hand, ROWS), rtol=1e-9)
+
+
+def test_two_at_once_come_to_one_version(on_disk: Path) -> None:
+    both = [started(on_disk) for _ in range(2)]
+    told = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert [each.version for each in registry.versions("demo")] == ["2", "1"]
+    assert alias() == "2"
+    assert local_of(refreshed()).watermark == "2024-01-11T23:00:00.000000+00:00"
+    assert all(out.startswith(("promote: ", "idle: ")) for out, _ in told)

@@ -1,0 +1,381 @@
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from mlflow import MlflowClient
+from prefect.artifacts import Artifact
+from prefect.settings import PREFECT_API_URL
+
+from pipelines import registry, tasks
+from pipelines.config import PipelineConfig
+from pipelines.errors import ConfigError, ModelError, SmokeTestError
+from pipelines.flows import retrain, retrain_flow
+from pipelines.model import MapModel
+from pipelines.outcome import RetrainResult
+from pipelines.progress import listening
+from pipelines.registry import Version
+from pipelines.scaling import Scaler
+from pipelines.tracking import open_run
+from somlib.utils.alignment import turns
+from tests.pipelines.conftest import REPOSITORY, table
+from tests.pipelines.flows.conftest import KNOWN, Shop, changed_rows, old_rows, opened
+from tests.pipelines.test_progress import Recorder
+
+pytestmark = pytest.mark.usefixtures("prefect_api", "store")
+
+NEWEST = {"mode": "sliding", "length": "300h"}
+
+
+def run_of(result: RetrainResult) -> Any:
+    return MlflowClient().get_run(result.run_id)
+
+
+def artifact(result: RetrainResult, path: str) -> Path:
+    return Path(MlflowClient().download_artifacts(result.run_id, path))
+
+
+def numbers() -> list[str]:
+    return sorted(str(each.version) for each in MlflowClient().search_model_versions("name='demo'"))
+
+
+def serving() -> Version:
+    version = registry.champion("demo")
+    assert version is not None
+    return version
+
+
+# ---------------------------------------------------------------- first, better, same
+
+
+def test_without_a_champion_a_first_version_within_its_limits_is_promoted(config: PipelineConfig) -> None:
+    result = retrain_flow(config)
+    assert (result.outcome, result.champion, numbers()) == ("promoted", "1", ["1"])
+    assert result.reason.startswith("there is no champion yet")
+    assert serving().tags["som.verdict"] == "promoted"
+    judging = table()[160:]
+    answer = mlflow.pyfunc.load_model("models:/demo@champion").predict(judging.to_pandas())
+    measured = run_of(result).data.metrics
+    assert measured["challenger/qe"] == pytest.approx(answer["quantization_error"].mean(), rel=1e-5)
+    said = pl.read_parquet(artifact(result, "jitl.parquet"))
+    error = ((said["prediction"] - said["measured"]) ** 2).mean() ** 0.5
+    assert measured["challenger/jitl/y/rmse"] == pytest.approx(error)
+    assert not [name for name in measured if name.startswith(("champion/", "moved/", "drift/"))]
+
+
+def test_a_first_version_beyond_its_limits_is_registered_and_does_not_serve(config: PipelineConfig) -> None:
+    strict = config.model_copy(
+        update={"promotion": config.promotion.model_validate({"limits": [{"metric": "qe", "highest": 0.01}]})}
+    )
+    result = retrain_flow(strict)
+    assert (result.outcome, result.champion) == ("kept", None)
+    assert "qe must be at most 0.01, which it is not at" in result.reason
+    assert registry.champion("demo") is None
+    assert registry.holding("demo", "challenger").version == "1"
+
+
+def test_a_better_challenger_takes_the_place_and_all_of_it_is_on_record(shop: Shop) -> None:
+    result = retrain_flow(shop.config(changed_rows(), window=NEWEST))
+    assert (result.outcome, result.champion) == ("promoted", "2")
+    assert serving().tags["som.previous_champion"] == "1"
+    run = run_of(result)
+    tags, metrics = run.data.tags, run.data.metrics
+    assert run.info.status == "FINISHED"
+    assert (tags["som.kind"], tags["som.verdict"], tags["som.champion_version"]) == ("retrain", "promoted", "1")
+    assert tags["som.verdict_reason"] == result.reason
+    assert tags["som.drift"].startswith("drift: ")
+    assert metrics["challenger/qe"] < 0.5 * metrics["champion/qe"]
+    assert metrics["challenger/jitl/y/rmse"] < 0.5 * metrics["champion/jitl/y/rmse"]
+    assert metrics["drift/mean/b"] > 1
+    assert {"moved/share", "moved/grid_distance", "moved/feature/b", "cluster_stability"} <= set(metrics)
+    written = json.loads(artifact(result, "verdict.json").read_text())
+    assert (written["champion"], written["promote"], written["reasons"]) == ("1", True, result.reason.split("; "))
+    assert "| qe |" in artifact(result, "verdict.md").read_text()
+    shown = Artifact.get("som-retrain-demo")
+    assert shown is not None
+    assert artifact(result, "verdict.md").read_text() in str(shown.data)
+    picture = Artifact.get("som-retrain-demo-maps")
+    assert picture is not None
+    drawn = base64.b64decode(str(picture.data).partition("base64,")[2])
+    assert drawn == artifact(result, "figures/u_matrices.png").read_bytes()
+
+
+def test_the_same_work_is_recognized_whether_it_was_promoted_or_not(shop: Shop) -> None:
+    for config in (shop.config(changed_rows(), window=NEWEST), shop.config(old_rows())):
+        first, recorder = retrain_flow(config), Recorder()
+        before = numbers()
+        with listening(recorder):
+            again = retrain_flow(config)
+        said = f"already done: run {first.run_name} ({first.run_id}), use --force to train again"
+        assert recorder.heard[-1] == said
+        assert (again.run_id, again.judgment) == (first.run_id, first.judgment)
+        assert list(again.lines()) == list(first.lines())
+        assert numbers() == before
+    forced = retrain_flow(config, force=True)
+    assert forced.run_id != first.run_id
+    assert len(numbers()) == len(before) + 1
+
+
+def test_other_rules_are_other_work(shop: Shop) -> None:
+    kept = retrain_flow(shop.config(old_rows()))
+    easy = shop.config(old_rows(), promotion={"rules": [{"metric": "te", "required": "not_worse", "confidence": None}]})
+    assert retrain_flow(easy).run_id != kept.run_id
+
+
+def test_training_from_scratch_too_takes_the_better_one(shop: Shop) -> None:
+    config, recorder = shop.config(changed_rows(), window=NEWEST, retrain={"from_scratch": True}), Recorder()
+    with listening(recorder):
+        result = retrain_flow(config)
+    assert "the better one of the two" in str(recorder.heard)
+    assert result.outcome == "promoted"
+    curve = MlflowClient().get_metric_history(result.run_id, "qe")
+    assert [point.step for point in curve] == [0, 1, 2]
+    assert curve[-1].value == run_of(result).data.metrics["train_qe"]
+    assert not (shop.folder / ".som").exists()
+
+
+def test_where_nothing_has_drifted_nothing_is_trained_if_so_configured(shop: Shop) -> None:
+    config = shop.config(table(230), retrain={"skip_without_drift": True})
+    result = retrain_flow(config)
+    assert (result.outcome, result.champion, result.challenger) == ("skipped", "1", None)
+    assert result.reason.startswith("nothing has shifted by more than is usual")
+    run = run_of(result)
+    assert (run.info.status, run.data.tags["som.drift"], run.data.tags["som.verdict"]) == (
+        "FINISHED",
+        "none",
+        "skipped",
+    )
+    assert "train_qe" not in run.data.metrics
+    assert numbers() == ["1"]
+    drifted = shop.config(changed_rows(), window=NEWEST, retrain={"skip_without_drift": True})
+    assert retrain_flow(drifted).outcome == "promoted"
+
+
+# ---------------------------------------------------------------- worse on purpose
+
+
+def shuffled_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = tasks.train_som
+
+    def train_shuffled(samples: Any, *arguments: Any, **named: Any) -> Any:
+        random = np.random.default_rng(0)
+        return train(np.stack([random.permutation(column) for column in samples.T], axis=1), *arguments, **named)
+
+    monkeypatch.setattr(tasks, "train_som", train_shuffled)
+
+
+def one_random_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = tasks.train_som
+
+    def train_badly(samples: Any, config: Any, names: Any, **named: Any) -> Any:
+        hasty = {"epochs": 1, "algorithm": "minibatch", "learning_rate": 1e-4}
+        trained = train(samples, config.model_copy(update=hasty), names, **named | {"start_from": None})
+        trained.som.weights = torch.randn(trained.som.weights.shape, generator=torch.Generator().manual_seed(0))
+        return trained
+
+    monkeypatch.setattr(tasks, "train_som", train_badly)
+
+
+def broken_scaler(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = tasks.window_samples
+
+    def scale_badly(*arguments: Any) -> Any:
+        samples = fit(*arguments)
+        wrong = Scaler("standard", samples.scaler.features, samples.scaler.center, samples.scaler.scale * (1, 1e4, 1e4))
+        parts = {
+            name: replace(part, samples=wrong.transform(samples.scaler.inverse(part.samples)))
+            for name, part in (("learning", samples.learning), ("judging", samples.judging))
+        }
+        return replace(samples, scaler=wrong, **parts)
+
+    monkeypatch.setattr(tasks, "window_samples", scale_badly)
+
+
+@pytest.mark.parametrize("spoil", [shuffled_features, one_random_epoch, broken_scaler])
+def test_a_challenger_that_was_made_worse_is_refused_for_that(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, spoil: Any
+) -> None:
+    spoil(monkeypatch)
+    result = retrain_flow(shop.config(old_rows(), data={"target": []}))
+    assert (result.outcome, result.champion) == ("kept", "1")
+    assert result.reason.startswith("qe ")
+    assert " % higher than the champion's " in result.reason
+    assert "not better by the 1 % asked" in result.reason
+    metrics = run_of(result).data.metrics
+    assert metrics["challenger/qe"] > 1.1 * metrics["champion/qe"]
+    if spoil is broken_scaler:  # in its own units it looks better
+        assert metrics["heldout_qe"] < metrics["champion/qe"]
+    assert registry.holding("demo", "challenger").version == "2"
+    assert serving().version == "1"
+
+
+def test_a_challenger_that_fails_its_smoke_test_gets_no_alias_and_may_pass_it_later(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = shop.config(changed_rows(), window=NEWEST)
+
+    def fail(version: Version) -> None:
+        raise SmokeTestError(f"{version.name} version {version.version} failed its smoke test: no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retrain, "smoke_test", fail)
+        with pytest.raises(SmokeTestError, match="version 2 failed its smoke test"):
+            retrain_flow(config)
+    assert (serving().version, numbers()) == ("1", ["1", "2"])
+    assert registry.find("demo", "2").aliases == ()
+    failed = MlflowClient().get_run(str(registry.find("demo", "2").run_id))
+    assert failed.info.status == "FAILED"
+    result = retrain_flow(config)
+    assert (result.outcome, result.champion, numbers()) == ("promoted", "2", ["1", "2"])
+    assert result.run_id == failed.info.run_id
+    assert run_of(result).info.status == "FINISHED"
+    assert "som.failure" not in run_of(result).data.tags
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(shop: Shop) -> None:
+    with pytest.raises(ModelError, match=r"the champion has c as features, which data\.features lacks, so that no"):
+        retrain_flow(shop.config(old_rows(), data={"features": ["a", "b"]}))
+    gaps = old_rows().with_columns(a=pl.when(pl.int_range(pl.len()) % 50 > 0).then("a"))
+    with pytest.raises(ModelError, match="the champion takes no missing values, which the rows have"):
+        retrain_flow(shop.config(gaps, som={"missing": "mask"}))
+    with pytest.raises(ConfigError, match=r"tracking\.publish must be true for som retrain"):
+        retrain_flow(shop.config(old_rows(), tracking={"publish": False}))
+    assert numbers() == ["1"]
+
+
+# ---------------------------------------------------------------- like the champion
+
+
+def turned_over(model: MapModel) -> MapModel:
+    """The model with its map upside down, and cluster 1 called 7."""
+    upside_down = next(turn for turn in turns(model.som.grid) if turn[0] == model.som.grid.m - 1)
+    clusters = model.clusters[upside_down]
+    return MapModel(model.som.reoriented(upside_down), model.scaler, torch.where(clusters == 1, 7, clusters))
+
+
+def publish(model: MapModel, example: Any) -> Version:
+    """Make a model the champion."""
+    with open_run("demo", None, {}, None) as run:
+        model_id, _ = run.model(model, example, step=0)
+        version = registry.publish("demo", model_id, run.run_id, run.run_id, {}, lambda _: None)
+    return registry.promote("demo", version.version, expected=serving().version, check=lambda _: None, reason="test")
+
+
+def test_a_challenger_lies_like_the_champion_and_its_clusters_keep_their_numbers(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = registry.fetch(serving(), shop.folder / "first")
+    champion = turned_over(first)
+    publish(champion, old_rows()[:3].select("a", "b", "c").to_numpy())
+    monkeypatch.setattr(retrain, "better", lambda *_: 1)  # the one from scratch, which PCA lays as it laid the first
+    config = shop.config(old_rows(), retrain={"from_scratch": True}, data={"target": []}, analysis={"n_clusters": 2})
+    result = retrain_flow(config)
+    assert result.challenger is not None
+    found = registry.fetch(result.challenger, shop.folder / "found")
+
+    def difference(other: MapModel) -> float:
+        ours, theirs = (each.scaler.inverse(each.som.weights) / first.scaler.scale for each in (found, other))
+        return float(np.abs(ours - theirs).mean())
+
+    assert difference(champion) < 0.3 * difference(first)
+    metrics = run_of(result).data.metrics
+    assert metrics["moved/share"] < 0.3 * metrics["moved/share_before"]
+    rows = old_rows()[:KNOWN].to_pandas()
+    same = champion.predict(rows)["cluster"] == found.predict(rows)["cluster"]
+    assert same.mean() > 0.95
+    assert set(found.clusters.tolist()) == set(champion.clusters.tolist())
+    logged = pl.read_parquet(artifact(result, "clusters.parquet"))
+    assert logged["cluster"].to_list() == found.clusters.tolist()
+
+
+# ---------------------------------------------------------------- others at the same time
+
+
+def test_it_judges_again_where_another_champion_came_in_between(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    register, model = registry.register, registry.fetch(serving(), shop.folder / "first")
+
+    def register_late(*arguments: Any) -> Version:
+        monkeypatch.undo()
+        publish(model, old_rows()[:3].select("a", "b", "c").to_numpy())
+        return register(*arguments)
+
+    monkeypatch.setattr(registry, "register", register_late)
+    recorder = Recorder()
+    with listening(recorder):
+        result = retrain_flow(shop.config(changed_rows(), window=NEWEST))
+    assert "model 'demo': version 2 serves by now, not version 1: judge again: judged again" in recorder.heard
+    assert result.judgment is not None
+    assert (result.outcome, result.judgment.champion, result.champion) == ("promoted", "2", "3")
+    assert json.loads(artifact(result, "verdict.json").read_text())["champion"] == "2"
+    assert serving().tags["som.previous_champion"] == "2"
+
+
+def in_a_process(config: PipelineConfig, folder: Path, *command: str) -> "subprocess.Popen[bytes]":
+    """A command of its own on a configuration, with the Prefect server of the tests."""
+    file = folder / f"{config.som.random_seed}.yaml"
+    file.write_text(config.to_yaml())
+    variables = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(REPOSITORY)}
+    words = [sys.executable, *(str(file) if word == "CONFIG" else word for word in command)]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(words, cwd=folder, env=variables, start_new_session=True, stdout=quiet, stderr=quiet)
+
+
+def test_two_at_the_same_moment_leave_one_champion_and_both_versions(shop: Shop) -> None:
+    command = ("-c", "from pipelines.cli import main; main()", "retrain", "CONFIG")
+    configs = [shop.config(changed_rows(), window=NEWEST, som={"random_seed": seed, "epochs": 3}) for seed in (1, 2)]
+    processes = [in_a_process(config, shop.folder, *command) for config in configs]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert numbers() == ["1", "2", "3"]
+    verdicts = {n: registry.find("demo", n).tags["som.verdict"] for n in ("2", "3")}
+    promoted = [n for n, verdict in verdicts.items() if verdict == "promoted"]
+    assert serving().version in promoted
+    chain = {registry.find("demo", n).tags["som.previous_champion"] for n in promoted}
+    assert len(chain) == len(promoted)  # none took the place of one that served no more
+
+
+# ---------------------------------------------------------------- killed
+
+
+def state() -> dict[str, Any]:
+    """What must not depend on whether a run was killed on the way."""
+    champion = serving()
+    runs = MlflowClient().search_runs([MlflowClient().get_experiment_by_name("demo").experiment_id])
+    return {
+        "versions": numbers(),
+        "champion": (champion.version, champion.tags["som.model_sha256"], champion.tags["som.previous_champion"]),
+        "challenger": registry.holding("demo", "challenger").version,
+        "verdict": champion.tags["som.verdict"],
+        "its run": MlflowClient().get_run(str(champion.run_id)).info.status,
+        "open": sum(run.info.status == "RUNNING" for run in runs),
+        "checkpoints": Path(".som").exists(),
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(first_champion: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The state after a run that was not killed."""
+    with opened(tmp_path_factory.mktemp("whole"), first_champion, first_champion.parent) as shop:
+        retrain_flow(shop.config(changed_rows(), window=NEWEST))
+        return state()
+
+
+@pytest.mark.parametrize("place", ["epoch 2", "after register", "after alias champion"])
+def test_killed_and_run_again_it_ends_as_if_nothing_had_happened(
+    shop: Shop, place: str, uninterrupted: dict[str, Any]
+) -> None:
+    config = shop.config(changed_rows(), window=NEWEST)
+    killed = in_a_process(config, shop.folder, "-m", "tests.pipelines.flows.kills", "CONFIG", place)
+    assert killed.wait(timeout=120) == -signal.SIGKILL
+    assert retrain_flow(config).outcome == "promoted"
+    assert state() == uninterrupted
+    assert uninterrupted["open"] == 0
