@@ -79,7 +79,10 @@ def main() -> None:
         for month in MONTHS:
             window = {"mode": "growing", "until": f"month={month:02}", "holdout": 1}
             result = retrain_flow(config(window=window))
-            print(f"| {month:02} | {result.outcome} | {result.drift.partition(':')[0]} | {shortened(result)} |", flush=True)
+            print(
+                f"| {month:02} | {result.outcome} | {result.drift.partition(':')[0]} | {shortened(result)} |",
+                flush=True,
+            )
             number, champion = serving(models)
             if month < 12:
                 comparisons.append((month + 1, number, *compared(january, champion, month + 1)))

@@ -136,7 +136,7 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
         work = _work(config, rows, champion)
         if not force and (done := _registered(config, work, champion)) is not None:
             run.discard()
-            return _brought_to_its_end(config, done)
+            return _brought_to_its_end(config, *done)
         run.tags(work.tags)
         tell(f"run {left.run.name} was left open, {left.reason}: FAILED now" for left in close_stale_runs())
         with stages("scale", rows=len(rows.dataset.features)):
@@ -153,7 +153,7 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
         version = _published(this, logged, force)
         if version.run_id != run.run_id:  # somebody who did the same at the same time was faster
             run.discard()
-            return _brought_to_its_end(config, version)
+            return _brought_to_its_end(config, version, work)
         result = _settled(this, challenger, version, judgment)
         run.metrics(stages.metrics())
     return result
@@ -197,13 +197,14 @@ def _work(config: PipelineConfig, rows: WindowRows, champion: Champion | None) -
     return Work(KIND, config.retrain_digest, rows.dataset.sha256, against)
 
 
-def _registered(config: PipelineConfig, work: Work, champion: Champion | None) -> Version | None:
+def _registered(config: PipelineConfig, work: Work, champion: Champion | None) -> tuple[Version, Work] | None:
     """The version that the same work has registered before: a challenger of the champion, or the champion itself."""
     if champion is not None:
         before = replace(work, champion=champion.version.tags.get(PREVIOUS_TAG) or None)
         if champion.version.tags.get(PUBLICATION_TAG) == before.key:
-            return champion.version
-    return registry.of_publication(config.model_name, work.key)
+            return champion.version, before
+    version = registry.of_publication(config.model_name, work.key)
+    return None if version is None else (version, work)
 
 
 def _drift(this: Retraining, champion: Champion | None) -> DriftReport | None:
@@ -227,9 +228,8 @@ def _challenger(this: Retraining, champion: Champion | None) -> Challenger:
         return _trained(this, champion, "train", this.work, this.run.epoch)
     warm_epochs: list[EpochReport] = []
     scratch_epochs: list[EpochReport] = []
-    scratch = replace(this.work, kind=f"{KIND} from scratch")
     warm = _trained(this, champion, "train", this.work, warm_epochs.append)
-    cold = _trained(this, champion, "train from scratch", scratch, scratch_epochs.append)
+    cold = _trained(this, champion, "train from scratch", _from_scratch(this.work), scratch_epochs.append)
     yardstick = Contender(champion.model.som, champion.model.scaler)
     records = [_record(this, _contender(this, each), yardstick) for each in (warm, cold)]
     chosen = better(records, this.config.promotion)
@@ -270,8 +270,18 @@ def _trained(this: Retraining, champion: Champion | None, stage: str, work: Work
     return Challenger(turned.trained, local, turned.moved)
 
 
+def _from_scratch(work: Work) -> Work:
+    """The part of the work that has checkpoints of its own."""
+    return replace(work, kind=f"{KIND} from scratch")
+
+
 def _checkpoints(config: PipelineConfig, work: Work) -> Checkpoints:
     return Checkpoints(Path(config.runtime.state), config.name, work.key, config.runtime.checkpoint_seconds)
+
+
+def _forget_checkpoints(config: PipelineConfig, work: Work) -> None:
+    for each in (work, _from_scratch(work)):
+        _checkpoints(config, each).remove()
 
 
 def _local_models(this: Retraining, som: SOM, stage: str) -> LocalLearning:
@@ -377,8 +387,7 @@ def _published(this: Retraining, logged: LoggedMap, force: bool) -> Version:
         version = registry.register(name, logged.model_uri.removeprefix("models:/"), run_id, key, tags)
         if version.run_id == run_id:
             version = registry.offer(version, smoke_test)
-    _checkpoints(this.config, this.work).remove()
-    _checkpoints(this.config, replace(this.work, kind=f"{KIND} from scratch")).remove()
+    _forget_checkpoints(this.config, this.work)
     return version
 
 
@@ -469,7 +478,7 @@ def _result(
 # ---------------------------------------------------------------- work that was done before
 
 
-def _brought_to_its_end(config: PipelineConfig, version: Version) -> RetrainResult:
+def _brought_to_its_end(config: PipelineConfig, version: Version, work: Work) -> RetrainResult:
     """The result of the run that has registered a version by the same work: as on record, or settled now.
 
     Raises:
@@ -485,5 +494,6 @@ def _brought_to_its_end(config: PipelineConfig, version: Version) -> RetrainResu
             "work, and is about to settle whether it serves: look there"
         )
     tell([f"run {run.name} was left after it had registered version {version.version}: it is brought to its end"])
+    _forget_checkpoints(config, work)
     with reopened_run(run.run_id) as reopened:
         return _carried_out(config, reopened, registry.offer(version, smoke_test), Judgment.of_run(reopened))

@@ -234,6 +234,8 @@ def _profiles(content: ReportContent, config: VisualizationConfig) -> Iterator[P
     colors = category_colors(len(effects), config.category_colors)
     for cluster, (differences, color) in enumerate(zip(effects, colors, strict=True), start=1):
         members = content.labels == cluster
+        if not members.any():  # a number that a cluster of an earlier map has
+            continue
         rows = content.hits[members].sum()
         share = percent(rows / max(content.hits.sum(), 1))
         yield Profile(

@@ -180,7 +180,7 @@ def clustering_name(content: ReportContent) -> str:
 
 
 def _cluster_count(content: ReportContent) -> int:
-    return int(content.labels.max(initial=0))
+    return len(np.unique(content.labels[content.labels != NOISE]))
 
 
 # ---------------------------------------------------------------- warnings

@@ -44,9 +44,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class SOMConfig(BaseModel):
     r"""All settings of a map; frozen, unknown fields refused.
 
-    Beside the fields there is `preset`: `"fast"` (one look at the errors, at the end), `"balanced"`, or `"faithful"`, which
-    keeps neighbors together at the cost of a higher quantization error. It stands for the settings in `PRESETS`; those
-    given beside it come first. A config holds the settings, not the name.
+    Beside the fields there is `preset`: `"fast"` (one look at the errors, at the end), `"balanced"`, or `"faithful"`,
+    which keeps neighbors together at the cost of a higher quantization error. It stands for the settings in `PRESETS`;
+    those given beside it come first. A config holds the settings, not the name.
 
     Raises:
         pydantic.ValidationError: A value is out of bounds or of the wrong type, or a field is unknown. It is a

@@ -74,8 +74,8 @@ class SOM(BaseSOM):
             where they touch fewer rows than that.
         final_sigma: Radius at the end, in cell widths, of the schedules to one: of a smaller one the errors of
             quantization are lower, and the topographic ones higher.
-        preset: `"fast"`, `"balanced"` or `"faithful"`: settings for those of these arguments that are at their defaults;
-            see `somlib.configs.SOMConfig`.
+        preset: `"fast"`, `"balanced"` or `"faithful"`: settings for those of these arguments that are at their
+            defaults; see `somlib.configs.SOMConfig`.
 
     Raises:
         ArgumentError: An argument is not allowed; it is a `ValueError`, and lists all problems at once.

@@ -9,7 +9,8 @@ wide, a step averages over so much of the map that few rows tell it all; so a st
 neighborhood that knows nothing of the others (`rows_of_step`), and the schedule of the radius goes on with each step.
 The sums of a step are drawn towards those of the steps before, and the codebook goes on beyond its new means in the
 direction that it moves. Both forget their past at each new epoch, so that a training can be taken up after any. The
-very last step is Kohonen's, over all rows. What was tried and what it gave is in benchmarks/README.md.
+last short step stops halfway to its means instead, and the very last step is Kohonen's, over all rows. What was tried
+and what it gave is in benchmarks/README.md.
 """
 
 import math

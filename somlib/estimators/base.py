@@ -63,6 +63,9 @@ class SOMEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
         missing: `"error"` refuses NaN, `"mask"` takes it as not observed.
         feature_weights: Factor of each feature's term in the distance, shape (d,).
         deterministic: On CUDA, add in a fixed order: bit-identical maps, slower.
+        steps_per_epoch: Steps of the batch map in an epoch. None makes one over all rows: short steps on random rows do
+            not take a sample weight for copies.
+        final_sigma: Radius at the end, in cell widths, of the schedules to one.
         random_state: Seed of everything random. None takes a fresh one each time, a `RandomState` is drawn from; no
             global random state is read or moved.
 
@@ -93,6 +96,8 @@ class SOMEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
     missing: str = "error"
     feature_weights: Sequence[float] | Tensor | None = None
     deterministic: bool = False
+    steps_per_epoch: int | None = None
+    final_sigma: float = 1.0
     random_state: int | np.random.RandomState | None = 42
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:

@@ -41,10 +41,10 @@ from somlib.jitl.validation import (
     LeftOut,
     Split,
     best,
+    best_candidate,
     forward_splits,
     global_answers,
     random_splits,
-    ridge_answers,
     subset,
 )
 from somlib.utils.heuristics import map_size
@@ -334,11 +334,12 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         if not splits:
             self.settings_ = {**candidates[0][0], "n_neighbors": self.n_neighbors or NEIGHBORS[1]}
             return LeftOut(np.empty(0, dtype=np.int64), np.empty((0, self._outputs)))
-        answers = ridge_answers([c for _, c in candidates], placed, rows, splits, self.som_.grid.m, self._outputs)
-        chosen = best(answers, rows[:, -self._outputs :])
+        chosen, left_out = best_candidate(
+            [c for _, c in candidates], placed, rows, splits, self.som_.grid.m, self._outputs
+        )
         self.settings_ = {**candidates[chosen][0], "n_neighbors": self.n_neighbors or NEIGHBORS[1]}
         if self.local_model == "ridge":
-            return answers[chosen]
+            return left_out
         return self._choose_for_queries(placed, rows, splits, time)
 
     def _choose_for_queries(self, placed: Placed, rows: FloatArray, splits: list[Split], time: FloatArray) -> LeftOut:

@@ -36,7 +36,7 @@ from somlib.jitl.neighborhoods import Neighborhood
 from somlib.jitl.placing import Placed
 from somlib.jitl.ridge import Shrinkage, global_coefficients
 from somlib.jitl.row_store import RowStore
-from somlib.jitl.validation import Candidate, LeftOut, Split, best, ridge_answers, subset
+from somlib.jitl.validation import Candidate, LeftOut, Split, best_candidate, subset
 
 BOOSTED = ("boosting", "boosting_on_ridge")
 RIDGES, LEVELS = (100.0, 1000.0), (30.0, 300.0)  # of corrections: errors have less structure than targets
@@ -105,8 +105,7 @@ class CorrectedBoosting:
 
     def solve(self) -> None:
         """Fit the correction anew."""
-        known = self.errors[~np.isnan(self.errors).any(axis=1)]
-        self.correction.solve(known)
+        self.correction.solve(self.errors)
 
     def answer(self, placed: Placed) -> FloatArray:
         """Answers (n, o) to placed samples."""
@@ -238,9 +237,8 @@ def _best_correction(
         for s in settings
     ]
     usable, winner = _usable(placed.inputs, placed.winner, errors)
-    answers = ridge_answers(candidates, placed, usable, splits, m, errors.shape[1], winner)
-    chosen = best(answers, np.nan_to_num(errors))
-    return settings[chosen], answers[chosen]
+    chosen, left_out = best_candidate(candidates, placed, usable, splits, m, errors.shape[1], winner)
+    return settings[chosen], left_out
 
 
 def _usable(inputs: FloatArray, winner: IntArray, errors: FloatArray) -> tuple[FloatArray, IntArray]:

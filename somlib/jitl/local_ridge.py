@@ -55,7 +55,7 @@ class LocalRidge:
         All, because the global model that they shrink to has moved; it is one batched solve.
 
         Args:
-            targets: Of all samples held, shape (n, o); their range bounds the answers.
+            targets: Of all samples held, shape (n, o), NaN where not known; their range bounds the answers.
         """
         self.overall = global_coefficients(self.moments.sums.sum(axis=0), self.d, self.shrinkage.overall)
         smoothed = self.neighborhood.smoothed(self.moments.sums, self.moments.count)
@@ -64,10 +64,8 @@ class LocalRidge:
         self.bounds = bounds_of(targets)
 
     def answer(self, placed: Placed) -> FloatArray:
-        """Answers (n, o) to placed samples: local where the map is to be trusted, fading to global off it."""
-        overall = placed.inputs @ self.overall
-        local = mixed(self.coefficients, placed)
-        return np.clip(overall + placed.trust[:, None] * (local - overall), *self.bounds)
+        """Answers (n, o) to placed samples."""
+        return faded_answers(placed, self.coefficients, self.overall, self.bounds)
 
     def answer_one(self, inputs: FloatArray, neuron: IntArray, share: FloatArray, trust: float) -> FloatArray:
         """The answer (o,) to one sample, as `Placing.place_one` places it."""
@@ -77,6 +75,13 @@ class LocalRidge:
             answer = overall + trust * (answer - overall)
         bounded: FloatArray = np.minimum(np.maximum(answer, self.bounds[0]), self.bounds[1])
         return bounded
+
+
+def faded_answers(placed: Placed, coefficients: FloatArray, overall: FloatArray, bounds: FloatArray) -> FloatArray:
+    """Answers (n, o): of local models (m, 1 + d, o) where the map is to be trusted, fading to a global one off it."""
+    everywhere = placed.inputs @ overall
+    local = mixed(coefficients, placed)
+    return np.clip(everywhere + placed.trust[:, None] * (local - everywhere), *bounds)
 
 
 def mixed(coefficients: FloatArray, placed: Placed) -> FloatArray:
@@ -89,8 +94,8 @@ def mixed(coefficients: FloatArray, placed: Placed) -> FloatArray:
 
 
 def bounds_of(targets: FloatArray) -> FloatArray:
-    """Least and greatest admissible answer (2, o) by the range of the targets (n, o)."""
-    if not len(targets):
-        return np.zeros((2, targets.shape[1]))
-    low, high = targets.min(axis=0), targets.max(axis=0)
-    return np.stack((low - MARGIN * (high - low), high + MARGIN * (high - low)))
+    """Least and greatest admissible answer (2, o) by the range of the targets (n, o), NaN left out; 0 without any."""
+    low = np.fmin.reduce(targets, axis=0, initial=np.nan)
+    high = np.fmax.reduce(targets, axis=0, initial=np.nan)
+    margin = MARGIN * (high - low)
+    return np.nan_to_num(np.stack((low - margin, high + margin)), nan=0.0)

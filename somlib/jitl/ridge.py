@@ -10,14 +10,18 @@ so a neuron that holds little, or nothing that speaks against it, answers as the
 (`towards="nothing"`) B = 0 and the level is the local mean: a plain ridge regression of the neighborhood's samples.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
+import torch
 
 from somlib.jitl.moments import FloatArray
 
 Towards = Literal["global", "nothing"]
+BLOCK = 2**19  # numbers of moments worked on at a time: some megabytes, which stay in the cache
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,52 @@ def local_coefficients(sums: FloatArray, overall: FloatArray, shrinkage: Shrinka
         overall: Intercept and slopes of the global model, shape (1 + d, o).
         shrinkage: How strongly to shrink.
     """
-    d = len(overall) - 1
-    count, mean, level, C, c = _centered(sums, d)
-    ridge = C + shrinkage.ridge * np.eye(d)
+    return coefficients_of_each(sums, overall, [shrinkage])[0]
+
+
+def coefficients_of_each(sums: FloatArray, overall: FloatArray, shrinkages: Sequence[Shrinkage]) -> FloatArray:
+    """The same for several strengths of shrinking, shape (s, m, 1 + d, o), at the price of their different ridges."""
+    found = np.empty((len(shrinkages), len(sums), *overall.shape))
+    step = max(1, BLOCK // max(sums[:1].size, 1))
+    for first in range(0, len(sums), step):
+        block = slice(first, first + step)
+        found[:, block] = _block_coefficients(_centered(sums[block], len(overall) - 1), overall, shrinkages)
+    return found
+
+
+def _block_coefficients(
+    moments: "tuple[FloatArray, ...]", overall: FloatArray, shrinkages: Sequence[Shrinkage]
+) -> FloatArray:
+    count, mean, level, C, c = moments
     expected = overall[0] + mean @ overall[1:]  # (m, o)
-    if shrinkage.towards == "nothing":
-        slope = np.linalg.solve(ridge, c)
-        level = np.where(count[:, None] > 0, level, overall[0])
-    else:
-        slope = overall[1:] + np.linalg.solve(ridge, c - C @ overall[1:])
-        trust = np.divide(count, count + shrinkage.level, out=np.zeros_like(count), where=count > 0)
-        level = expected + trust[:, None] * (level - expected)
-    intercept = level - np.einsum("md,mdo->mo", mean, slope)
-    return np.concatenate((intercept[:, None], slope), axis=1)
+
+    @cache
+    def slope(towards: Towards, ridge: float) -> FloatArray:
+        target = overall[1:] if towards == "global" else np.zeros_like(overall[1:])
+        return target + _solved(C, ridge, c - C @ target)
+
+    found = np.empty((len(shrinkages), len(count), *overall.shape))
+    for coefficients, shrinkage in zip(found, shrinkages, strict=True):
+        coefficients[:, 1:] = slope(shrinkage.towards, shrinkage.ridge)
+        if shrinkage.towards == "nothing":
+            at_mean = np.where(count[:, None] > 0, level, overall[0])
+        else:
+            trust = np.divide(count, count + shrinkage.level, out=np.zeros_like(count), where=count > 0)
+            at_mean = expected + trust[:, None] * (level - expected)
+        coefficients[:, 0] = at_mean - np.einsum("md,mdo->mo", mean, coefficients[:, 1:])
+    return found
+
+
+def _solved(C: FloatArray, ridge: float, right: FloatArray) -> FloatArray:
+    """(C + ridge I)^-1 right for symmetric C (m, d, d), which has no negative eigenvalues but for rounding."""
+    system, target = torch.from_numpy(C).clone(), torch.from_numpy(right)
+    system.diagonal(dim1=1, dim2=2).add_(ridge)
+    factor, failed = torch.linalg.cholesky_ex(system)
+    half = torch.linalg.solve_triangular(factor, target, upper=False)
+    solution = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    if bool(failed.any()):  # rounding outweighs a tiny ridge
+        solution[failed > 0] = torch.linalg.solve(system[failed > 0], target[failed > 0])
+    return solution.numpy()
 
 
 def _centered(sums: FloatArray, d: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:

@@ -8,17 +8,18 @@ The candidates are few, on purpose: `NEIGHBORHOODS` by `RIDGES` by `LEVELS`. All
 sums, and a batch of small systems is solved for each.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
-from somlib.jitl.local_ridge import LocalRidge
-from somlib.jitl.moments import FloatArray, IntArray
+from somlib.jitl.local_ridge import bounds_of, faded_answers
+from somlib.jitl.moments import FloatArray, IntArray, NeuronMoments
 from somlib.jitl.neighborhoods import Neighborhood
 from somlib.jitl.placing import Placed
-from somlib.jitl.ridge import Shrinkage, global_coefficients
+from somlib.jitl.ridge import Shrinkage, coefficients_of_each, global_coefficients
 
 BLOCKS, LAST = 8, 4
 FOLDS = 5
@@ -26,6 +27,7 @@ RIDGES = (1.0, 10.0, 100.0)
 LEVELS = (3.0, 30.0, 100.0)
 OVERALL = (1.0, 10.0, 100.0, 1000.0)  # of the global model
 SIGMAS = (0.5, 1.0, 2.0, 4.0)
+MOST_WORK = 2e9  # neurons by which candidates are judged, times the cube of the width of a row
 
 
 @dataclass(frozen=True)
@@ -81,19 +83,22 @@ class LeftOut:
         return float(np.mean((self.answer - targets[self.position]) ** 2)) if len(self.position) else np.nan
 
 
-def ridge_answers(
-    candidates: Iterable[Candidate],
+def best_candidate(
+    candidates: Sequence[Candidate],
     placed: Placed,
     rows: FloatArray,
     splits: list[Split],
     m: int,
     o: int,
     winner: IntArray | None = None,
-) -> list[LeftOut]:
-    """Left-out answers of each candidate.
+) -> tuple[int, LeftOut]:
+    """Which candidate errs least on samples left out, and its answers to all of these.
+
+    Solving d x d systems of hundreds of neurons for dozens of candidates takes minutes when there are hundreds of
+    features. Then part of the neurons stand for all while the choice is made.
 
     Args:
-        candidates: Settings.
+        candidates: Settings, those of one neighborhood next to each other.
         placed: All samples, n of them.
         rows: Their w = (1, x, y), shape (n, 1 + d + o).
         splits: What to learn from and to answer.
@@ -101,15 +106,92 @@ def ridge_answers(
         o: Number of targets.
         winner: Neuron that each sample teaches, shape (n,), -1 for none; None takes the nearest.
     """
-    candidates, winner = list(candidates), placed.winner if winner is None else winner
+    neurons = _judging_neurons(placed, m, rows.shape[1])
+    answers = ridge_answers(candidates, placed, rows, splits, m, o, winner, neurons)
+    chosen = best(answers, rows[:, -o:])
+    if len(neurons) == m:
+        return chosen, answers[chosen]
+    return chosen, ridge_answers([candidates[chosen]], placed, rows, splits, m, o, winner)[0]
+
+
+def _judging_neurons(placed: Placed, m: int, q: int) -> IntArray:
+    """Neurons by which candidates are judged, ascending: all, or as many with samples as `MOST_WORK` allows."""
+    size = max(int(MOST_WORK // q**3), 1)
+    if size >= m:
+        return np.arange(m)
+    present = np.unique(placed.winner[placed.winner >= 0])
+    chosen: IntArray = np.sort(np.random.default_rng(0).permutation(present)[:size])
+    return chosen
+
+
+def ridge_answers(
+    candidates: Sequence[Candidate],
+    placed: Placed,
+    rows: FloatArray,
+    splits: list[Split],
+    m: int,
+    o: int,
+    winner: IntArray | None = None,
+    neurons: IntArray | None = None,
+) -> list[LeftOut]:
+    """Left-out answers of each candidate.
+
+    Args:
+        candidates: As all that follow up to `winner`, those of `best_candidate`.
+        placed: All samples.
+        rows: Theirs.
+        splits: What to learn from and to answer.
+        m: Number of neurons.
+        o: Number of targets.
+        winner: Neuron that each sample teaches.
+        neurons: Of which models there are, ascending; samples nearest to one of them are answered by these alone. None
+            takes all.
+    """
+    winner = placed.winner if winner is None else winner
+    neurons = np.arange(m) if neurons is None else neurons
+    known = np.isin(placed.winner, neurons) if len(neurons) < m else np.ones(len(placed), dtype=bool)
+    asked = [split.answer[known[split.answer]] for split in splits]
     found: list[list[FloatArray]] = [[] for _ in candidates]
-    for split in splits:
-        asked = subset(placed, split.answer)
-        models = _solved(candidates, rows[split.learn], winner[split.learn], m, o)
-        for answers, model in zip(found, models, strict=True):
-            answers.append(model.answer(asked))
-    position = np.concatenate([split.answer for split in splits])
+    for split, position in zip(splits, asked, strict=True):
+        queries = among(subset(placed, position), neurons, m)
+        models = _split_answers(candidates, queries, rows[split.learn], winner[split.learn], neurons, m, o)
+        for answers, answer in zip(found, models, strict=True):
+            answers.append(answer)
+    position = np.concatenate(asked)
     return [LeftOut(position, np.concatenate(answers)) for answers in found]
+
+
+def _split_answers(
+    candidates: Sequence[Candidate], asked: Placed, rows: FloatArray, winner: IntArray, neurons: IntArray, m: int,
+    o: int,
+) -> Iterator[FloatArray]:  # fmt: skip
+    """Answers of each candidate to samples, as models of some neurons that have learned other rows.
+
+    The same moments serve all candidates, and one smoothing all of a neighborhood.
+    """
+    moments = NeuronMoments(m, rows.shape[1])
+    moments.add(rows, winner)
+    total, bounds = moments.sums.sum(axis=0), bounds_of(rows[:, -o:])
+    for _, group in groupby(candidates, key=lambda candidate: id(candidate.neighborhood)):
+        members = list(group)
+        shrinkages = [candidate.shrinkage for candidate in members]
+        overall = global_coefficients(total, rows.shape[1] - 1 - o, shrinkages[0].overall)
+        smoothed = members[0].neighborhood.smoothed(moments.sums, moments.count)
+        smoothed = smoothed if len(neurons) == m else smoothed[neurons]
+        for coefficients in coefficients_of_each(smoothed, overall, shrinkages):
+            yield faded_answers(asked, coefficients, overall, bounds)
+
+
+def among(placed: Placed, neurons: IntArray, m: int) -> Placed:
+    """Samples as seen by some of m neurons alone, ascending and numbered anew: what others had goes to these."""
+    if len(neurons) == m:
+        return placed
+    number = np.full(m + 1, -1)
+    number[neurons] = np.arange(len(neurons))
+    neuron = number[placed.neuron]
+    share = np.where(neuron >= 0, placed.share, 0.0)
+    share /= share.sum(axis=1, keepdims=True)
+    return replace(placed, neuron=neuron, share=share)
 
 
 def global_answers(
@@ -126,20 +208,6 @@ def global_answers(
         ]))
         for strength in strengths
     ]  # fmt: skip
-
-
-def _solved(candidates: list[Candidate], rows: FloatArray, neuron: IntArray, m: int, o: int) -> Iterator[LocalRidge]:
-    """Models of all candidates from the same moments."""
-    d = rows.shape[1] - 1 - o
-    shared = None
-    for candidate in candidates:
-        model = LocalRidge(m, d, o, candidate.neighborhood, candidate.shrinkage)
-        if shared is None:
-            model.add(rows, neuron)
-            shared = model.moments
-        model.moments = shared
-        model.solve(rows[:, 1 + d :])
-        yield model
 
 
 def subset(placed: Placed, position: IntArray | NDArray[np.bool_]) -> Placed:

@@ -82,22 +82,30 @@ def feature_means(data: Tensor) -> Tensor:
 def moments(data: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (d,) and covariance (d, d) of the data, float64; missing values are taken as the mean.
 
-    The covariance is of the sample (divided by n - 1), the zero matrix for one sample. Products of complete rows are
-    taken in the type of the data, a quarter of the time, once the mean is off, and added up in float64.
+    The covariance is of the sample (divided by n - 1), the zero matrix for one sample.
     """
     mean = feature_means(data)
+    scatter = _scatter_of_complete(data, mean)
+    if not bool(torch.isfinite(scatter).all()):  # missing values, or squares beyond the type of the data
+        scatter = torch.zeros_like(scatter)
+        for chunk in torch.split(data, rows_at_a_time(data)):
+            centered = (chunk - mean).nan_to_num(nan=0.0)
+            scatter += centered.T @ centered
+    return mean, scatter / max(len(data) - 1, 1)
+
+
+def _scatter_of_complete(data: Tensor, mean: Tensor) -> Tensor:
+    """Sum of squares and products around the mean, (d, d), float64; not finite where a value is missing.
+
+    The products are taken in the type of the data, a quarter of the time, and added up in float64.
+    """
     middle = mean.to(data.dtype)
     unheld = mean - middle  # what the type of the data cannot hold of the mean
-    scatter = torch.zeros(data.shape[1], data.shape[1], dtype=torch.float64, device=data.device)
+    scatter = -len(data) * torch.outer(unheld, unheld)
     for chunk in torch.split(data, rows_at_a_time(data)):
         centered = chunk - middle
-        product = centered.T @ centered
-        if bool(torch.isfinite(product).all()):
-            scatter += product - len(chunk) * torch.outer(unheld, unheld)
-        else:
-            exact = (chunk - mean).nan_to_num(nan=0.0)
-            scatter += exact.T @ exact
-    return mean, scatter / max(len(data) - 1, 1)
+        scatter += centered.T @ centered
+    return scatter
 
 
 def rows_at_a_time(data: Tensor) -> int:

@@ -258,8 +258,9 @@ def smallest_by_lanes(values: Tensor, k: int, lanes: int, one_more: bool = True)
 def roundings(d: int, dtype: torch.dtype) -> float:
     """Bound on the rounding of a sum of `d` products, as a share of the sum of their sizes.
 
-    d rounding errors at most; more than 8 sqrt(d) do not come together in practice (Higham and Mary). Where the user has
-    allowed float32 products of lower precision (`torch.set_float32_matmul_precision`), theirs of the factors come on top.
+    d rounding errors at most; more than 8 sqrt(d) do not come together in practice (Higham and Mary). Where the user
+    has allowed float32 products of lower precision (`torch.set_float32_matmul_precision`), the rounding of their
+    factors comes on top.
     """
     factors = 2 * LOWER_PRECISION.get(torch.get_float32_matmul_precision(), 0.0) if dtype == torch.float32 else 0.0
     return (min(d, 8 * math.sqrt(d)) + 4) * torch.finfo(dtype).eps / 2 + factors

@@ -57,7 +57,7 @@ def cluster_figure(frame: MapFrame, labels: Ints, note: str, hits: Floats | None
 
     Args:
         frame: What to draw on.
-        labels: Cluster of each neuron, shape (m,).
+        labels: Cluster of each neuron, shape (m,); numbers that no neuron has are left out.
         note: What the subtitle says.
         hits: Samples of each neuron, shape (m,), for the legend.
     """
@@ -68,11 +68,12 @@ def cluster_figure(frame: MapFrame, labels: Ints, note: str, hits: Floats | None
     panel.fill(colors, labels == NOISE)
     panel.draw_outlines(labels)
     panel.name_pieces(labels, {cluster: str(cluster) for cluster in clusters})
-    entries = [swatch(palette[k - 1], _size(k, labels, hits), config=frame.config) for k in clusters]
+    present = [k for k in clusters if (labels == k).any()]
+    entries = [swatch(palette[k - 1], _size(k, labels, hits), config=frame.config) for k in present]
     if (labels == NOISE).any():
         entries.append(swatch(None, _size(NOISE, labels, hits), hatched=True, config=frame.config))
     sheet.legend(entries, "cluster")
-    sheet.head(counted(len(clusters), "cluster").capitalize(), frame.subtitle(note))
+    sheet.head(counted(len(present), "cluster").capitalize(), frame.subtitle(note))
     return sheet.finished()
 
 
@@ -223,7 +224,7 @@ def profile_figure(
 
     Args:
         effects: Standardized differences, one row a cluster, NaN where not defined, shape (k, d).
-        labels: Cluster of each neuron, shape (m,), for the sizes.
+        labels: Cluster of each neuron, shape (m,), for the sizes; numbers that no neuron has are left out.
         names: One a feature.
         features: How many of them to draw for each cluster, at most.
         note: What the subtitle says.
@@ -237,12 +238,13 @@ def profile_figure(
     left = max(text_width(figure, name, properties) for name in names) / POINTS + 0.15
     size = (max(1.5, min(2.6, config.sheet_width / columns - left - 0.3)), 0.85 * ROW * rows)
     reach = float(np.nanmax(np.abs(effects), initial=0.0)) or 1.0
-    for i, (row, color) in enumerate(zip(effects, category_colors(count, config.category_colors), strict=True)):
-        line, column = divmod(i, columns)
+    colors = category_colors(count, config.category_colors)
+    for place, i in enumerate(i for i in range(count) if (labels == i + 1).any()):
+        line, column = divmod(place, columns)
         axes = axes_at(figure, left + column * (left + size[0] + 0.3), 0.8 + line * (size[1] + 0.62), *size)
         style_chart(axes, config, grid="x")
         axes.spines["left"].set_visible(False)
-        _draw_profile(axes, row, names, rows, reach, color, config)
+        _draw_profile(axes, effects[i], names, rows, reach, colors[i], config)
         own = counted(int((labels == i + 1).sum()), "neuron")
         title(axes, config, f"Cluster {i + 1}: {own}", size=config.text_size)
     if not count:

@@ -4,9 +4,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import mlflow
@@ -19,9 +22,11 @@ from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 from prefect.settings import PREFECT_API_URL
+from typer.testing import CliRunner
 
 from pipelines import refresh_tasks as tasks
 from pipelines import registry
+from pipelines.cli import app
 from pipelines.config import PipelineConfig
 from pipelines.errors import ChampionChanged, DatasetError, ModelError, SmokeTestError
 from pipelines.events import DRIFT_DETECTED
@@ -47,7 +52,7 @@ from tests.pipelines.test_progress import Recorder
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
-NEW, LATER = ROWS[KNOWN : KNOWN + 24], ROWS[KNOWN + 24 : KNOWN + 48]
+NEW, LATER, LAST = (ROWS[start : start + 24] for start in (KNOWN, KNOWN + 24, KNOWN + 48))
 REPOSITORY = Path(__file__).parents[3]
 
 
@@ -225,13 +230,26 @@ def test_rows_that_come_late_are_told(served: Served) -> None:
     assert runs()[0].data.metrics["rows/late/y"] == 3
 
 
+def test_the_command_prints_a_table_or_a_line(served: Served, tmp_path: Path) -> None:
+    served.add(NEW, "new")
+    (tmp_path / "demo.yaml").write_text(served.config().to_yaml())
+    first, second = (CliRunner().invoke(app, ["refresh", "demo.yaml"]) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output
+    for told in ("som refresh: demo", "within all limits of refresh", "demo version 2, now champion after 1"):
+        assert told in first.stdout
+    assert second.stdout == ("som refresh: demo version 2 has learned all that it can, up to 2024-01-11 23:00:00 UTC\n")
+    refused = CliRunner().invoke(app, ["refresh", "demo.yaml", "--set", "tracking.model=nobody"])
+    assert refused.exit_code == 5
+    assert refused.stderr.endswith("error: no registered model 'nobody': there are demo\n")
+
+
 # ---------------------------------------------------------------- refusing
 
 
 @pytest.mark.parametrize(
     ("rows", "limits", "reason"),
     [
-        (NEW.with_columns(pl.col("y") * 9 / 5 + 32), {}, "refresh.rmse_ratio allows 2 times"),
+        (NEW.with_columns(pl.col("y") * 9 / 5 + 32), {"coverage": None}, "refresh.rmse_ratio allows 2 times"),
         (NEW.with_columns(pl.col("y") + 3), {"rmse_ratio": None}, "refresh.coverage allows 60 % to 100 %"),
         (
             NEW.with_columns(pl.col("a", "b") + 100),
@@ -306,39 +324,27 @@ def drift_events(since: datetime) -> list[Any]:
 
     def taken_in() -> list[Any] | None:
         with get_client(sync_client=True) as client:
-            events = client.read_events(EventFilter(event=names, occurred=occurred)).events
+            events = client.read_events(EventFilter(event=names, occurred=occurred), limit=50).events
         return events if mark in (each.event for each in events) else None
 
     return [each for each in eventually(taken_in) if each.event != mark]
 
 
-DRIFTED = [rows.with_columns(pl.col("a") + 6) for rows in (NEW, LATER)]
-ANY_ERROR = {"rmse_ratio": None, "coverage": None, "fallback": None}
-
-
-def test_drift_is_recorded_and_told_once(served: Served) -> None:
+def test_drift_is_recorded_and_told_once_of_each_map(served: Served) -> None:
     start = datetime.now(UTC)
-    for rows, name in zip(DRIFTED, ("new", "later"), strict=True):
-        served.add(rows, name)
-        result = refresh_flow(served.config(refresh=ANY_ERROR))
-        assert result.outcome == "promote"
-    assert [run.data.tags["som.drift"].partition(":")[0] for run in runs()] == ["drift", "drift"]
+    anything = served.config(refresh={"rmse_ratio": None, "coverage": None, "fallback": None})
+    for rows, name in ((NEW, "new"), (LATER, "later"), (LAST, "last")):
+        served.add(rows.with_columns(pl.col("a") + 6), name)
+        assert refresh_flow(anything).outcome == "promote"
+        if name == "later":
+            retrain_meanwhile(served)
+    assert [run.data.tags["som.map_version"] for run in runs()] == ["4", "1", "1"]
+    assert [run.data.tags["som.drift"].partition(":")[0] for run in runs()] == ["drift"] * 3
     assert all(run.data.metrics["drift/feature/a"] > 0.25 for run in runs())
-    (event,) = drift_events(start)
-    assert event.resource.id == "som.model.demo"
-    assert event.payload["level"] == "drift"
-    assert "a: mean moved by" in event.payload["reasons"]
-
-
-def test_drift_from_another_map_is_told_again(served: Served) -> None:
-    start = datetime.now(UTC)
-    served.add(DRIFTED[0], "new")
-    refresh_flow(served.config(refresh=ANY_ERROR))
-    retrain_meanwhile(served)
-    served.add(DRIFTED[1], "later")
-    refresh_flow(served.config(refresh=ANY_ERROR))
-    assert [run.data.tags["som.map_version"] for run in runs()] == ["3", "1"]
-    assert len(drift_events(start)) == 2
+    both = drift_events(start)
+    assert len(both) == 2
+    assert {event.resource.id for event in both} == {"som.model.demo"}
+    assert all("a: mean moved by" in event.payload["reasons"] for event in both)
 
 
 def test_a_model_without_a_profile_is_refreshed_all_the_same(served: Served) -> None:
@@ -398,48 +404,57 @@ def test_it_does_not_begin_again_for_ever(served: Served, monkeypatch: pytest.Mo
 # ---------------------------------------------------------------- killed, and several at once
 
 
-@pytest.fixture
-def on_disk(served: Served, tmp_path: Path) -> Path:
-    """The configuration as a file."""
-    served.add(NEW, "new")
-    (tmp_path / "demo.yaml").write_text(served.config().to_yaml())
-    return tmp_path / "demo.yaml"
-
-
-def started(config: Path, point: str = "") -> subprocess.Popen[str]:
-    """A refresh in a process of its own, to be killed at that point."""
-    variables = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "OMP_NUM_THREADS": "1"}
+def started(config: PipelineConfig, folder: Path, point: str = "") -> subprocess.Popen[str]:
+    """A refresh in a process of its own, working in a folder, to be killed at that point."""
+    (folder / "demo.yaml").write_text(config.to_yaml())
+    variables = {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.pipelines.flows.refresh_process", str(config), point],
-        env={**variables, "PYTHONPATH": str(REPOSITORY)},
-        cwd=config.parent,
+        [sys.executable, "-m", "tests.pipelines.flows.refresh_process", "demo.yaml", point],
+        env={**os.environ, **variables},
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-@pytest.mark.parametrize("point", ["model written", "version registered", "version tagged"])
-def test_killed_and_run_again_it_comes_to_the_same(served: Served, on_disk: Path, point: str) -> None:
-    process = started(on_disk, point)
-    _, problems = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, problems
-    assert alias() == "1"
-    predicted(refreshed(), ROWS[:5])
-    result = refresh_flow(served.config())
-    assert result.outcome == "promote"
-    assert [each.version for each in registry.versions("demo")] == ["2", "1"]
-    assert alias() == "2"
-    by_hand = refreshed(registry.find("demo", "1"))
-    local_of(by_hand).learn(result.arrivals.samples, served.config().jitl)
-    np.testing.assert_allclose(predicted(refreshed(), ROWS), predicted(by_hand, ROWS), rtol=1e-9)
+def test_killed_and_run_again_it_comes_to_the_same(served: Served, tmp_path: Path) -> None:
+    served.add(NEW, "new")
+    killed = {}
+    for point in ("model written", "version registered", "version tagged"):
+        folder = tmp_path / point
+        folder.mkdir()
+        shutil.copy(served.trained.database, folder / "mlflow.db")
+        config = served.config(tracking={"uri": f"sqlite:///{folder}/mlflow.db"})
+        killed[point] = config, started(config, folder, point)
+    once = refreshed()
+    new = once.scaler.transform(NEW.select("a", "b", "c").to_numpy())
+    local_of(once).regressors["y"].update(new, NEW["y"].to_numpy(), NEW["time"].to_numpy())
+    for point, (config, process) in killed.items():
+        _, problems = process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL, problems
+        with tracking_store(config.tracking.uri):
+            assert alias() == "1"
+            np.testing.assert_array_equal(predicted(refreshed(), ROWS), predicted(served.trained.model, ROWS))
+            result = refresh_flow(config)
+            assert (point, result.outcome) == (point, "promote")
+            assert [each.version for each in registry.versions("demo")] == ["2", "1"]
+            np.testing.assert_allclose(predicted(refreshed(), ROWS), predicted(once, ROWS), rtol=1e-9)
 
 
-def test_two_at_once_come_to_one_version(on_disk: Path) -> None:
-    both = [started(on_disk) for _ in range(2)]
-    told = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+def test_two_at_once_come_to_one_version(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.add(NEW, "new")
+    learned, together = tasks.learn, Barrier(2)
+
+    def side_by_side(*args: Any) -> Any:
+        together.wait(timeout=60)  # until both have judged the same rows by the same version
+        return learned(*args)
+
+    monkeypatch.setattr(tasks, "learn", side_by_side)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(copy_context().run, refresh_flow, served.config()) for _ in range(2)]
+    assert [each.result().outcome for each in both] == ["promote", "promote"]
     assert [each.version for each in registry.versions("demo")] == ["2", "1"]
     assert alias() == "2"
+    assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"]
     assert local_of(refreshed()).watermark == "2024-01-11T23:00:00.000000+00:00"
-    assert all(out.startswith(("promote: ", "idle: ")) for out, _ in told)

@@ -209,6 +209,17 @@ def test_a_sample_weight_acts_like_so_many_copies(algorithm: str, gaps: bool) ->
     assert weighted.som.topographic_errors == pytest.approx(repeated.som.topographic_errors, rel=1e-9)
 
 
+def test_a_sample_weight_acts_like_copies_also_where_the_start_is_as_near_to_rows_from_several_neurons() -> None:
+    """Rows of whole numbers, and neurons that are such rows: many have two nearest neurons at first."""
+    data = np.random.default_rng(3).integers(0, 4, (60, D)).astype(float)
+    copies, start = np.arange(60) % 4, data[:20]
+    assert np.mean([len(set(np.sort(((row - start) ** 2).sum(axis=1))[:2])) == 1 for row in data]) > 0.2
+    settings: dict[str, Any] = {"algorithm": "batch", "start": start}
+    weighted = trained(data, sample_weight=copies, **settings)
+    repeated = trained(np.repeat(data, copies, axis=0), **settings)
+    np.testing.assert_allclose(weighted.codebooks[0], repeated.codebooks[0], rtol=1e-9, atol=1e-11)
+
+
 def test_equal_sample_weights_change_nothing_whatever_their_size() -> None:
     plain = trained(samples(), batch_size=7)
     for scale in (1e-3, 1.0, 1e3):

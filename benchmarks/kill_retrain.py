@@ -1,0 +1,95 @@
+"""Kill a retraining at every place of its way, run it again, and compare what it has come to.
+
+    python -m benchmarks.kill_retrain
+
+For each place a store in which version 1 serves is copied, `retrain_flow` runs in a process that sends itself SIGKILL
+there (`tests/pipelines/flows/kills.py` has the places), and runs again in a new process. What the store holds then is
+held against that after a run which nobody has killed: the versions, the champion and its model to the byte, both
+aliases, the verdict, the runs that are still open, checkpoints that were left behind.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect.settings import PREFECT_API_URL
+from prefect.testing.utilities import prefect_test_harness
+
+from tests.pipelines.flows.conftest import KNOWN, changed_rows, old_rows, opened
+from tests.pipelines.flows.kills import PLACES
+
+ROOT = Path(__file__).parents[1]
+NOWHERE = "nowhere"
+NEWEST = {"mode": "sliding", "length": "300h"}
+
+
+def run(file: Path, place: str) -> int:
+    """The exit status of a retraining in a process of its own; minus the signal that ended it."""
+    variables = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.pipelines.flows.kills", str(file), place]
+    return subprocess.run(command, env=variables, capture_output=True, check=False).returncode
+
+
+def state() -> dict[str, Any]:
+    from mlflow import MlflowClient
+
+    from pipelines import registry
+
+    client, champion = MlflowClient(), registry.champion("demo")
+    assert champion is not None
+    runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id])
+    return {
+        "versions": len(registry.versions("demo")),
+        "champion": champion.version,
+        "model": champion.tags["som.model_sha256"],
+        "before it": champion.tags["som.previous_champion"],
+        "challenger": registry.holding("demo", "challenger").version,
+        "verdict": champion.tags["som.verdict"],
+        "its run": client.get_run(str(champion.run_id)).info.status,
+        "open runs": sum(each.info.status == "RUNNING" for each in runs),
+        "checkpoints": Path(".som").exists(),
+    }
+
+
+def outcome(place: str, first: Path, locks: Path) -> dict[str, Any]:
+    """The state after a retraining that was killed at a place and run again."""
+    with tempfile.TemporaryDirectory() as folder, opened(Path(folder), first, locks) as shop:
+        config = shop.config(changed_rows(), window=NEWEST, tracking={"uri": shop.uri})
+        file = Path(folder) / "demo.yaml"
+        file.write_text(config.to_yaml())
+        if place != NOWHERE:
+            assert run(file, place) == -signal.SIGKILL, f"not killed at {place}"
+        assert run(file, NOWHERE) == 0, f"failed after a kill at {place}"
+        return state()
+
+
+def main() -> None:
+    from pipelines.flows import retrain_flow
+    from pipelines.tracking import connect
+
+    with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=120):
+        locks = Path(folder)
+        os.environ["XDG_STATE_HOME"] = str(locks)
+        empty, champion = locks / "empty.db", locks / "champion"
+        champion.mkdir()
+        connect(f"sqlite:///{empty}")
+        with opened(champion, empty, locks) as shop:
+            retrain_flow(shop.config(old_rows()[:KNOWN], tracking={"uri": shop.uri}))
+        whole = outcome(NOWHERE, champion / "mlflow.db", locks)
+        print("not killed:", ", ".join(f"{name} {value}" for name, value in whole.items()), flush=True)
+        print("\n| killed | run again | seconds |\n| --- | --- | --- |")
+        for place in PLACES:
+            start = time.perf_counter()
+            found = outcome(place, champion / "mlflow.db", locks)
+            differences = [f"{name} {found[name]}, not {whole[name]}" for name in whole if found[name] != whole[name]]
+            seconds = time.perf_counter() - start
+            print(f"| {place} | {'; '.join(differences) or 'the same'} | {seconds:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
