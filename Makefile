@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format gallery clean
+.PHONY: help setup run test check format gallery year clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: setup ## lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+year: setup ## retrain a map of the shipped data month by month, and see what it is worth; two minutes
+	$(BIN)/python benchmarks/year.py
 
 gallery: setup ## draw every figure on four data sets into build/gallery, and the pictures of the docs
 	$(BIN)/python docs/make_gallery.py

@@ -1,25 +1,34 @@
-"""A year of retraining on the shipped weather data: what a map that is retrained each month is worth.
+"""A year of retraining on the shipped weather data: what it is worth to retrain each month.
 
     make year
 
 January trains a first map, which is published. Then `som retrain` runs at the end of each month from February to
-December, on a store of its own that is thrown away: it trains on all months before and judges on the one that has just
-ended. The first table has its verdicts.
+December, on a store of its own that is thrown away: it trains on all months before, and judges on the one that has just
+ended. The first table has its verdicts, how far the challenger's map lies from the champion's (share of its spread) and
+how many rows keep their cluster (adjusted Rand index).
 
-The second looks at the month that comes next, which nobody has seen: the version that serves by then against the one
-of January, as it was. `qe` is their ratio in January's units; `rmse` is of the local models, January's again first.
-What is compared is what would have served, local models included; `som refresh` would let both learn new labels.
+The second table looks at the month after, which nobody has seen by then. `qe` is that of the version that serves as a
+share of January's, in January's units. `rmse` of the local models is given three times: of January's version as it was;
+of the same map with local models that have learned every month since, which is what `som refresh` does; and of the
+version that serves, whose local models have learned nothing since it was made.
 """
 
 import contextlib
+import logging
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.data import Dataset
+    from pipelines.model import MapModel
+    from pipelines.outcome import RetrainResult
+    from pipelines.samples import Labelled
 
 DATA = Path(__file__).parents[1] / "data" / "weather"
-MONTHS = range(2, 13)
 SETTINGS = {
     "name": "year",
     "data": {
@@ -40,88 +49,102 @@ SETTINGS = {
     },
     "jitl": {"experts": "pure"},
 }
+VERDICTS = "| until month | verdict | drift | map moved | clusters kept | first reason |\n" + "| --- " * 6 + "|"
+LATER = "| month after | serves | qe | humid_JFK rmse | temp_JFK rmse |\n" + "| --- " * 5 + "|"
 
 
 @contextlib.contextmanager
-def throwaway() -> Iterator[None]:
-    """Run in a folder of its own, with stores of its own."""
+def throwaway() -> Iterator[Path]:
+    """A folder, which is the working folder inside, with stores of its own."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         os.environ |= {
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
             "PREFECT_HOME": f"{folder}/prefect",
             "XDG_STATE_HOME": folder,
-            "PREFECT_LOGGING_LEVEL": "ERROR",
+            "PREFECT_LOGGING_LEVEL": "CRITICAL",
         }
-        yield
+        yield Path(folder)
 
 
-def main() -> None:
-    from pipelines import registry
+def main(folder: Path) -> None:
     from pipelines.config import PipelineConfig
     from pipelines.engine import quick_flows
     from pipelines.flows import retrain_flow, train_flow
 
-    def config(**sections: object) -> PipelineConfig:
-        return PipelineConfig.model_validate(SETTINGS | sections)
-
-    def serving(folder: str) -> tuple[str, object]:
-        version = registry.champion("year")
-        assert version is not None
-        return version.version, registry.fetch(version, Path(folder) / version.version)
-
-    started = time.perf_counter()
-    with quick_flows(), tempfile.TemporaryDirectory() as models:
-        train_flow(config(data=SETTINGS["data"] | {"where": "month = 1"}))
-        _, january = serving(models)
-        comparisons = []
-        print("| until | verdict | drift | turned by | clusters kept | why |")
-        print("| --- | --- | --- | --- | --- | --- |")
-        for month in MONTHS:
+    for noisy in ("pipelines", "alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel("ERROR")
+    config = PipelineConfig.model_validate(SETTINGS)
+    later = []
+    print(VERDICTS)
+    with quick_flows():
+        train_flow(PipelineConfig.model_validate(SETTINGS | {"data": SETTINGS["data"] | {"where": "month = 1"}}))
+        _, january = serving(folder)
+        _, refreshed = serving(folder)
+        for month in range(2, 13):
             window = {"mode": "growing", "until": f"month={month:02}", "holdout": 1}
-            result = retrain_flow(config(window=window))
-            print(
-                f"| {month:02} | {result.outcome} | {result.drift.partition(':')[0]} | {shortened(result)} |",
-                flush=True,
-            )
-            number, champion = serving(models)
+            print(told(month, retrain_flow(PipelineConfig.model_validate(SETTINGS | {"window": window}))), flush=True)
+            refreshed.local.learn(placed(january, rows_of(month)), config.jitl)
             if month < 12:
-                comparisons.append((month + 1, number, *compared(january, champion, month + 1)))
-    print("\n| month | serves | qe / January's | humid_JFK rmse | temp_JFK rmse |")
-    print("| --- | --- | --- | --- | --- |")
-    for row in comparisons:
-        print("| {:02} | version {} | {:.3f} | {:.2f} → {:.2f} | {:.2f} → {:.2f} |".format(*row))
-    print(f"\n{time.perf_counter() - started:.0f} s")
+                number, champion = serving(folder)
+                later.append((month + 1, number, *compared(january, refreshed, champion, rows_of(month + 1))))
+    print(f"\n{LATER}")
+    for row in later:
+        print("| {:02} | version {} | {:.2f} | {:.2f}, {:.2f}, {:.2f} | {:.2f}, {:.2f}, {:.2f} |".format(*row))
 
 
-def shortened(result: object) -> str:
-    """How far the map moved, the stability of clusters, and the first reason."""
+def serving(folder: Path) -> "tuple[str, MapModel]":
+    """Number and model of the version that serves."""
+    from pipelines import registry
+
+    version = registry.champion("year")
+    return version.version, registry.fetch(version, Path(tempfile.mkdtemp(dir=folder)))
+
+
+def told(month: int, result: "RetrainResult") -> str:
+    """A line of the first table."""
     from mlflow import MlflowClient
 
     metrics = MlflowClient().get_run(result.run_id).data.metrics
-    moved, stability = metrics["moved/share"], metrics.get("cluster_stability", float("nan"))
-    return f"{moved:.2f} | {stability:.2f} | {result.reason.partition(';')[0]}"
+    moved, kept = metrics["moved/share"], metrics["cluster_stability"]
+    drift, reason = result.drift.partition(":")[0], result.reason.partition(";")[0]
+    return f"| {month:02} | {result.outcome} | {drift} | {moved:.2f} | {kept:.2f} | {reason} |"
 
 
-def compared(january: object, champion: object, month: int) -> tuple[float, ...]:
-    """Ratio of quantization errors on a month, and both RMSE of each target, January's first."""
+def rows_of(month: int) -> "Dataset":
+    from pipelines.data import find_source, read_dataset, survey
+    from pipelines.sections import DataConfig
+
+    source = find_source(DataConfig.model_validate(SETTINGS["data"] | {"where": f"month = {month}"}))
+    return read_dataset(source, survey(source, False), False)
+
+
+def placed(model: "MapModel", dataset: "Dataset") -> "Labelled":
     import numpy as np
 
-    from pipelines.config import PipelineConfig
-    from pipelines.contest import defender, measured
-    from pipelines.data import find_source, read_dataset, survey
-    from pipelines.samples import Samples, labelled
+    from pipelines.samples import labelled
 
-    config = PipelineConfig.model_validate(SETTINGS)
-    source = find_source(config.data.model_copy(update={"where": f"month = {month}"}))
-    dataset = read_dataset(source, survey(source, False), False)
-    every, none = np.arange(len(dataset.features)), np.arange(0)
-    samples = Samples(labelled(dataset, january.scaler, none), labelled(dataset, january.scaler, every), january.scaler)
-    first, second = (defender(model, dataset, samples, config) for model in (january, champion))
-    before, after = (measured(each, first, dataset, samples.judging).values for each in (first, second))
-    errors = [each[f"jitl/{t}/rmse"] for t in SETTINGS["data"]["target"] for each in (before, after)]
-    return (after["qe"] / before["qe"], *errors)
+    return labelled(dataset, model.scaler, np.arange(len(dataset.features)))
+
+
+def compared(january: "MapModel", refreshed: "MapModel", champion: "MapModel", month: "Dataset") -> tuple[float, ...]:
+    """A line of the second table."""
+    import polars as pl
+
+    from pipelines.contest import Contender, measured
+    from pipelines.local_scores import asked_of, said_to
+
+    values = []
+    yardstick = Contender(january.som, january.scaler)
+    for model in (january, refreshed, champion):
+        rows = placed(model, month)
+        answers = pl.concat([said_to(model.local, target, asked_of(rows, target)) for target in rows.targets])
+        values.append(measured(Contender(model.som, model.scaler, answers), yardstick, month, rows).values)
+    errors = [each[f"jitl/{target}/rmse"] for target in SETTINGS["data"]["target"] for each in values]
+    return (values[-1]["qe"] / values[0]["qe"], *errors)
 
 
 if __name__ == "__main__":
-    with throwaway():
-        main()
+    started = time.perf_counter()
+    with throwaway() as folder:
+        main(folder)
+    print(f"\n{time.perf_counter() - started:.0f} s")

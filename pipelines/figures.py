@@ -17,6 +17,8 @@ from somlib.utils.maps import distance_map
 from somlib.visualization import SOMVisualizer
 from somlib.visualization.map_figures import Limits, Wording, value_figure
 
+U_MATRICES = "u_matrices.png"
+
 
 def draw_figures(trained: TrainedMap, samples: NDArray[np.float32], analysis: Analysis, folder: Path) -> list[Path]:
     """Draw a map and its training into a folder, which is made if need be.
@@ -80,7 +82,7 @@ def draw_u_matrices(maps: Mapping[str, SOM], folder: Path) -> Path:
             draw.saved(figure, drawn, str(i))
             pictures.append(Image.open(Path(drawn) / f"{i}.png").convert("RGB"))
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "u_matrices.png"
+    file = folder / U_MATRICES
     _beside(pictures).save(file)
     return file
 

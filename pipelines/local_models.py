@@ -30,10 +30,9 @@ from somlib.jitl import JITLPrediction, JITLRegressor, SampleIndex
 
 CONTENTS = "local.json"
 FEWEST_ROWS = 50  # with a value, that a model is fitted to: below, there is little to choose its settings by
-# Neurons times the cube of the features: what solving the systems of all neurons costs. Measured on one core: 100
-# features on 375 neurons, a little below this size, take 14 s a target without boosting and some 40 s with it, 300
-# features 240 s without.
-MOST_WORK = 5e8
+# Neurons times the square of the features: the numbers in the moments of a model, of which a blend has three, in memory
+# and in its files. At this size, 200 features on 375 neurons, they take 370 MB a target.
+MOST_MOMENTS = 2**24
 MICROSECONDS_A_DAY = 86_400e6
 ANSWERS = {"prediction": "double", "lower": "double", "upper": "double", "n_samples": "double", "fallback": "boolean"}
 
@@ -207,14 +206,15 @@ def remarks(som: SOM, rows: Labelled, config: JITLConfig) -> Iterator[str]:
 
 def leaves_out(config: JITLConfig, neurons: int, features: int) -> bool:
     """Whether local models are left out for their size, which only happens where nobody has asked for them."""
-    return config.enabled is None and neurons * (features + 2) ** 3 > MOST_WORK
+    return config.enabled is None and neurons * (features + 2) ** 2 > MOST_MOMENTS
 
 
 def size_remark(neurons: int, features: int) -> str:
     """Why `leaves_out` does so, and what to do."""
+    size = 3 * 8 * neurons * (features + 2) ** 2 / 1e6
     return (
-        f"no local models: {features} features on {neurons} neurons would take minutes; jitl.enabled=true has them all "
-        "the same, fewer features or a smaller map are faster"
+        f"no local models: {features} features on {neurons} neurons would take up to {size:,.0f} MB a target; "
+        "jitl.enabled=true has them all the same, fewer features or a smaller map are smaller and faster"
     )
 
 

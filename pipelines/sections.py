@@ -311,16 +311,20 @@ class RetrainConfig(Section):
 
 
 class RefreshConfig(Section):
-    """When `som refresh` lets new labelled rows into what serves: every limit must hold; null sets none."""
+    """When `som refresh` lets new labelled rows into what serves: every limit must hold; null sets none.
+
+    Rows near in time are alike, so a few of them say little. Of the shipped weather, July to December, these limits
+    refused 5 of 176 daily refreshes; with 10 rows and a coverage from 0.6 on, 353 of 754 hourly ones were refused.
+    """
 
     fewest_rows: int = Field(
-        default=10, ge=1, description="New labelled rows of a target to judge its model by; fewer wait for more"
+        default=24, ge=1, description="New labelled rows of a target to judge its model by; fewer wait for more"
     )
     rmse_ratio: float | None = Field(
         default=2.0, gt=0, description="Largest RMSE on the new rows, as a multiple of that on held-out rows"
     )
     coverage: Shares | None = Field(
-        default=(0.6, 1.0), description="Share of new rows that must lie within their intervals, as [lowest, highest]"
+        default=(0.5, 1.0), description="Share of new rows that must lie within their intervals, as [lowest, highest]"
     )
     fallback: float | None = Field(default=0.5, ge=0, le=1, description="Largest share of new rows off the map")
 

@@ -7,7 +7,6 @@ before it registered one is done again, from its last checkpoint; one that was k
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,23 +22,23 @@ from pipelines.contest import Contender, better, require_comparable
 from pipelines.continuity import Turned
 from pipelines.decision import Record
 from pipelines.drift import DriftReport
-from pipelines.errors import ChampionChanged, ConfigError, ModelBusyError
+from pipelines.errors import ChampionChanged, ConfigError
 from pipelines.finished import Work
-from pipelines.flows.approval import asked_for_approval
-from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
+from pipelines.flows.prefect_run import this_run
+from pipelines.flows.settling import FIGURES, brought_to_its_end, carried_out, ended
 from pipelines.local_models import require_dates
 from pipelines.local_scores import LocalLearning
 from pipelines.locks import exclusive
 from pipelines.model import MapModel
-from pipelines.outcome import AWAITED, KEPT, PROMOTED, SKIPPED, Judgment, RetrainResult
+from pipelines.outcome import SKIPPED, Judgment, RetrainResult
 from pipelines.progress import Stages, announced, tell
 from pipelines.registry import PREVIOUS_TAG, PUBLICATION_TAG, Version
 from pipelines.results import LoggedMap
 from pipelines.samples import Samples
 from pipelines.smoke import smoke_test
-from pipelines.stale import close_stale_runs, evidence, why_dead
-from pipelines.status import DRIFT_TAG, REASON_TAG, VERDICT_TAG
-from pipelines.tracking import REASON_CHARACTERS, TrackedRun, environment_tags, open_run, reopened_run
+from pipelines.stale import close_stale_runs
+from pipelines.status import DRIFT_TAG
+from pipelines.tracking import REASON_CHARACTERS, TrackedRun, environment_tags, open_run
 from pipelines.training import TrainedMap, in_units_of
 from pipelines.validation import remarks
 from pipelines.window_rows import WindowRows
@@ -48,7 +47,6 @@ from somlib.core.trainer import EpochReport, OnEpoch
 
 KIND = "retrain"
 MOST_JUDGMENTS = 3  # of one challenger, where the champion changes under its judgment
-FIGURES = "figures"
 STABILITY = "cluster_stability"  # adjusted Rand index of the rows' clusters on both maps
 
 
@@ -136,7 +134,7 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
         work = _work(config, rows, champion)
         if not force and (done := _registered(config, work, champion)) is not None:
             run.discard()
-            return _brought_to_its_end(config, *done)
+            return _finished_before(config, *done)
         run.tags(work.tags)
         tell(f"run {left.run.name} was left open, {left.reason}: FAILED now" for left in close_stale_runs())
         with stages("scale", rows=len(rows.dataset.features)):
@@ -144,7 +142,7 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
         with stages("drift"):
             drifted = _drift(this, champion)
         if not force and config.retrain.skip_without_drift and drifted is not None and drifted.level == "none":
-            return _ended(config, run, None, None, SKIPPED, drifted.reasons[0])
+            return ended(config, run, None, None, SKIPPED, drifted.reasons[0])
         challenger = _challenger(this, champion)
         with stages("analyze"):
             analysis, challenger = _analysis(this, champion, challenger)
@@ -153,7 +151,7 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
         version = _published(this, logged, force)
         if version.run_id != run.run_id:  # somebody who did the same at the same time was faster
             run.discard()
-            return _brought_to_its_end(config, version, work)
+            return _finished_before(config, version, work)
         result = _settled(this, challenger, version, judgment)
         run.metrics(stages.metrics())
     return result
@@ -205,6 +203,12 @@ def _registered(config: PipelineConfig, work: Work, champion: Champion | None) -
             return champion.version, before
     version = registry.of_publication(config.model_name, work.key)
     return None if version is None else (version, work)
+
+
+def _finished_before(config: PipelineConfig, version: Version, work: Work) -> RetrainResult:
+    """The result of the run that has registered a version by the same work."""
+    _forget_checkpoints(config, work)
+    return brought_to_its_end(config, version)
 
 
 def _drift(this: Retraining, champion: Champion | None) -> DriftReport | None:
@@ -396,104 +400,9 @@ def _settled(this: Retraining, challenger: Challenger, version: Version, judgmen
     config, run = this.config, this.run
     for _ in range(MOST_JUDGMENTS - 1):
         try:
-            return _carried_out(config, run, version, judgment)
+            return carried_out(config, run, version, judgment)
         except ChampionChanged as change:
             tell([f"{change}: judged again"])
             judgment = _judged(this, _champion(config, this.rows, this.folder), challenger)
             run.files(this.artifacts)
-    return _carried_out(config, run, version, judgment)
-
-
-def _carried_out(config: PipelineConfig, run: TrackedRun, version: Version, judgment: Judgment) -> RetrainResult:
-    """Promote or keep, as was judged."""
-    outcome, reason = _act(config, version, judgment)
-    registry.annotate(version, _verdict_tags(outcome, reason))
-    return _ended(config, run, version, judgment, outcome, reason)
-
-
-def _act(config: PipelineConfig, version: Version, judgment: Judgment) -> tuple[str, str]:
-    """Move the alias, if the challenger is better and nobody has to be asked, or says yes; what came of it, and why."""
-    if not judgment.verdict.promote:
-        return KEPT, judgment.reason
-    reason = judgment.reason
-    if config.promotion.approval and judgment.champion is not None:
-        answer = asked_for_approval(_question(version, judgment), config.retrain.approval_hours)
-        if answer.promote is None:
-            return AWAITED, f"{reason}; {answer.reason}"
-        if not answer.promote:
-            return KEPT, f"not approved{f': {answer.reason}' if answer.reason else ''}; judged: {reason}"
-        reason += f"; approved{f': {answer.reason}' if answer.reason else ''}"
-    registry.promote(version.name, version.version, expected=judgment.champion, check=smoke_test, reason=reason)
-    return PROMOTED, reason
-
-
-def _question(version: Version, judgment: Judgment) -> str:
-    return f"Shall {version.name} version {version.version} serve?\n\n{judgment.markdown()}"
-
-
-def _verdict_tags(outcome: str, reason: str) -> dict[str, str]:
-    return {VERDICT_TAG: outcome, REASON_TAG: reason[:REASON_CHARACTERS]}
-
-
-def _ended(
-    config: PipelineConfig,
-    run: TrackedRun,
-    version: Version | None,
-    judgment: Judgment | None,
-    outcome: str,
-    reason: str,
-) -> RetrainResult:
-    """The result, on record in the run, and shown in Prefect."""
-    run.tags(_verdict_tags(outcome, reason))
-    result = _result(config, run, version, judgment)
-    publish_summary(f"som-retrain-{config.name}", result.markdown())
-    with TemporaryDirectory() as folder:
-        run.fetch([FIGURES], Path(folder))
-        if (picture := Path(folder) / FIGURES / "u_matrices.png").is_file():
-            publish_figure(f"som-retrain-{config.name}-maps", picture)
-    return result
-
-
-def _result(
-    config: PipelineConfig, run: TrackedRun, version: Version | None, judgment: Judgment | None
-) -> RetrainResult:
-    """The result of a run that has one, as it is on record there."""
-    tags, serving = run.facts().tags, registry.champion(config.model_name)
-    return RetrainResult(
-        experiment=config.experiment_name,
-        model=config.model_name,
-        run_id=run.run_id,
-        run_name=run.name,
-        page=run.page,
-        how_to_open=run.how_to_open,
-        outcome=tags[VERDICT_TAG],
-        reason=tags[REASON_TAG],
-        judgment=judgment,
-        challenger=version,
-        champion=None if serving is None else serving.version,
-        drift=tags.get(DRIFT_TAG, ""),
-    )
-
-
-# ---------------------------------------------------------------- work that was done before
-
-
-def _brought_to_its_end(config: PipelineConfig, version: Version, work: Work) -> RetrainResult:
-    """The result of the run that has registered a version by the same work: as on record, or settled now.
-
-    Raises:
-        ModelBusyError: Somebody is at it.
-    """
-    run = TrackedRun(str(version.run_id))
-    if run.status == "FINISHED":
-        tell([f"already done: run {run.name} ({run.run_id}), use --force to train again"])
-        return _result(config, run, version, Judgment.of_run(run))
-    if run.status == "RUNNING" and why_dead(evidence(run.facts()), datetime.now(UTC)) is None:
-        raise ModelBusyError(
-            f"run {run.name} ({run.run_id}) has registered {version.name} version {version.version} by the very same "
-            "work, and is about to settle whether it serves: look there"
-        )
-    tell([f"run {run.name} was left after it had registered version {version.version}: it is brought to its end"])
-    _forget_checkpoints(config, work)
-    with reopened_run(run.run_id) as reopened:
-        return _carried_out(config, reopened, registry.offer(version, smoke_test), Judgment.of_run(reopened))
+    return carried_out(config, run, version, judgment)

@@ -25,6 +25,7 @@ from somlib.core import SOM
 from somlib.core.persistence import SavedMap, read_map, write_map
 from somlib.errors import ArgumentError, DataError, SavedMapError, ShapeError, unknown_name
 from somlib.jitl import query_models
+from somlib.jitl.blend import Boosted
 from somlib.jitl.local_ridge import LocalRidge
 from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood, RetrievedNeighborhood
@@ -179,9 +180,10 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         time, clock = self.index_.read_times(timestamps, len(X))
         placed = self._placing.place(X)
         rows = np.hstack((placed.inputs, self._targets.apply(target)))
+        boosted = self._boosted(placed)
         if judge:
-            self._judge(placed, self._answer(placed), rows[:, -self._outputs :], time.numpy())
-        self._learn(placed, rows)
+            self._judge(placed, self._answer(placed, boosted), rows[:, -self._outputs :], time.numpy())
+        self._learn(placed, rows, boosted)
         self.index_.append_placed(placed.point, torch.from_numpy(placed.winner), time, clock)
         self._store.append(torch.from_numpy(rows))
         self._solve()
@@ -213,7 +215,8 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         self._solve()
         return self
 
-    def _learn(self, placed: Placed, rows: FloatArray) -> None:
+    def _learn(self, placed: Placed, rows: FloatArray, boosted: Boosted) -> None:
+        del boosted
         self._ridge.add(rows, placed.winner)
 
     def _unlearn(self, kept: NDArray[np.bool_]) -> None:
@@ -244,8 +247,14 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         """Weight of each expert, by name."""
         return {self.local_model if isinstance(self.local_model, str) else type(self.local_model).__name__: 1.0}
 
-    def _answer(self, placed: Placed) -> FloatArray:
+    def _boosted(self, placed: Placed) -> Boosted:
+        """What boosting says to placed samples: needed to answer them, and to learn from its errors."""
+        del placed
+        return {}
+
+    def _answer(self, placed: Placed, boosted: Boosted) -> FloatArray:
         """Standardized answers (n, o) to placed queries."""
+        del boosted
         if self.local_model == "ridge":
             return self._ridge.answer(placed)
         return self._query_answers(placed, self._ridge, self.index_, self._rows)

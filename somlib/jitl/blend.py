@@ -39,6 +39,7 @@ from somlib.jitl.row_store import RowStore
 from somlib.jitl.validation import Candidate, LeftOut, Split, best_candidate, subset
 
 BOOSTED = ("boosting", "boosting_on_ridge")
+Boosted = Mapping[str, FloatArray]  # answers (n, o) of the boosting, by expert
 RIDGES, LEVELS = (100.0, 1000.0), (30.0, 300.0)  # of corrections: errors have less structure than targets
 SUM_TO_ONE = 1e3  # weight of that condition among the equations of the least squares
 
@@ -107,11 +108,6 @@ class CorrectedBoosting:
         """Fit the correction anew."""
         self.correction.solve(self.errors)
 
-    def answer(self, placed: Placed) -> FloatArray:
-        """Answers (n, o) to placed samples."""
-        answer: FloatArray = self.base.answer(placed) + self.correction.answer(placed)
-        return answer
-
 
 class Blend:
     """Local ridges and corrected boosting, mixed by weights.
@@ -124,18 +120,21 @@ class Blend:
     def __init__(self, experts: dict[str, CorrectedBoosting], weights: dict[str, float]) -> None:
         self.experts, self.weights = experts, weights
 
-    def answer(self, placed: Placed, local: FloatArray, bounds: FloatArray) -> FloatArray:
+    def boosted(self, placed: Placed) -> Boosted:
+        """What the boosting says to placed samples, before any correction: most of the time that an answer takes."""
+        return {name: expert.base.answer(placed) for name, expert in self.experts.items()}
+
+    def answer(self, placed: Placed, local: FloatArray, boosted: Boosted, bounds: FloatArray) -> FloatArray:
         """Answers (n, o), from those of the local ridges and all others, within `bounds` (2, o)."""
         answer = self.weights["ridge"] * local
         for name, expert in self.experts.items():
-            answer = answer + self.weights[name] * expert.answer(placed)
+            answer = answer + self.weights[name] * (boosted[name] + expert.correction.answer(placed))
         return np.clip(answer, *bounds)
 
-    def learn(self, placed: Placed, rows: FloatArray) -> None:
+    def learn(self, placed: Placed, rows: FloatArray, boosted: Boosted) -> None:
         """Learn from the errors of the boosting on new samples with rows w = (1, x, y)."""
-        for expert in self.experts.values():
-            o = expert.correction.o
-            expert.learn(placed.inputs, placed.winner, rows[:, -o:] - expert.base.answer(placed))
+        for name, expert in self.experts.items():
+            expert.learn(placed.inputs, placed.winner, rows[:, -expert.correction.o :] - boosted[name])
 
     def forget(self, rows: FloatArray, winner: IntArray, kept: NDArray[np.bool_]) -> None:
         """Forget those of all samples held, with rows w = (1, x, y), that are not `kept`."""

@@ -6,7 +6,8 @@ read. All that it knows are nodes of trees, and those are numbers.
 Answering does not walk down each tree. Number the leaves of a tree from left to right as bits of a word, and let an
 inner node whose question a sample answers with no strike out the leaves to its left: the lowest bit left is the leaf
 that the walk ends in. What the thresholds of one feature strike out together depends only on how many of them lie below
-the value, so it is tabled, and a sample costs one word for each feature and tree.
+the value, so it is tabled, and a sample costs one word for each feature and tree. Measured with 100 trees against walks
+of all rows side by side: 6 times as fast with 16 features, even at some 150, half as fast with 300.
 
 References:
     Lucchese et al., QuickScorer: a fast algorithm to rank documents with additive ensembles of regression trees, SIGIR

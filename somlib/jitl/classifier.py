@@ -112,7 +112,7 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
         return classes
 
     def _probability(self, placed: Placed) -> FloatArray:
-        share = np.clip(self._targets.undo(self._answer(placed)), LEAST, 1.0)
+        share = np.clip(self._targets.undo(self._answer(placed, self._boosted(placed))), LEAST, 1.0)
         probability: FloatArray = share / share.sum(axis=1, keepdims=True)
         return probability
 

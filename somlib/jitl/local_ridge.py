@@ -81,7 +81,8 @@ def faded_answers(placed: Placed, coefficients: FloatArray, overall: FloatArray,
     """Answers (n, o): of local models (m, 1 + d, o) where the map is to be trusted, fading to a global one off it."""
     everywhere = placed.inputs @ overall
     local = mixed(coefficients, placed)
-    return np.clip(everywhere + placed.trust[:, None] * (local - everywhere), *bounds)
+    answer: FloatArray = np.clip(everywhere + placed.trust[:, None] * (local - everywhere), *bounds)
+    return answer
 
 
 def mixed(coefficients: FloatArray, placed: Placed) -> FloatArray:
@@ -98,4 +99,5 @@ def bounds_of(targets: FloatArray) -> FloatArray:
     low = np.fmin.reduce(targets, axis=0, initial=np.nan)
     high = np.fmax.reduce(targets, axis=0, initial=np.nan)
     margin = MARGIN * (high - low)
-    return np.nan_to_num(np.stack((low - margin, high + margin)), nan=0.0)
+    bounds: FloatArray = np.nan_to_num(np.stack((low - margin, high + margin)), nan=0.0)
+    return bounds

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from somlib.errors import ArgumentError, ShapeError, unknown_name
 from somlib.jitl.base import Account, JITLEstimator
-from somlib.jitl.blend import Blend, blend_fitted, blend_from, blend_state, blend_tensors
+from somlib.jitl.blend import Blend, Boosted, blend_fitted, blend_from, blend_state, blend_tensors
 from somlib.jitl.intervals import AdaptiveIntervals
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood
@@ -59,8 +59,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     Args:
         coverage: Share of targets that intervals shall hold.
         experts: `"pure"`: local models alone, which learn and answer at once. `"blend"`: with boosting beside them, and
-            local models of its errors; more accurate mostly, slower to fit (some twenty boostings) and to answer.
-            With fewer than 40 rows it is `"pure"`. `"auto"`: `"blend"` with `local_model="ridge"` and
+            local models of its errors; more accurate mostly, slower to fit (12 boostings a target, 16 with timestamps)
+            and to answer. With fewer than 40 rows it is `"pure"`. `"auto"`: `"blend"` with `local_model="ridge"` and
             `shrink="global"`, else `"pure"`.
         gamma: How far one labelled sample moves the level of the intervals; 0 never adapts.
 
@@ -139,7 +139,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         X, target = self._checked_labelled(X, y)
         time = np.arange(len(X)) if timestamps is None else self.index_.read_times(timestamps, len(X))[0].numpy()
         placed = self._placing.place(X)
-        self._judge(placed, self._answer(placed), self._targets.apply(target), time)
+        self._judge(placed, self._answer(placed, self._boosted(placed)), self._targets.apply(target), time)
         return self
 
     @overload
@@ -150,7 +150,11 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         """Targets of samples (n, d), float64, shape (n,) or (n, o) as in `fit`; with all details where asked."""
         X = self._checked(X)
         placed = self._placing.place(X)
-        return self._details(placed) if return_details else self._shaped(self._targets.undo(self._answer(placed)))
+        return (
+            self._details(placed)
+            if return_details
+            else self._shaped(self._targets.undo(self._answer(placed, self._boosted(placed))))
+        )
 
     def predict_interval(self, X: Any) -> tuple[FloatArray, FloatArray]:
         """Lower and upper ends of the intervals for samples (n, d), each in the shape of the targets."""
@@ -179,7 +183,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         return answer.reshape(self._output_shape)
 
     def _details(self, placed: Placed) -> JITLPrediction:
-        value = self._targets.undo(self._answer(placed))
+        value = self._targets.undo(self._answer(placed, self._boosted(placed)))
         half = self._intervals.scale(placed.neuron, placed.share, placed.trust) * self._intervals.factor()
         half = half * self._targets.scale
         return JITLPrediction(
@@ -219,14 +223,17 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         name = "bmu_neighborhood_knn"
         return {**gaussians, name: self._neighborhood_of({"neighborhood": name})}
 
-    def _answer(self, placed: Placed) -> FloatArray:
-        local = super()._answer(placed)
-        return local if self._blend is None else self._blend.answer(placed, local, self._ridge.bounds)
+    def _boosted(self, placed: Placed) -> Boosted:
+        return {} if self._blend is None else self._blend.boosted(placed)
 
-    def _learn(self, placed: Placed, rows: FloatArray) -> None:
-        super()._learn(placed, rows)
+    def _answer(self, placed: Placed, boosted: Boosted) -> FloatArray:
+        local = super()._answer(placed, boosted)
+        return local if self._blend is None else self._blend.answer(placed, local, boosted, self._ridge.bounds)
+
+    def _learn(self, placed: Placed, rows: FloatArray, boosted: Boosted) -> None:
+        super()._learn(placed, rows, boosted)
         if self._blend is not None:
-            self._blend.learn(placed, rows)
+            self._blend.learn(placed, rows, boosted)
 
     def _unlearn(self, kept: NDArray[np.bool_]) -> None:
         super()._unlearn(kept)

@@ -57,7 +57,8 @@ def local_coefficients(sums: FloatArray, overall: FloatArray, shrinkage: Shrinka
         overall: Intercept and slopes of the global model, shape (1 + d, o).
         shrinkage: How strongly to shrink.
     """
-    return coefficients_of_each(sums, overall, [shrinkage])[0]
+    coefficients: FloatArray = coefficients_of_each(sums, overall, [shrinkage])[0]
+    return coefficients
 
 
 def coefficients_of_each(sums: FloatArray, overall: FloatArray, shrinkages: Sequence[Shrinkage]) -> FloatArray:
@@ -71,8 +72,9 @@ def coefficients_of_each(sums: FloatArray, overall: FloatArray, shrinkages: Sequ
 
 
 def _block_coefficients(
-    moments: "tuple[FloatArray, ...]", overall: FloatArray, shrinkages: Sequence[Shrinkage]
+    moments: tuple[FloatArray, ...], overall: FloatArray, shrinkages: Sequence[Shrinkage]
 ) -> FloatArray:
+    """Coefficients (s, m, 1 + d, o) from what `_centered` returns."""
     count, mean, level, C, c = moments
     expected = overall[0] + mean @ overall[1:]  # (m, o)
 
@@ -100,9 +102,10 @@ def _solved(C: FloatArray, ridge: float, right: FloatArray) -> FloatArray:
     factor, failed = torch.linalg.cholesky_ex(system)
     half = torch.linalg.solve_triangular(factor, target, upper=False)
     solution = torch.linalg.solve_triangular(factor.mT, half, upper=True)
-    if bool(failed.any()):  # rounding outweighs a tiny ridge
-        solution[failed > 0] = torch.linalg.solve(system[failed > 0], target[failed > 0])
-    return solution.numpy()
+    if bool(failed.any()):  # inputs repeat each other and the ridge is lost in rounding: the least of all solutions
+        solution[failed > 0] = torch.linalg.pinv(system[failed > 0], hermitian=True) @ target[failed > 0]
+    solved: FloatArray = solution.numpy()
+    return solved
 
 
 def _centered(sums: FloatArray, d: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from somlib.jitl.local_ridge import bounds_of, faded_answers
-from somlib.jitl.moments import FloatArray, IntArray, NeuronMoments
+from somlib.jitl.moments import FloatArray, IntArray, group_sums
 from somlib.jitl.neighborhoods import Neighborhood
 from somlib.jitl.placing import Placed
 from somlib.jitl.ridge import Shrinkage, coefficients_of_each, global_coefficients
@@ -27,7 +27,9 @@ RIDGES = (1.0, 10.0, 100.0)
 LEVELS = (3.0, 30.0, 100.0)
 OVERALL = (1.0, 10.0, 100.0, 1000.0)  # of the global model
 SIGMAS = (0.5, 1.0, 2.0, 4.0)
-MOST_WORK = 2e9  # neurons by which candidates are judged, times the cube of the width of a row
+# Neurons by which candidates are judged, times the cube of the width of a row. Measured on three synthetic sets of 200
+# features on 300 neurons: 60 of these or more led to the errors, within 0.2 %, that all led to, 30 to within 1 %.
+MOST_WORK = 2e9
 
 
 @dataclass(frozen=True)
@@ -169,17 +171,25 @@ def _split_answers(
 
     The same moments serve all candidates, and one smoothing all of a neighborhood.
     """
-    moments = NeuronMoments(m, rows.shape[1])
-    moments.add(rows, winner)
-    total, bounds = moments.sums.sum(axis=0), bounds_of(rows[:, -o:])
+    sums = group_sums(rows, winner, m)
+    total, bounds = sums.sum(axis=0), bounds_of(rows[:, -o:])
     for _, group in groupby(candidates, key=lambda candidate: id(candidate.neighborhood)):
         members = list(group)
         shrinkages = [candidate.shrinkage for candidate in members]
         overall = global_coefficients(total, rows.shape[1] - 1 - o, shrinkages[0].overall)
-        smoothed = members[0].neighborhood.smoothed(moments.sums, moments.count)
-        smoothed = smoothed if len(neurons) == m else smoothed[neurons]
+        smoothed = _smoothed(members[0].neighborhood, sums, neurons)
         for coefficients in coefficients_of_each(smoothed, overall, shrinkages):
             yield faded_answers(asked, coefficients, overall, bounds)
+
+
+def _smoothed(neighborhood: Neighborhood, sums: FloatArray, neurons: IntArray) -> FloatArray:
+    """Moments weighted by the neighborhoods of some neurons (s,), shape (s, q, q), from those of all (m, q, q)."""
+    count = sums[:, 0, 0]
+    if len(neurons) == len(sums):
+        return neighborhood.smoothed(sums, count)
+    weights = np.stack([neighborhood.weights(int(neuron), count) for neuron in neurons])
+    smoothed: FloatArray = (weights @ sums.reshape(len(sums), -1)).reshape(-1, *sums.shape[1:])
+    return smoothed
 
 
 def among(placed: Placed, neurons: IntArray, m: int) -> Placed:

@@ -31,6 +31,7 @@ def refresh_config(path: Path, **sections: Any) -> PipelineConfig:
         "data": {"path": str(path), "features": ["a", "b", "c"], "target": ["y", "z"], "time": "time"},
         "som": {"x": 4, "y": 3, "epochs": 3, "algorithm": "batch", "initialization_mode": "pca", "missing": "mask"},
         "jitl": {"experts": "pure"},
+        "refresh": {"fewest_rows": 10},
     }
     for name, values in sections.items():
         settings[name] = {**settings.get(name, {}), **values}

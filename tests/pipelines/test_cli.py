@@ -59,7 +59,7 @@ def test_check_says_where_there_will_be_no_local_models(override: str) -> None:
 
 def test_check_says_that_a_map_is_too_large_for_local_models() -> None:
     large = som("check", str(WEATHER), *set_options(["som.x=400", "som.y=400"]))
-    assert "note: no local models: 17 features on 160000 neurons would take minutes" in large.output
+    assert "note: no local models: 17 features on 160000 neurons would take up to 1,386 MB" in large.output
     wanted = som("check", str(WEATHER), *set_options(["som.x=400", "som.y=400", "jitl.enabled=true"]))
     assert "no local models" not in wanted.output
 

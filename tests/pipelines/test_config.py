@@ -230,8 +230,8 @@ def test_yaml_text_of_a_config_gives_the_same_config(file: Path) -> None:
 def test_the_digest_follows_what_decides_the_map_and_nothing_else(file: Path) -> None:
     digest = load_config(file).digest
     places = ["name=other", "data.path=elsewhere", "tracking.uri=http://h", "runtime.threads=1", "som.device=cpu"]
-    places += ["promotion.approval=true", "drift.false_alarms=0.1"]
-    assert load_config(file, places).digest == digest
+    judging = ["promotion.approval=true", "drift.false_alarms=0.1", "retrain.from_scratch=true"]
+    assert load_config(file, [*places, *judging]).digest == digest
     for decisive in (
         "som.sigma=2",
         "data.features=[a]",
@@ -241,6 +241,9 @@ def test_the_digest_follows_what_decides_the_map_and_nothing_else(file: Path) ->
         "jitl.experts=pure",
     ):
         assert load_config(file, [decisive]).digest != digest
+    whole = load_config(file).retrain_digest
+    assert load_config(file, places).retrain_digest == whole
+    assert all(load_config(file, [each]).retrain_digest != whole for each in (*judging, "som.sigma=2"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ import pytest
 
 from pipelines import data
 from pipelines.config import load_config
-from pipelines.data import Dataset, find_source, newest_share_from, partitions, read_dataset, survey, time_span
+from pipelines.data import (
+    Dataset,
+    find_source,
+    known_times,
+    newest_share_from,
+    partitions,
+    read_dataset,
+    survey,
+    time_span,
+)
 from pipelines.errors import DatasetError
 from pipelines.sections import DataConfig
 from tests.pipelines.conftest import WEATHER, WriteDataset, table
@@ -327,6 +336,21 @@ def test_the_span_of_time_and_the_newest_share_are_those_of_the_wanted_rows(writ
     assert newest_share_from(source, 0.2) == kept[-6]
     assert newest_share_from(source, 0.01) is None
     assert time_span(find_source(wanted(path, time="t", where="a > 99"))) == (None, None)
+
+
+def test_times_of_known_values_are_those_of_rows_that_are_read(write: WriteDataset) -> None:
+    rows = pl.DataFrame({"t": [5, 3, 9, 7], "a": [1.0, None, 2.0, 3.0], "y": [1.0, 1.0, float("nan"), 2.0]})
+    source = find_source(wanted(write(rows), features=["a"], target="y", time="t"))
+    assert known_times(source, "y", drop_incomplete=False).to_list() == [5, 3, 7]
+    assert known_times(source, "y", drop_incomplete=True).to_list() == [5, 7]
+
+
+def test_features_are_read_as_float64_where_that_is_asked_for(write: WriteDataset) -> None:
+    source = find_source(wanted(write(pl.DataFrame({"a": [0.1, 0.7], "b": [1.0, 2.0]}))))
+    found = survey(source, drop_incomplete=False)
+    assert read_dataset(source, found, False).features.dtype == np.float32
+    exact = read_dataset(source, found, False, np.float64).features
+    np.testing.assert_array_equal(exact, [[0.1, 1.0], [0.7, 2.0]])
 
 
 def test_partitions_are_those_that_hold_wanted_rows(write: WriteDataset) -> None:

@@ -1,14 +1,16 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from pipelines.analysis import analyze
-from pipelines.figures import draw_figures, in_data_units
+from pipelines.figures import draw_figures, draw_u_matrices, in_data_units
 from pipelines.scaling import fit_scaler
 from pipelines.sections import AnalysisConfig
 from pipelines.training import train_som
-from somlib import SOMConfig
+from somlib import SOM, SOMConfig
 
 RAW = np.random.default_rng(0).normal(size=(60, 3)) * (1.0, 50.0, 0.1) + (0.0, 1000.0, 5.0)
 SCALER = fit_scaler(RAW, ("a", "b", "c"), "standard")
@@ -42,3 +44,17 @@ def test_component_planes_are_drawn_from_a_copy_in_the_units_of_the_data() -> No
     copy = in_data_units(trained.som, found)
     np.testing.assert_allclose(copy.weights.numpy(), before.double().numpy() * RAW.std(0) + RAW.mean(0), rtol=1e-6)
     torch.testing.assert_close(trained.som.weights, before, rtol=0, atol=0)
+
+
+def test_u_matrices_of_any_size_stand_side_by_side_in_one_scale(tmp_path: Path) -> None:
+    def drawn(maps: Mapping[str, SOM], name: str) -> Image.Image:
+        return Image.open(draw_u_matrices(maps, tmp_path / name)).convert("RGB")
+
+    flat, steep = (train_som(SAMPLES, SOMConfig(x=x, y=3, epochs=1), SCALER.features).som for x in (3, 5))
+    alone = [drawn({"one": flat}, "a"), drawn({"two": steep}, "b")]
+    both = drawn({"one": flat, "two": steep}, "both")
+    assert both.size == (sum(each.width for each in alone), max(each.height for each in alone))
+    flat.weights = flat.weights * 0.1
+    faint = drawn({"one": flat, "two": steep}, "faint")
+    half = (0, 0, alone[0].width, alone[0].height)
+    assert np.asarray(faint.crop(half)).mean() < np.asarray(both.crop(half)).mean()  # small distances are dark

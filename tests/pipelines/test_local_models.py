@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipelines.errors import ConfigError, ModelError
 from pipelines.local_models import (
@@ -53,6 +55,11 @@ def fitted(som: SOM, learned: Labelled, config: JITLConfig = PURE) -> LocalModel
     models = fit_local_models(som, learned, config, seed=1)
     assert models is not None
     return models
+
+
+def wide(n: int) -> np.ndarray:
+    """Samples of 60 features."""
+    return np.random.default_rng(0).normal(size=(n, 60)).astype(np.float32)
 
 
 def with_gaps(values: np.ndarray, every: int) -> np.ndarray:
@@ -221,12 +228,23 @@ def test_targets_with_few_rows_get_no_model_and_it_is_said(som: SOM) -> None:
 
 def test_many_features_on_many_neurons_are_left_out_unless_asked_for() -> None:
     auto, wanted = JITLConfig(), JITLConfig(enabled=True)
-    assert not leaves_out(auto, neurons=375, features=100)
+    assert not leaves_out(auto, neurons=375, features=200)
     assert leaves_out(auto, neurons=375, features=300)
     assert not leaves_out(wanted, neurons=375, features=300)
     wide = Labelled(np.zeros((1, 300), np.float32), {"y": np.zeros(1)}, None, np.arange(1))
     (told,) = remarks(SOM(25, 15, 300), wide, auto)
-    assert told.startswith("no local models: 300 features on 375 neurons would take minutes; jitl.enabled=true")
+    assert told.startswith(
+        "no local models: 300 features on 375 neurons would take up to 821 MB a target; jitl.enabled=true"
+    )
+
+
+def test_the_size_that_is_told_is_that_of_the_files_of_a_blend(tmp_path: Path) -> None:
+    som = train_som(wide(240), SOMConfig(x=4, y=3, epochs=3, algorithm="batch"), [f"{i}" for i in range(60)]).som
+    learned = replace(rows(), samples=wide(240))
+    fitted(som, learned, JITLConfig(experts="blend")).save(tmp_path / "models")
+    weights = load_file(tmp_path / "models" / "0" / "weights.safetensors")
+    held = sum(tensor.nbytes for name, tensor in weights.items() if name.endswith("moments"))
+    assert held == 3 * 8 * 12 * 62**2
 
 
 def test_days_are_counted_on_dates_only(som: SOM) -> None:

@@ -10,10 +10,13 @@ from mlflow import MlflowClient
 from pipelines.errors import ChampionChanged, ModelError, SmokeTestError
 from pipelines.registry import (
     Version,
+    annotate,
     champion,
     fetch,
     find,
     holding,
+    of_publication,
+    offer,
     promote,
     publish,
     register,
@@ -216,3 +219,16 @@ def test_the_fetched_model_answers_like_the_one_that_was_published(published: Pu
     model = fetch(published("a"), tmp_path / "copy")
     assert torch.equal(model.som.weights, make_model().som.weights)
     assert mlflow.pyfunc.load_model(champion("demo").uri).metadata.run_id == champion("demo").run_id  # type: ignore[union-attr]
+
+
+def test_a_registered_version_is_offered_noted_and_found_by_what_made_it(published: Publish, model_id: str) -> None:
+    published("first")
+    registered = register("demo", model_id, None, "key of the work", {})
+    assert (registered.aliases, of_publication("demo", "key of the work")) == ((), registered)
+    assert of_publication("demo", "another") is None
+    assert of_publication("nothing", "key of the work") is None
+    offered = offer(registered, passing)
+    assert (offered.version, offered.aliases) == (registered.version, ("challenger",))
+    annotate(offered, {"som.verdict": "kept", "som.nothing": ""})
+    assert find("demo", offered.version).tags["som.verdict"] == "kept"
+    assert "som.nothing" not in find("demo", offered.version).tags

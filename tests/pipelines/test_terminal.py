@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.progress import Stages, listening
-from pipelines.terminal import TerminalListener, facts_table
+from pipelines.terminal import TerminalListener, facts_table, records_table
 from somlib.errors import SomlibWarning
 from tests.pipelines.test_progress import REPORT
 
@@ -56,3 +56,12 @@ def test_brackets_in_notes_and_facts_are_text_not_markup(screen: Console) -> Non
     screen.print(facts_table("title", [("features", "[bold]a[/], b")]))
     assert "column [red]x[/] is odd" in shown(screen)
     assert "[bold]a[/], b" in shown(screen)
+
+
+def test_a_table_of_records_leaves_out_what_is_empty_in_all(screen: Console) -> None:
+    records = [{"metric": "qe", "champion": "", "rule": "low"}, {"metric": "te[1]", "champion": "", "rule": ""}]
+    screen.print(records_table(records, ("metric", "champion")))
+    screen.print(records_table([], ("metric",)))
+    assert "te[1]" in shown(screen)
+    assert "champion" not in shown(screen)
+    assert "low" not in shown(screen)

@@ -15,8 +15,18 @@ from pipelines.config import PipelineConfig
 from pipelines.data import find_source, read_dataset, survey
 from pipelines.errors import TrackingError
 from pipelines.model import MapModel
+from pipelines.processes import ProcessName
 from pipelines.scaling import fit_scaler
-from pipelines.tracking import TrackedRun, connect, environment_tags, open_run, requirements, tracking_store
+from pipelines.tracking import (
+    PROCESS_TAG,
+    TrackedRun,
+    connect,
+    environment_tags,
+    open_run,
+    reopened_run,
+    requirements,
+    tracking_store,
+)
 from pipelines.training import train_som
 from somlib import SOMConfig
 from somlib.core.trainer import EpochReport
@@ -234,3 +244,18 @@ def test_no_run_is_left_open_by_these_helpers(store: str) -> None:
         assert mlflow.active_run() is None
     experiments = [e.experiment_id for e in MlflowClient().search_experiments(view_type=ViewType.ALL)]
     assert {r.info.status for r in MlflowClient().search_runs(experiments)} == {"FINISHED"}
+
+
+def test_a_run_that_was_left_is_opened_again_and_ends_like_any_other(store: str) -> None:
+    with pytest.raises(ZeroDivisionError), open_run("demo", None, {}, None) as run:
+        _ = 1 / 0
+    assert (run.status, "som.failure" in run.facts().tags) == ("FAILED", True)
+    with reopened_run(run.run_id) as again:
+        assert again.status == "RUNNING"
+        assert again.facts().tags[PROCESS_TAG] == str(ProcessName.own())
+        again.metrics({"late": 1.0})
+    assert (again.run_id, run.status, run.last_metrics()["late"]) == (run.run_id, "FINISHED", 1.0)
+    assert "som.failure" not in run.facts().tags
+    with pytest.raises(ZeroDivisionError), reopened_run(run.run_id):
+        _ = 1 / 0
+    assert run.status == "FAILED"

@@ -63,10 +63,11 @@ class Shop:
 
 @contextlib.contextmanager
 def opened(folder: Path, database: Path, locks: Path) -> Iterator[Shop]:
-    """A copy of a store, in a folder that is the working folder inside."""
+    """A copy of a store, in a folder that is the working folder inside; it may be the one that it is in."""
     import mlflow
 
-    shutil.copy(database, folder / "mlflow.db")
+    if database != folder / "mlflow.db":
+        shutil.copy(database, folder / "mlflow.db")
     before = mlflow.get_tracking_uri()
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(locks))

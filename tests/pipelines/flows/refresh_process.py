@@ -1,8 +1,10 @@
-"""A refresh in a process of its own, which may be killed at one point on its way.
+"""Refreshes in processes of their own, each of which is killed at one point on its way.
 
-    python -m tests.pipelines.flows.refresh_process CONFIG [POINT]
+    python -m tests.pipelines.flows.refresh_process FOLDER POINT [FOLDER POINT ...]
 
-A point is the start or the end of a stage, or one of `WITHIN`.
+Each works in a folder with a `demo.yaml`. A point is the start or the end of a stage, one of `WITHIN`, or empty for
+none. All start from one process that has loaded what they need, which takes longer than they do; it prints how each
+ended.
 """
 
 import os
@@ -61,11 +63,27 @@ def die_at(owner: Any, name: str, afterward: bool) -> None:
     setattr(owner, name, deadly)
 
 
-def main(config: str, point: str = "") -> None:
+def refresh(folder: str, point: str) -> None:
+    os.chdir(folder)
     if point in WITHIN:
         die_at(*WITHIN[point])
     with listening(Killer(point)), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        sys.stdout.write(refresh_flow(load_config(config)).sentence)
+        refresh_flow(load_config("demo.yaml"))
+
+
+def started(folder: str, point: str) -> int:
+    """The process that refreshes there."""
+    process = os.fork()
+    if not process:
+        refresh(folder, point)
+        os._exit(0)
+    return process
+
+
+def main(*arguments: str) -> None:
+    processes = [started(*pair) for pair in zip(arguments[::2], arguments[1::2], strict=True)]
+    ends = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+    sys.stdout.write(" ".join(map(str, ends)))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +18,22 @@ import polars as pl
 import pytest
 import torch
 from mlflow import MlflowClient
-from prefect.artifacts import Artifact
+from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from pipelines import registry, tasks
 from pipelines.config import PipelineConfig
 from pipelines.errors import ConfigError, ModelError, SmokeTestError
-from pipelines.flows import retrain, retrain_flow
+from pipelines.flows import retrain, retrain_flow, settling
+from pipelines.flows.approval import Answer
+from pipelines.locks import exclusive
 from pipelines.model import MapModel
-from pipelines.outcome import RetrainResult
+from pipelines.outcome import Judgment, RetrainResult
 from pipelines.progress import listening
 from pipelines.registry import Version
 from pipelines.scaling import Scaler
-from pipelines.tracking import open_run
+from pipelines.tracking import open_run, reopened_run
 from somlib.utils.alignment import turns
 from tests.pipelines.conftest import REPOSITORY, table
 from tests.pipelines.flows.conftest import KNOWN, Shop, changed_rows, old_rows, opened
@@ -58,34 +65,52 @@ def serving() -> Version:
 # ---------------------------------------------------------------- first, better, same
 
 
-def test_without_a_champion_a_first_version_within_its_limits_is_promoted(config: PipelineConfig) -> None:
-    result = retrain_flow(config)
-    assert (result.outcome, result.champion, numbers()) == ("promoted", "1", ["1"])
-    assert result.reason.startswith("there is no champion yet")
-    assert serving().tags["som.verdict"] == "promoted"
-    judging = table()[160:]
-    answer = mlflow.pyfunc.load_model("models:/demo@champion").predict(judging.to_pandas())
-    measured = run_of(result).data.metrics
-    assert measured["challenger/qe"] == pytest.approx(answer["quantization_error"].mean(), rel=1e-5)
-    said = pl.read_parquet(artifact(result, "jitl.parquet"))
+@pytest.fixture(scope="module")
+def promoted(first_champion: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RetrainResult]:
+    """A store in which a second version has taken the place of the first, with nothing in between; and the result."""
+    with opened(tmp_path_factory.mktemp("promoted"), first_champion, first_champion.parent) as shop:
+        return shop.folder, retrain_flow(better_config(shop))
+
+
+def better_config(shop: Shop) -> PipelineConfig:
+    """The experiment on rows of a changed process, which a challenger knows better."""
+    return shop.config(changed_rows(), window=NEWEST, retrain={"skip_without_drift": True})
+
+
+@pytest.fixture
+def afterwards(promoted: tuple[Path, RetrainResult], first_champion: Path) -> Iterator[tuple[Shop, RetrainResult]]:
+    """That store, open."""
+    folder, result = promoted
+    with opened(folder, folder / "mlflow.db", first_champion.parent) as shop:
+        yield shop, result
+
+
+@pytest.mark.usefixtures("shop")
+def test_without_a_champion_a_first_version_within_its_limits_is_promoted() -> None:
+    first = serving()
+    assert (numbers(), first.tags["som.verdict"], first.aliases) == (["1"], "promoted", ("challenger", "champion"))
+    assert first.tags["som.promotion_reason"].startswith("there is no champion yet")
+    answer = mlflow.pyfunc.load_model("models:/demo@champion").predict(old_rows()[160:KNOWN].to_pandas())
+    assert first.metrics["challenger/qe"] == pytest.approx(answer["quantization_error"].mean(), rel=1e-5)
+    said = pl.read_parquet(MlflowClient().download_artifacts(str(first.run_id), "jitl.parquet"))
     error = ((said["prediction"] - said["measured"]) ** 2).mean() ** 0.5
-    assert measured["challenger/jitl/y/rmse"] == pytest.approx(error)
-    assert not [name for name in measured if name.startswith(("champion/", "moved/", "drift/"))]
+    assert first.metrics["challenger/jitl/y/rmse"] == pytest.approx(error)
+    assert not [name for name in first.metrics if name.startswith(("champion/", "moved/", "drift/"))]
 
 
 def test_a_first_version_beyond_its_limits_is_registered_and_does_not_serve(config: PipelineConfig) -> None:
-    strict = config.model_copy(
-        update={"promotion": config.promotion.model_validate({"limits": [{"metric": "qe", "highest": 0.01}]})}
-    )
-    result = retrain_flow(strict)
+    strict = config.promotion.model_validate({"limits": [{"metric": "qe", "highest": 0.01}]})
+    result = retrain_flow(config.model_copy(update={"promotion": strict}))
     assert (result.outcome, result.champion) == ("kept", None)
     assert "qe must be at most 0.01, which it is not at" in result.reason
     assert registry.champion("demo") is None
     assert registry.holding("demo", "challenger").version == "1"
 
 
-def test_a_better_challenger_takes_the_place_and_all_of_it_is_on_record(shop: Shop) -> None:
-    result = retrain_flow(shop.config(changed_rows(), window=NEWEST))
+def test_a_better_challenger_takes_the_place_and_all_of_it_is_on_record(
+    afterwards: tuple[Shop, RetrainResult],
+) -> None:
+    _, result = afterwards
     assert (result.outcome, result.champion) == ("promoted", "2")
     assert serving().tags["som.previous_champion"] == "1"
     run = run_of(result)
@@ -100,65 +125,50 @@ def test_a_better_challenger_takes_the_place_and_all_of_it_is_on_record(shop: Sh
     assert {"moved/share", "moved/grid_distance", "moved/feature/b", "cluster_stability"} <= set(metrics)
     written = json.loads(artifact(result, "verdict.json").read_text())
     assert (written["champion"], written["promote"], written["reasons"]) == ("1", True, result.reason.split("; "))
-    assert "| qe |" in artifact(result, "verdict.md").read_text()
-    shown = Artifact.get("som-retrain-demo")
-    assert shown is not None
-    assert artifact(result, "verdict.md").read_text() in str(shown.data)
-    picture = Artifact.get("som-retrain-demo-maps")
-    assert picture is not None
-    drawn = base64.b64decode(str(picture.data).partition("base64,")[2])
+    verdict = artifact(result, "verdict.md").read_text()
+    assert "| qe |" in verdict
+    with get_client(sync_client=True) as client:
+        shown = {each.key: each for each in client.read_artifacts() if str(each.flow_run_id) == flow_run_of(result)}
+    assert verdict in str(shown["som-retrain-demo"].data)
+    drawn = base64.b64decode(str(shown["som-retrain-demo-maps"].data).partition("base64,")[2])
     assert drawn == artifact(result, "figures/u_matrices.png").read_bytes()
 
 
-def test_the_same_work_is_recognized_whether_it_was_promoted_or_not(shop: Shop) -> None:
-    for config in (shop.config(changed_rows(), window=NEWEST), shop.config(old_rows())):
-        first, recorder = retrain_flow(config), Recorder()
-        before = numbers()
-        with listening(recorder):
-            again = retrain_flow(config)
-        said = f"already done: run {first.run_name} ({first.run_id}), use --force to train again"
-        assert recorder.heard[-1] == said
-        assert (again.run_id, again.judgment) == (first.run_id, first.judgment)
-        assert list(again.lines()) == list(first.lines())
-        assert numbers() == before
-    forced = retrain_flow(config, force=True)
-    assert forced.run_id != first.run_id
-    assert len(numbers()) == len(before) + 1
+def flow_run_of(result: RetrainResult) -> str:
+    return str(run_of(result).data.tags["prefect.flow_run_id"])
 
 
-def test_other_rules_are_other_work(shop: Shop) -> None:
-    kept = retrain_flow(shop.config(old_rows()))
-    easy = shop.config(old_rows(), promotion={"rules": [{"metric": "te", "required": "not_worse", "confidence": None}]})
-    assert retrain_flow(easy).run_id != kept.run_id
+def test_work_that_made_the_champion_is_recognized(afterwards: tuple[Shop, RetrainResult]) -> None:
+    shop, first = afterwards
+    before = numbers()
+    with listening(recorder := Recorder()):
+        again = retrain_flow(better_config(shop))
+    assert recorder.heard[-1] == f"already done: run {first.run_name} ({first.run_id}), use --force to train again"
+    assert (again.run_id, again.judgment) == (first.run_id, first.judgment)
+    assert list(again.lines()) == list(first.lines())
+    assert numbers() == before
 
 
-def test_training_from_scratch_too_takes_the_better_one(shop: Shop) -> None:
-    config, recorder = shop.config(changed_rows(), window=NEWEST, retrain={"from_scratch": True}), Recorder()
-    with listening(recorder):
-        result = retrain_flow(config)
-    assert "the better one of the two" in str(recorder.heard)
-    assert result.outcome == "promoted"
-    curve = MlflowClient().get_metric_history(result.run_id, "qe")
-    assert [point.step for point in curve] == [0, 1, 2]
-    assert curve[-1].value == run_of(result).data.metrics["train_qe"]
-    assert not (shop.folder / ".som").exists()
+def test_work_that_left_the_champion_is_recognized_unless_it_is_forced_or_the_rules_are_others(shop: Shop) -> None:
+    config = shop.config(old_rows(), promotion={"rules": [{"metric": "qe", "min_margin": 0.9}]})
+    first = retrain_flow(config)
+    again = retrain_flow(config)
+    assert (again.run_id, again.outcome, numbers()) == (first.run_id, "kept", ["1", "2"])
+    assert retrain_flow(config, force=True).run_id != first.run_id
+    easy = {"rules": [{"metric": "te", "required": "not_worse", "confidence": None}]}
+    retrain_flow(shop.config(old_rows(), promotion=easy))
+    assert numbers() == ["1", "2", "3", "4"]
 
 
 def test_where_nothing_has_drifted_nothing_is_trained_if_so_configured(shop: Shop) -> None:
-    config = shop.config(table(230), retrain={"skip_without_drift": True})
-    result = retrain_flow(config)
+    result = retrain_flow(shop.config(table(230), retrain={"skip_without_drift": True}))
     assert (result.outcome, result.champion, result.challenger) == ("skipped", "1", None)
     assert result.reason.startswith("nothing has shifted by more than is usual")
     run = run_of(result)
-    assert (run.info.status, run.data.tags["som.drift"], run.data.tags["som.verdict"]) == (
-        "FINISHED",
-        "none",
-        "skipped",
-    )
+    tags = run.data.tags
+    assert (run.info.status, tags["som.drift"], tags["som.verdict"]) == ("FINISHED", "none", "skipped")
     assert "train_qe" not in run.data.metrics
     assert numbers() == ["1"]
-    drifted = shop.config(changed_rows(), window=NEWEST, retrain={"skip_without_drift": True})
-    assert retrain_flow(drifted).outcome == "promoted"
 
 
 # ---------------------------------------------------------------- worse on purpose
@@ -253,6 +263,45 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_trained(shop: Sho
     assert numbers() == ["1"]
 
 
+# ---------------------------------------------------------------- approval
+
+
+def test_a_person_who_must_agree_has_the_last_word(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = shop.config(changed_rows(), window=NEWEST, promotion={"approval": True})
+    result = retrain_flow(config)
+    assert (result.outcome, result.champion) == ("awaits approval", "1")
+    assert "not run by a deployment" in result.reason
+    assert dict(result.lines())["to approve"] == "som promote demo 2"
+    assert registry.find("demo", "2").tags["som.verdict"] == "awaits approval"
+    settle = flow(settling.carried_out, validate_parameters=False)
+    said = {"no": Answer(False, "nobody approved it within 24 h"), "yes": Answer(True, "seen the maps")}
+    for answer, outcome, champion, reason in (
+        ("no", "kept", "1", "not approved: nobody approved it within 24 h; judged: "),
+        ("yes", "promoted", "2", "; approved: seen the maps"),
+    ):
+        monkeypatch.setattr(settling, "asked_for_approval", partial(ask, said[answer]))
+        with reopened_run(result.run_id) as run:
+            settled = settle(config, run, registry.find("demo", "2"), Judgment.of_run(run))
+        assert (settled.outcome, settled.champion, serving().version) == (outcome, champion, champion)
+        assert reason in settled.reason
+    assert retrain_flow(config).run_id == result.run_id
+    assert numbers() == ["1", "2"]
+
+
+def ask(answer: Answer, question: str, hours: float) -> Answer:
+    """Answer, when it is the right question and nobody waits for the lock."""
+    assert question.startswith("Shall demo version 2 serve?")
+    assert hours == 24
+    with ThreadPoolExecutor(max_workers=1) as other:
+        other.submit(enter, exclusive("demo", timeout=0)).result()
+    return answer
+
+
+def enter(lock: AbstractContextManager[None]) -> None:
+    with lock:
+        pass
+
+
 # ---------------------------------------------------------------- like the champion
 
 
@@ -280,6 +329,10 @@ def test_a_challenger_lies_like_the_champion_and_its_clusters_keep_their_numbers
     monkeypatch.setattr(retrain, "better", lambda *_: 1)  # the one from scratch, which PCA lays as it laid the first
     config = shop.config(old_rows(), retrain={"from_scratch": True}, data={"target": []}, analysis={"n_clusters": 2})
     result = retrain_flow(config)
+    curve = MlflowClient().get_metric_history(result.run_id, "qe")
+    assert [point.step for point in curve] == [0, 1, 2]  # of the one that went on
+    assert curve[-1].value == run_of(result).data.metrics["train_qe"]
+    assert not (shop.folder / ".som").exists()
     assert result.challenger is not None
     found = registry.fetch(result.challenger, shop.folder / "found")
 
@@ -361,19 +414,18 @@ def state() -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(first_champion: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture
+def uninterrupted(promoted: tuple[Path, RetrainResult], first_champion: Path) -> dict[str, Any]:
     """The state after a run that was not killed."""
-    with opened(tmp_path_factory.mktemp("whole"), first_champion, first_champion.parent) as shop:
-        retrain_flow(shop.config(changed_rows(), window=NEWEST))
+    with opened(promoted[0], promoted[0] / "mlflow.db", first_champion.parent):
         return state()
 
 
 @pytest.mark.parametrize("place", ["epoch 2", "after register", "after alias champion"])
 def test_killed_and_run_again_it_ends_as_if_nothing_had_happened(
-    shop: Shop, place: str, uninterrupted: dict[str, Any]
+    uninterrupted: dict[str, Any], shop: Shop, place: str
 ) -> None:
-    config = shop.config(changed_rows(), window=NEWEST)
+    config = better_config(shop)
     killed = in_a_process(config, shop.folder, "-m", "tests.pipelines.flows.kills", "CONFIG", place)
     assert killed.wait(timeout=120) == -signal.SIGKILL
     assert retrain_flow(config).outcome == "promoted"

@@ -19,3 +19,20 @@ def test_trees_answer_like_the_scikit_learn_model_they_come_from(missing: float,
     np.testing.assert_allclose(trees.predict(new), expected.predict(new), rtol=1e-10, atol=1e-12)
     again = Trees.from_tensors("t.", trees.tensors("t."))
     np.testing.assert_array_equal(again.predict(new), trees.predict(new))
+
+
+def test_a_value_at_a_threshold_goes_the_way_that_scikit_learn_sends_it() -> None:
+    rng = np.random.default_rng(1)
+    X = rng.integers(0, 6, (600, 70)).astype(np.float64)
+    y = X[:, 0] * X[:, 1] + X[:, 69]
+    expected = HistGradientBoostingRegressor(random_state=0).fit(X, y)
+    trees = Trees.fitted(X, y, seed=0)
+    at = np.repeat(np.unique(trees.threshold)[:, None], 70, axis=1)
+    np.testing.assert_allclose(trees.predict(at), expected.predict(at), rtol=1e-10, atol=1e-12)
+    new = rng.choice(np.unique(trees.threshold), (300, 70))
+    np.testing.assert_allclose(trees.predict(new), expected.predict(new), rtol=1e-10, atol=1e-12)
+
+
+def test_trees_without_a_split_say_the_mean() -> None:
+    trees = Trees.fitted(np.arange(10.0)[:, None], np.full(10, 3.0), seed=0)
+    np.testing.assert_allclose(trees.predict(np.array([[-1.0], [np.nan]])), [3.0, 3.0])

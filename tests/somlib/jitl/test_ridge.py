@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from somlib.jitl import ridge
 from somlib.jitl.moments import FloatArray, group_sums
-from somlib.jitl.ridge import Shrinkage, global_coefficients, local_coefficients
+from somlib.jitl.ridge import Shrinkage, coefficients_of_each, global_coefficients, local_coefficients
 
 
 def some_rows(n: int, seed: int) -> FloatArray:
@@ -52,3 +53,20 @@ def test_without_samples_or_with_strong_shrinking_the_local_model_is_the_global_
     sums = np.stack((np.zeros((6, 6)), rows.T @ rows))
     found = local_coefficients(sums, overall, Shrinkage(strength, strength))
     np.testing.assert_allclose(found, np.stack((overall, overall)), rtol=1e-6, atol=1e-8)
+
+
+def test_several_strengths_at_once_give_what_each_gives_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, neuron = some_rows(90, 7), np.random.default_rng(8).integers(0, 5, 90)
+    sums, overall = group_sums(rows, neuron, 5), global_coefficients(rows.T @ rows, 3)
+    shrinkages = [Shrinkage(r, level, to) for r in (0.5, 20.0) for level in (2.0, 50.0) for to in ("global", "nothing")]
+    monkeypatch.setattr(ridge, "BLOCK", 2 * 36)  # two neurons at a time, of moments 6 x 6
+    found = coefficients_of_each(sums, overall, shrinkages)
+    for coefficients, shrinkage in zip(found, shrinkages, strict=True):
+        np.testing.assert_allclose(coefficients, local_coefficients(sums, overall, shrinkage), rtol=1e-12)
+
+
+def test_inputs_that_repeat_each_other_are_solved_with_the_smallest_ridge() -> None:
+    x = np.random.default_rng(9).normal(size=(40, 1)) * 1e4
+    rows = np.hstack((np.ones((40, 1)), x, x, x, 3 * x))
+    found = local_coefficients((rows.T @ rows)[None], np.zeros((4, 1)), Shrinkage(1e-12, 1.0, "nothing"))
+    np.testing.assert_allclose(rows[:, :4] @ found[0], rows[:, 4:], rtol=1e-3, atol=1.0)
