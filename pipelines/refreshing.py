@@ -104,7 +104,9 @@ class Judged:
         """Level of drift and what it rests on; empty where it is not known."""
         if self.drift is None:
             return ""
-        return self.drift.level if self.drift.level == "none" else f"{self.drift.level}: {'; '.join(self.drift.reasons)}"
+        return (
+            self.drift.level if self.drift.level == "none" else f"{self.drift.level}: {'; '.join(self.drift.reasons)}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content, all sentences with it."""
