@@ -11,7 +11,7 @@ from pipelines.registry import Version
 from pipelines.tracking import TrackedRun
 from pipelines.wording import percent, some
 
-Outcome = Literal["promote", "keep", "idle"]
+Outcome = Literal["promoted", "kept", "idle"]
 REASONS_SHOWN = 3
 
 
@@ -44,7 +44,7 @@ class RefreshResult:
     """What a refresh came to.
 
     Attributes:
-        outcome: `promote`: a new version serves; `keep`: new rows were refused; `idle`: there was nothing to do.
+        outcome: `promoted`: a new version serves; `kept`: new rows were refused; `idle`: there was nothing to do.
         reasons: Why, a sentence each.
         champion: The version that served.
         arrivals: Which rows had come.

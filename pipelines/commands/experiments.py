@@ -2,7 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +31,11 @@ def train(file: str, overrides: Sequence[str], force: bool = False) -> None:
     Raises:
         PipelineError: It cannot do its work.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Prefect warns of a home that it cannot write; `start_engine` says what to do
-        from pipelines.engine import quick_flows, start_engine
-
     config = load_config(file, overrides)
     source = find_source(config.data)  # what can be seen without reading a row is refused before anything is started
     require_map(config.som, len(source.features))
-    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
-        with Stages()("start"):
-            wait_for_engine = start_engine()
-            from pipelines.flows import train_flow
-            from pipelines.tracking import connect
-
-            connect(config.tracking.uri)
-            wait_for_engine()
-        with quick_flows():
-            result = train_flow(config, force)
+    with _ready("train_flow", config) as train_flow:
+        result = train_flow(config, force)
     facts = [*result.lines(), ("report", result.report), ("look at it", result.how_to_open)]
     Console().print(facts_table(f"som train: {config.name}", facts))
 
@@ -56,23 +46,11 @@ def retrain(file: str, overrides: Sequence[str], force: bool = False) -> None:
     Raises:
         PipelineError: It cannot do its work.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # see `train`
-        from pipelines.engine import quick_flows, start_engine
-
     config = load_config(file, overrides)
     source = find_source(config.data)
     require_map(config.som, len(source.features))
-    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
-        with Stages()("start"):
-            wait_for_engine = start_engine()
-            from pipelines.flows import retrain_flow
-            from pipelines.tracking import connect
-
-            connect(config.tracking.uri)
-            wait_for_engine()
-        with quick_flows():
-            result = retrain_flow(config, force)
+    with _ready("retrain_flow", config) as retrain_flow:
+        result = retrain_flow(config, force)
     Console().print(facts_table(f"som retrain: {config.name}", [*result.lines(), ("look at it", result.how_to_open)]))
     if result.judgment is not None:
         Console().print(records_table(result.judgment.verdict.table(), COMPARED))
@@ -84,27 +62,33 @@ def refresh(file: str, overrides: Sequence[str]) -> None:
     Raises:
         PipelineError: It cannot do its work.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # see `train`
-        from pipelines.engine import quick_flows, start_engine
-
     config = load_config(file, overrides)
     find_source(config.data)
-    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
-        with Stages()("start"):
-            wait_for_engine = start_engine()
-            from pipelines.flows import refresh_flow
-            from pipelines.tracking import connect
-
-            connect(config.tracking.uri)
-            wait_for_engine()
-        with quick_flows():
-            result = refresh_flow(config)
+    with _ready("refresh_flow", config) as refresh_flow:
+        result = refresh_flow(config)
     if result.run is None:
         Console().print(f"som refresh: {result.reasons[0]}", soft_wrap=True, highlight=False, markup=False)
     else:
         facts = [*result.lines(), ("look at it", result.run.how_to_open)]
         Console().print(facts_table(f"som refresh: {config.name}", facts))
+
+
+@contextmanager
+def _ready(name: str, config: PipelineConfig) -> Iterator[Callable[..., Any]]:
+    """The flow of that name, with Prefect and the tracking store ready, and what it does shown on the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Prefect warns of a home that it cannot write; `start_engine` says what to do
+        from pipelines.engine import quick_flows, start_engine
+    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
+        with Stages()("start"):
+            wait_for_engine = start_engine()
+            flow: Callable[..., Any] = getattr(import_module("pipelines.flows"), name)
+            from pipelines.tracking import connect
+
+            connect(config.tracking.uri)
+            wait_for_engine()
+        with quick_flows():
+            yield flow
 
 
 def report(run_id: str, output: str | None, uri: str | None) -> None:

@@ -97,7 +97,7 @@ def _refresh(config: PipelineConfig) -> RefreshResult:
                     champion.name, new.version, expected=champion.version, check=smoke_test, reason=_learned(arrivals)
                 )
         result = RefreshResult(
-            outcome="keep" if published is None else "promote",
+            outcome="kept" if published is None else "promoted",
             reasons=judged.reasons,
             champion=champion,
             arrivals=arrivals,
@@ -119,7 +119,7 @@ def _nothing_to_do(
     """Why there is nothing to do; empty where there is something."""
     if not arrivals.new:
         return idle_reason(champion, arrivals, mark, config.refresh.fewest_rows)
-    if last is not None and last.tags.get(VERDICT_TAG) == "keep" and work.tags.items() <= last.tags.items():
+    if last is not None and last.tags.get(VERDICT_TAG) == "kept" and work.tags.items() <= last.tags.items():
         return f"run {last.name} has refused these rows, and none have come since: {last.tags[REASON_TAG]}"
     return ""
 

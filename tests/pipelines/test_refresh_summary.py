@@ -24,7 +24,7 @@ SCORES = {
 DRIFT = DriftReport("warn", ["a moved", "b moved", "c moved", "d moved"], (), 1_024)
 MARKS = ("2024-01-10T23:00:00.000000+00:00", "2024-01-11T23:00:00.000000+00:00")
 RESULT = RefreshResult(
-    outcome="promote",
+    outcome="promoted",
     reasons=["within all limits of refresh"],
     champion=Version("demo", "4"),
     arrivals=ARRIVALS,
@@ -38,7 +38,7 @@ RESULT = RefreshResult(
 
 def test_a_promotion_is_told_line_by_line() -> None:
     assert list(RESULT.lines()) == [
-        ("verdict", "promote: within all limits of refresh"),
+        ("verdict", "promoted: within all limits of refresh"),
         ("new rows", "1,024 of y, 30 of z"),
         ("rmse y", "6.87, 1.01 times that of held-out rows; 91.7 % within their intervals, 0.4 % off the map"),
         ("rmse z", "2; no intervals, 0 % off the map"),
@@ -52,7 +52,7 @@ def test_a_promotion_is_told_line_by_line() -> None:
 
 def test_what_was_kept_and_what_was_not_learned_is_told() -> None:
     waiting = replace(ARRIVALS, few={"z": 3}, unlabelled={"y": 2, "z": 0}, late={"y": None, "z": 7})
-    kept = replace(RESULT, outcome="keep", published=None, watermarks=(MARKS[0], MARKS[0]), arrivals=waiting)
+    kept = replace(RESULT, outcome="kept", published=None, watermarks=(MARKS[0], MARKS[0]), arrivals=waiting)
     lines = dict(kept.lines())
     assert lines["model"] == "demo version 4 goes on serving"
     assert lines["learned up to"] == "2024-01-10 23:00:00 UTC"
@@ -61,7 +61,7 @@ def test_what_was_kept_and_what_was_not_learned_is_told() -> None:
 
 def test_the_table_for_prefect_has_a_link_and_keeps_its_columns() -> None:
     told = replace(RESULT, reasons=["a | b"]).markdown()
-    assert "| verdict | promote: a \\| b |" in told
+    assert "| verdict | promoted: a \\| b |" in told
     assert told.endswith("\n[MLflow run swift-fox](http://mlflow/#/runs/abc)\n")
 
 

@@ -49,13 +49,13 @@ def test_the_champion_is_told_with_its_ages_and_errors() -> None:
 def test_the_last_runs_are_told_with_what_they_decided_and_the_newest_drift_counts() -> None:
     last = {
         "train": run("first", 200),
-        "retrain": run("nightly", 10, verdict="keep", verdict_reason="qe is 3 % higher", drift="none"),
-        "refresh": run("hourly", 1, verdict="promote", drift="warn: b moved"),
+        "retrain": run("nightly", 10, verdict="kept", verdict_reason="qe is 3 % higher", drift="none"),
+        "refresh": run("hourly", 1, verdict="promoted", drift="warn: b moved"),
     }
     lines = dict(standing(last=last).lines())
     assert lines["last train"] == "first, 8 days ago"
-    assert lines["last retrain"] == "nightly, 10 hours ago, keep: qe is 3 % higher"
-    assert lines["last refresh"] == "hourly, 1 hour ago, promote"
+    assert lines["last retrain"] == "nightly, 10 hours ago, kept: qe is 3 % higher"
+    assert lines["last refresh"] == "hourly, 1 hour ago, promoted"
     assert lines["drift"] == "warn: b moved, 1 hour ago"
 
 

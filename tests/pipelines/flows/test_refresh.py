@@ -125,7 +125,7 @@ def test_new_rows_are_judged_learned_and_published(served: Served) -> None:
     with listening(recorder):
         result = refresh_flow(served.config())
     assert [heard[1] for heard in recorder.heard if isinstance(heard, tuple) and heard[0] == "started"] == [*STAGES]
-    assert result.outcome == "promote"
+    assert result.outcome == "promoted"
     assert result.published is not None
     assert (result.published.version, result.published.aliases) == ("2", ("champion",))
     (run,) = runs()
@@ -144,7 +144,7 @@ def test_new_rows_are_judged_learned_and_published(served: Served) -> None:
     }
     assert facts.items() <= result.published.tags.items()
     assert facts.items() <= run.data.tags.items()
-    assert run.data.tags["som.verdict"] == "promote"
+    assert run.data.tags["som.verdict"] == "promoted"
     assert run.data.tags["som.verdict_reason"] == "within all limits of refresh"
     assert run.data.tags["som.drift"].startswith(("none", "warn", "drift"))
     told = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/refresh.json"))
@@ -219,7 +219,7 @@ def test_rows_that_wait_are_told_and_learned_when_they_can_be(served: Served) ->
     assert not runs()
     served.add(NEW, "new")
     result = refresh_flow(served.config())
-    assert (result.outcome, dict(result.arrivals.new)) == ("promote", {"y": 24, "z": 24})
+    assert (result.outcome, dict(result.arrivals.new)) == ("promoted", {"y": 24, "z": 24})
 
 
 def test_rows_that_come_late_are_told(served: Served) -> None:
@@ -264,11 +264,11 @@ def test_rows_beyond_a_limit_are_refused_and_seen_again(
     served.add(rows, "new")
     config = served.config(refresh=limits)
     result = refresh_flow(config)
-    assert result.outcome == "keep"
+    assert result.outcome == "kept"
     assert all(sentence.endswith(reason) for sentence in result.reasons)
     assert ("model", "demo version 1 goes on serving") in list(result.lines())
     (run,) = runs()
-    assert (run.info.status, run.data.tags["som.verdict"]) == ("FINISHED", "keep")
+    assert (run.info.status, run.data.tags["som.verdict"]) == ("FINISHED", "kept")
     assert run.data.tags["som.verdict_reason"] == "; ".join(result.reasons)
     assert [each.version for each in registry.versions("demo")] == ["1"]
     again = refresh_flow(config)
@@ -276,14 +276,14 @@ def test_rows_beyond_a_limit_are_refused_and_seen_again(
     assert again.reasons[0].startswith(f"run {run.info.run_name} has refused these rows, and none have come since: ")
     assert len(runs()) == 1
     served.add(NEW, "new")  # corrected
-    assert refresh_flow(config).outcome == "promote"
+    assert refresh_flow(config).outcome == "promoted"
 
 
 def test_other_limits_judge_the_same_rows_again(served: Served) -> None:
     served.add(NEW.with_columns(pl.col("y") + 3), "new")
-    assert refresh_flow(served.config()).outcome == "keep"
+    assert refresh_flow(served.config()).outcome == "kept"
     generous = {"rmse_ratio": None, "coverage": None}
-    assert refresh_flow(served.config(refresh=generous)).outcome == "promote"
+    assert refresh_flow(served.config(refresh=generous)).outcome == "promoted"
 
 
 def test_a_failed_smoke_test_leaves_the_champion_and_is_tried_again(
@@ -301,7 +301,7 @@ def test_a_failed_smoke_test_leaves_the_champion_and_is_tried_again(
     assert (run.info.status, run.data.tags["som.failure"]) == ("FAILED", "SmokeTestError: version 2 does not answer")
     assert "som.verdict" not in run.data.tags
     assert alias() == "1"
-    assert refresh_flow(served.config()).outcome == "promote"
+    assert refresh_flow(served.config()).outcome == "promoted"
     assert (alias(), len(registry.versions("demo"))) == ("2", 2)
 
 
@@ -335,7 +335,7 @@ def test_drift_is_recorded_and_told_once_of_each_map(served: Served) -> None:
     anything = served.config(refresh={"rmse_ratio": None, "coverage": None, "fallback": None})
     for rows, name in ((NEW, "new"), (LATER, "later"), (LAST, "last")):
         served.add(rows.with_columns(pl.col("a") + 6), name)
-        assert refresh_flow(anything).outcome == "promote"
+        assert refresh_flow(anything).outcome == "promoted"
         if name == "later":
             retrain_meanwhile(served)
     assert [run.data.tags["som.map_version"] for run in runs()] == ["4", "1", "1"]
@@ -353,7 +353,7 @@ def test_a_model_without_a_profile_is_refreshed_all_the_same(served: Served) -> 
     registry.promote("demo", version.version, expected="1", check=lambda version: None, reason="test")
     served.add(NEW, "new")
     result = refresh_flow(served.config())
-    assert (result.outcome, dict(result.lines())["drift"]) == ("promote", "not known")
+    assert (result.outcome, dict(result.lines())["drift"]) == ("promoted", "not known")
     assert "som.drift" not in runs()[0].data.tags
 
 
@@ -435,7 +435,7 @@ def test_killed_and_run_again_it_comes_to_the_same(served: Served, tmp_path: Pat
         with tracking_store(config.tracking.uri):
             assert alias() == "1"
             np.testing.assert_array_equal(predicted(refreshed(), ROWS), predicted(served.trained.model, ROWS))
-            assert (folder.name, refresh_flow(config).outcome) == (folder.name, "promote")
+            assert (folder.name, refresh_flow(config).outcome) == (folder.name, "promoted")
             assert [each.version for each in registry.versions("demo")] == ["2", "1"]
             np.testing.assert_allclose(predicted(refreshed(), ROWS), predicted(once, ROWS), rtol=1e-9)
 
@@ -451,7 +451,7 @@ def test_two_at_once_come_to_one_version(served: Served, monkeypatch: pytest.Mon
     monkeypatch.setattr(tasks, "learn", side_by_side)
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(copy_context().run, refresh_flow, served.config()) for _ in range(2)]
-    assert [each.result().outcome for each in both] == ["promote", "promote"]
+    assert [each.result().outcome for each in both] == ["promoted", "promoted"]
     assert [each.version for each in registry.versions("demo")] == ["2", "1"]
     assert alias() == "2"
     assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"]
