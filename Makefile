@@ -23,8 +23,8 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup ## train, map, cluster and register a map of the shipped weather data
 	$(BIN)/som train data/weather.yaml
 
-test: setup ## run the whole test suite
-	$(BIN)/python -m pytest
+test: setup ## run the whole test suite, on two cores
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup ## lint, types and import contracts
 	$(BIN)/ruff check .

@@ -120,10 +120,14 @@ def deployed(live: Live) -> Iterator[Deployment]:
 @pytest.fixture
 def connected(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Commands of this process use the servers that run."""
+    import mlflow
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     monkeypatch.chdir(live.folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", live.mlflow)
     monkeypatch.setenv("PREFECT_API_URL", f"{live.prefect}/api")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(live.mlflow)  # another test may have set one, and then the variable does not count
     with temporary_settings({PREFECT_API_URL: f"{live.prefect}/api"}):
         yield
+    mlflow.set_tracking_uri(before)

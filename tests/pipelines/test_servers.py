@@ -111,7 +111,9 @@ def test_a_free_port_is_free() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGHUP, 129)])
 def test_ended_while_they_start_they_leave_nothing_behind(number: signal.Signals, code: int, tmp_path: Path) -> None:
     command = [*SOM, "up", "--prefect-port", str(free_port()), "--mlflow-port", str(free_port())]
+    heeded = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by its children too
     up = subprocess.Popen(command, cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGHUP, heeded)
     family = eventually(lambda: psutil.Process(up.pid).children(recursive=True), seconds=30)
     time.sleep(0.5)
     up.send_signal(number)
