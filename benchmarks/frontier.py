@@ -3,7 +3,8 @@
     python benchmarks/frontier.py FILE.json [--out docs/images/frontier.png]
 
 One panel a cell. Left is closer to the data, below is better ordered, small is faster (area by the logarithm of the
-seconds, which stand beside the point). The settings of somlib that only repeat another library's are left out.
+seconds, of CPU on one thread, which stand beside the point). The settings of somlib that only repeat another library's
+are left out.
 """
 
 import argparse
@@ -28,8 +29,8 @@ def area(seconds: float) -> float:
     return 12 + 60 * math.log10(max(seconds, SHORTEST) / SHORTEST)
 
 
-def draw_cell(axes: Axes, name: str, results: list[dict[str, Any]]) -> None:
-    points = [(*(statistics.median(result[key]) for key in ("qe", "te", "wall")), result) for result in results]
+def draw_cell(axes: Axes, name: str, results: list[dict[str, Any]], clock: str) -> None:
+    points = [(*(statistics.median(result[key]) for key in ("qe", "te", clock)), result) for result in results]
     middle = statistics.median(qe for qe, *_ in points)
     for qe, te, seconds, result in points:
         color = COLORS[result["library"]]
@@ -59,7 +60,7 @@ def draw(record: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (name, results) in zip(panels, by_cell.items(), strict=False):
-        draw_cell(axes, name, results)
+        draw_cell(axes, name, results, "cpu" if record["threads"] == 1 else "wall")
     for axes in list(panels):
         axes.set_visible(False)
     shown = dict.fromkeys(result["library"] for result in record["results"])
