@@ -33,7 +33,7 @@ def python(code: str, *arguments: str, health: str | None = None) -> Service:
 
 def test_up_prints_where_both_servers_are_and_they_answer(live: Live) -> None:
     for told in (live.prefect, live.mlflow, "export PREFECT_API_URL=", "export MLFLOW_TRACKING_URI=", ".som/logs"):
-        assert told in live.told
+        assert told in live.told or told in re.sub(r"[│\s]+", "", live.told)  # a long path goes over several lines
     for page in (f"{live.prefect}/api/health", f"{live.mlflow}/health", live.prefect, live.mlflow):
         with urlopen(page, timeout=10) as answer:
             assert answer.status == 200
