@@ -1,15 +1,15 @@
 r"""Passes over the rows of a training: who won each row, and the sums per winner.
 
 A step of a training needs the sums only, and a winner that is the nearest neuron but for the rounding of its own number
-type serves it as well as the nearest one. So the passes of a training take the fast way: a chunk of rows is copied into
-a buffer beside a column of ones, one product with the codebook ranks all neurons,
+type serves it as well as the nearest one. So the passes of a training take the fast way: the rows of a chunk stand
+beside a column of ones, one product with the codebook ranks all neurons,
 
     [x - c, 1] . [-(w_k - c), |w_k - c|^2 / 2] = |x - w_k|^2 / 2 - |x - c|^2 / 2
 
-and the same buffer is then added to the sums of the winners: its ones count them. With missing values the ones become
+and the same terms are then added to the sums of the winners: their ones count them. With missing values the ones become
 one column a feature, 1 where it was observed, and |w_k - c|^2 one term a feature, so that the product is still the
-distance over what was observed. Buffers are kept from chunk to chunk and from pass to pass; memory does not grow with
-the rows.
+distance over what was observed. Terms are kept for all rows where they take little room; else a buffer holds those of a
+chunk, and memory does not grow with the rows.
 
 What rests on a pass for good, the winners after the last epoch, are the true ones (`certain`): rows whose neurons
 rounding does not tell apart go to the search that is sure. So does everything where the fast way does not apply: other
@@ -18,7 +18,7 @@ rounding could decide between neurons.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,22 +27,16 @@ from somlib.core.rule import Rule, TrainingSet
 from somlib.utils.distances import masked_pairwise
 from somlib.utils.fused_search import FEWEST_ROWS, POINT_ENTRIES, can_fuse, ranked
 from somlib.utils.search import make_search
-from somlib.utils.torch_search import (
-    CHUNK_ENTRIES,
-    LANES,
-    LANES_OF_LARGE_MAP,
-    LARGE_MAP,
-    SMALL_BLOCK,
-    TINY,
-    roundings,
-    smallest_by_lanes,
-)
+from somlib.utils.smallest import place_of_smallest, smallest
+from somlib.utils.torch_search import CHUNK_ENTRIES, TINY, roundings
 from somlib.utils.training import WinnerSums, add_samples, add_terms, empty_sums
 from somlib.utils.winners import Winners, block_entries, row_chunks
 
 FEWEST, MOST_ON_CPU = 64, 1_024  # rows of a chunk; between them as many as keep its scores in the cache
 TRUSTED_SHARE = 0.1  # of a typical squared distance to the winner: what rounding may come to, at the very worst
 ASKED_ROWS = 32  # at least, where there are so many, to learn what a typical distance is
+NEXT_TO_NOTHING = 1e-10  # of a squared length: a distance that float32 would not see
+KEPT_ENTRIES = 2**23  # at most, of terms that are kept: 32 MB in float32
 PLAIN_SQUARES = (1e-30, 1e30)  # between them float32 neither rounds squares to nothing nor overflows
 
 
@@ -70,9 +64,6 @@ class Scan:
     def __init__(self, rows: TrainingSet, rule: Rule) -> None:
         self.rows = rows
         self.rule = rule
-        m = rule.grid.m
-        self._lanes = LANES if m < LARGE_MAP else LANES_OF_LARGE_MAP
-        self._columns = m + -m % self._lanes
         self._fused = False  # whether one kernel takes product and minimum
         self._fast: bool | None = None  # until asked
 
@@ -97,22 +88,29 @@ class Scan:
         """
         if not self._is_fast(codebook, again=True) or (certain and (self.rows.incomplete or self._fused)):
             return self._sure_pass(codebook, index, 2)
-        found, sums = self._empty_winners(index, 2), self._empty_sums()
+        found = self._empty_winners(index, 2)
+        sums = empty_sums(self.rule.grid.m + 1, self.rows.center, self.rows.incomplete)  # the last for doubtful rows
         doubtful = torch.zeros(self._count(index), dtype=torch.bool, device=codebook.device)
         self._encode(codebook)
         for chunk in row_chunks(self._count(index), self._chunk):
             taken = self._taken(chunk, index)
             terms = self._load(taken)
-            nearest, gap = self._two_nearest(terms, certain)
+            score, nearest = self._two_nearest(terms, certain)
+            distance = self._distances(self._data(taken), codebook, nearest[:, 0])
+            found.index[chunk], found.distance[chunk, 0] = nearest, distance
+            winner = nearest[:, 0].clamp_min(0)
             if certain:
-                doubtful[chunk] = ~(gap > self._rounding(terms))
-                terms.masked_fill_(doubtful[chunk, None], 0)  # added once their winner is sure
-            found.index[chunk] = nearest
-            found.distance[chunk, 0] = self._distances(self._data(taken), codebook, nearest[:, 0])
-            self._add(sums, terms, nearest[:, 0].clamp_min(0), taken)
+                doubtful[chunk] = ~self._tells_apart(score, distance)
+                winner = winner.masked_fill(doubtful[chunk], self.rule.grid.m)  # until they are decided
+            self._add(sums, terms, winner, taken)
+        sums = WinnerSums(sums.values[:-1], sums.center)
         if certain:
             self._decide(torch.nonzero(doubtful).flatten(), found, sums, codebook, index)
         return Pass(found, sums)
+
+    def is_plain(self, codebook: Tensor) -> bool:
+        """Whether winners follow from products of rows with the codebook (m, d), as they are."""
+        return not self.rows.incomplete and self.rule.metric.feature_weights is None and self._is_fast(codebook)
 
     # ---------------------------------------------------------------- rows
 
@@ -181,13 +179,25 @@ class Scan:
 
         Rows that lie on a neuron do not count, and few that lie far out do not speak for the others.
         """
-        pairwise = partial(masked_pairwise, self.rule.metric) if self.rows.incomplete else self.rule.metric.pairwise
-        squares = pairwise(self._asked.double(), codebook.double()).amin(dim=1).square()
+        squares = self._least_squares(codebook)
         typical = float(squares[squares > 0].median())  # NaN where none is known
         furthest = float((codebook - self.rows.center).abs().amax()) ** 2
         low, high = PLAIN_SQUARES
         worst = 4 * roundings(self.rows.data.shape[1], self.rows.data.dtype) * self._square
         return low < self._square and max(self._square, furthest) < high and worst < TRUSTED_SHARE * typical
+
+    def _least_squares(self, codebook: Tensor) -> Tensor:
+        """Squared distances (a,) of the rows that are asked to their winners, float64; 0 where next to nothing."""
+        metric = self.rule.metric
+        if self.rows.incomplete:
+            return masked_pairwise(metric, self._asked.double(), codebook.double()).amin(dim=1).square()
+        center = self.rows.center.double()
+        rows, neurons = (metric.scaled(vectors.double() - center) for vectors in (self._asked, codebook))
+        lengths = rows.square().sum(dim=1)
+        squares = (
+            torch.addmm(neurons.square().sum(dim=1) / 2, rows, neurons.T, alpha=-1).amin(dim=1).mul_(2).add_(lengths)
+        )
+        return squares.masked_fill_(squares < NEXT_TO_NOTHING * lengths, 0)
 
     @cached_property
     def _asked(self) -> Tensor:
@@ -204,7 +214,8 @@ class Scan:
         n, like = len(self.rows.data), self.rows.data
         if self._fused:
             return max(FEWEST_ROWS, block_entries(POINT_ENTRIES, like, n * like.shape[1]) // like.shape[1])
-        fitting = max(FEWEST, block_entries(CHUNK_ENTRIES, like, n * self._columns) // self._columns)
+        m = self.rule.grid.m
+        fitting = max(FEWEST, block_entries(CHUNK_ENTRIES, like, n * m) // m)
         return min(fitting, n, MOST_ON_CPU if like.device.type == "cpu" else n)
 
     @cached_property
@@ -214,20 +225,17 @@ class Scan:
 
     @cached_property
     def _scores(self) -> Tensor:
-        """Room for the scores of a chunk, shape (chunk, columns)."""
-        return self.rows.data.new_empty(self._chunk, self._columns)
+        """Room for the scores of a chunk, shape (chunk, m)."""
+        return self.rows.data.new_empty(self._chunk, self.rule.grid.m)
 
     @cached_property
     def _coded(self) -> Tensor:
-        """What the product with a row of terms makes the neurons' scores of, shape (columns, w)."""
-        coded = self.rows.data.new_zeros(self._columns, self._terms.shape[1])
-        # Scores above all others for the columns that fill up the lanes; finite, as 0 times it must be 0.
-        coded[:, self.rows.data.shape[1] :] = torch.finfo(coded.dtype).max
-        return coded
+        """What the product with a row of terms makes the neurons' scores of, shape (m, w)."""
+        return self.rows.data.new_empty(self.rule.grid.m, self._terms.shape[1])
 
     def _encode(self, codebook: Tensor) -> None:
-        m, d = codebook.shape
-        points, rest = self._coded[:m, :d], self._coded[:m, d:]
+        d = codebook.shape[1]
+        points, rest = self._coded[:, :d], self._coded[:, d:]
         torch.sub(self.rows.center, codebook, out=points)
         weights = self.rule.metric.feature_weights
         squares = points.square() if weights is None else points.square().mul_(points.new_tensor(weights))
@@ -236,10 +244,28 @@ class Scan:
         torch.mul(squares if self.rows.incomplete else squares.sum(dim=1, keepdim=True), 0.5, out=rest)
 
     def _load(self, taken: slice | Tensor) -> Tensor:
-        """The terms of some rows, in their room, shape (b, w)."""
-        data = self._data(taken)
-        b, d = data.shape
-        terms = self._terms[:b]
+        """The terms of some rows, shape (b, w); not to be written into."""
+        if self._kept is None:
+            data = self._data(taken)
+            return self._write_terms(data, self._terms[: len(data)])
+        if isinstance(taken, slice):
+            return self._kept[taken]
+        return torch.index_select(self._kept, 0, taken, out=self._terms[: len(taken)])
+
+    @cached_property
+    def _kept(self) -> Tensor | None:
+        """The terms of all rows, None where they take much room."""
+        data, width = self.rows.data, self._terms.shape[1]
+        if len(data) * width > KEPT_ENTRIES:
+            return None
+        kept = data.new_empty(len(data), width)
+        for chunk in row_chunks(len(data), self._chunk):
+            self._write_terms(data[chunk], kept[chunk])
+        return kept
+
+    def _write_terms(self, data: Tensor, terms: Tensor) -> Tensor:
+        """Writes the terms of rows (b, d) into their room (b, w)."""
+        d = data.shape[1]
         torch.sub(data, self.rows.center, out=terms[:, :d])
         if self.rows.incomplete:
             terms[:, d:] = ~torch.isnan(data)
@@ -249,50 +275,44 @@ class Scan:
         return terms
 
     def _score(self, terms: Tensor) -> Tensor:
-        """What ranks the neurons for each row, smaller is nearer, shape (b, columns)."""
+        """What ranks the neurons for each row, smaller is nearer, shape (b, m)."""
         return torch.mm(terms, self._coded.T, out=self._scores[: len(terms)])
 
     def _ranked(self, terms: Tensor, k: int) -> Tensor:
-        """The `k` nearest neurons (b, k) of rows, by the kernel of product and minimum."""
-        coded = self._coded[: self.rule.grid.m]
-        return ranked(terms, coded.neg(), coded.new_zeros(len(coded)), k)[1]
+        """The `k` nearest neurons (b, k) of rows, by one kernel; of no use beyond the last one."""
+        return ranked(terms, self._coded.neg(), self._coded.new_zeros(len(self._coded)), k)[1]
 
     def _nearest(self, terms: Tensor) -> Tensor:
         """The winners (b,) of rows; any neuron for those of which nothing was observed."""
         if self._fused:
             return self._ranked(terms, 1)[:, 0]
-        scores = self._score(terms)
-        if scores.numel() < SMALL_BLOCK:
-            winner = scores.argmin(dim=1)
-        else:
-            by_lane = scores.view(len(scores), -1, self._lanes)
-            lane = by_lane.amin(dim=1).argmin(dim=1)
-            column = by_lane.gather(2, lane[:, None, None].expand(-1, by_lane.shape[1], 1))[:, :, 0]
-            winner = column.argmin(dim=1).mul_(self._lanes).add_(lane)
-        return winner.clamp_max_(self.rule.grid.m - 1) if self.rows.incomplete else winner
+        return place_of_smallest(self._score(terms))
 
     def _two_nearest(self, terms: Tensor, certain: bool) -> tuple[Tensor, Tensor]:
-        """The two nearest neurons (b, 2) of rows, and the least difference (b,) to the score that comes next.
+        """The least scores (b, 3) of rows, the third only if it must be `certain`, and the two nearest neurons (b, 2).
 
-        The neurons are -1 where nothing was observed or there is no second one.
+        The neurons are -1 where nothing was observed or there is no second one. The kernel keeps its scores.
         """
         if self._fused:
-            index, gap = self._ranked(terms, 2), terms[:, 0]
+            score, index = terms[:, :1], self._ranked(terms, 2)
+            if self.rule.grid.m == 1:
+                index[:, 1] = -1
         else:
-            score, index = smallest_by_lanes(self._score(terms), 2, self._lanes, one_more=certain)
-            gap = (score[:, 1:] - score[:, :-1]).amin(dim=1)
-        if self.rule.grid.m == 1:
-            index[:, 1] = -1
+            score, index = smallest(self._score(terms), 2, one_more=certain)
         if self.rows.incomplete:
             index.masked_fill_(~terms[:, self.rows.data.shape[1] :].any(dim=1, keepdim=True), -1)
-        return index, gap
+        return score, index
 
-    def _rounding(self, terms: Tensor) -> Tensor:
-        """How far two scores of a row must lie apart for rounding to leave their order, shape (b,)."""
+    def _tells_apart(self, score: Tensor, distance: Tensor) -> Tensor:
+        """Whether ascending scores (b, k) of rows lie further apart than rounding, bool, shape (b,).
+
+        Of complete rows, at those distances (b,) from their winners; a score is half the square of a distance less half
+        the squared length of the row.
+        """
         d = self.rows.data.shape[1]
-        largest = 2 * self._coded[: self.rule.grid.m, d:].amax()
-        squares = self.rule.metric.scaled(terms[:, :d]).square().sum(dim=1) + largest
-        return 2 * (roundings(d + 1, terms.dtype) * squares + TINY)
+        squares = distance.square() - 2 * score[:, 0] + 2 * self._coded[:, d:].amax()
+        reach = 2 * (roundings(d + 1, score.dtype) * squares + TINY)
+        return (score[:, 1:] - score[:, :-1]).amin(dim=1) > reach
 
     def _decide(
         self, doubtful: Tensor, found: Winners, sums: WinnerSums, codebook: Tensor, index: Tensor | None
@@ -312,5 +332,5 @@ class Scan:
     def _add(self, sums: WinnerSums, terms: Tensor, winner: Tensor, taken: slice | Tensor) -> None:
         weight = self.rows.weight_of(taken)
         if weight is not None:
-            terms.mul_(weight[:, None])
+            terms = terms * weight[:, None]
         add_terms(sums, terms, winner, self.rule.deterministic)

@@ -9,19 +9,21 @@ wide, a step averages over so much of the map that few rows tell it all; so a st
 neighborhood that knows nothing of the others (`rows_of_step`), and the schedule of the radius goes on with each step.
 The sums of a step are drawn towards those of the steps before, and the codebook goes on beyond its new means in the
 direction that it moves. Both forget their past at each new epoch, so that a training can be taken up after any. The
-last short step stops halfway to its means instead, and the very last step is Kohonen's, over all rows. What was tried
-and what it gave is in benchmarks/README.md.
+last short step stops halfway to its means instead, and the very last step is Kohonen's, over all rows. On wide data all
+but the last few steps of an epoch look at its leading axes only (`subspace.py`). What was tried and what it gave is in
+benchmarks/README.md.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from somlib.core.rule import Rule, TrainingSet
 from somlib.core.scan import Pass, Scan
+from somlib.core.subspace import FEWEST_FEATURES, Subspace
 from somlib.utils.heuristics import rows_of_step
 from somlib.utils.metrics import quantization_error, topographic_error
 from somlib.utils.smoothing import Smoother
@@ -31,6 +33,7 @@ from somlib.utils.winners import Winners
 MEASURED_ROWS = 20_000  # errors of all epochs but the last are of at most so many rows
 PAST = 1 / 3  # of the running sums of short steps: what earlier steps count
 MOMENTUM = 0.8  # share of the last movement by which a short step goes on beyond its means
+STEPS_ON_FEATURES = 4  # of each epoch, the last ones, look at all features of wide data
 SETTLING = 0.5  # the last short step stops halfway instead, to leave less of the chance in which rows it saw
 
 
@@ -112,14 +115,45 @@ def _batch_epochs(
         yield Epoch(codebook, report, found if t == epochs[-1] else None)
 
 
+@dataclass(frozen=True)
+class _Motion:
+    """Where a batch map is in an epoch.
+
+    Attributes:
+        codebook: Shape (m, d).
+        known: Sums of some rows per winner in this codebook, if any; they save the search of the next step.
+        seen: How many rows those are.
+        before: The means that the last step came to, None before the first.
+        running: Sums of the steps so far, per row, None before the first.
+    """
+
+    codebook: Tensor
+    known: WinnerSums | None
+    seen: int
+    before: Tensor | None = None
+    running: WinnerSums | None = None
+
+    def into(self, subspace: Subspace) -> "_Motion":
+        """The start of an epoch, in the coordinates of the subspace."""
+        known = None if self.known is None else subspace.sums_in(self.known)
+        return _Motion(subspace.coordinates(self.codebook), known, self.seen)
+
+    def out_of(self, subspace: Subspace) -> "_Motion":
+        """The same after some steps there, in the features again."""
+        before = None if self.before is None else subspace.features(self.before)
+        running = None if self.running is None else subspace.sums_out(self.running)
+        return _Motion(subspace.features(self.codebook), None, 0, before, running)
+
+
 class _BatchSteps:
     """The steps of a batch map, an epoch at a time."""
 
     def __init__(self, scan: Scan, steps: int, generator: torch.Generator) -> None:
-        self.scan, self.rows, self.rule = scan, scan.rows, scan.rule
+        self.scan, self.rule = scan, scan.rule
+        self.n = len(scan.rows.data)
         self.steps = steps
         self.generator = generator
-        self.smoother = Smoother(self.rule.grid, self.rows.data.device, self.rows.data.dtype)
+        self.smoother = Smoother(self.rule.grid, scan.rows.data.device, scan.rows.data.dtype)
 
     def epoch(self, codebook: Tensor, t: int, known: WinnerSums | None, seen: int) -> tuple[Tensor, float]:
         """The codebook after epoch `t`, and the radius of its last step.
@@ -127,34 +161,60 @@ class _BatchSteps:
         Args:
             codebook: That before it, shape (m, d).
             t: Its number.
-            known: Sums of some rows per winner in this codebook, if any; they save the search of the first step.
+            known: Sums of some rows per winner in this codebook, if any.
             seen: How many rows those are.
         """
-        rule, n, sigma = self.rule, len(self.rows.data), math.nan
-        shuffled = Shuffled(n, self.generator, codebook.device)
-        running: WinnerSums | None = None
-        before: Tensor | None = None
-        for k in range(t * rule.steps, (t + 1) * rule.steps):
-            sigma, last = rule.sigma_decay(rule.sigma, k, self.steps), k == self.steps - 1
-            wanted = n if last or rule.steps == 1 else rows_of_step(rule.grid, sigma, n)
+        steps = range(t * self.rule.steps, (t + 1) * self.rule.steps)
+        shuffled = Shuffled(self.n, self.generator, codebook.device)
+        motion = _Motion(codebook, known, seen)
+        short = steps[:-STEPS_ON_FEATURES]
+        if short and self._can_narrow(codebook):
+            subspace, scan = self._narrow
+            motion = self._walked(motion.into(subspace), scan, short, shuffled).out_of(subspace)
+            steps = steps[len(short) :]
+        return self._walked(motion, self.scan, steps, shuffled).codebook, self._sigma(steps[-1])
+
+    def _sigma(self, k: int) -> float:
+        return self.rule.sigma_decay(self.rule.sigma, k, self.steps)
+
+    def _can_narrow(self, codebook: Tensor) -> bool:
+        """Whether short steps can do with the leading axes."""
+        wide = codebook.shape[1] >= FEWEST_FEATURES
+        return wide and not self.rule.kernel.signed and self.scan.is_plain(codebook)
+
+    @cached_property
+    def _narrow(self) -> tuple[Subspace, Scan]:
+        """The leading axes of the rows, the same wherever a training is taken up, and passes over the rows there."""
+        own = torch.Generator().manual_seed(self.generator.initial_seed())
+        subspace = Subspace.of(self.scan.rows, own)
+        return subspace, Scan(subspace.rows(self.scan.rows), self.rule)
+
+    def _walked(self, motion: _Motion, scan: Scan, steps: range, shuffled: "Shuffled") -> _Motion:
+        """The map after so many steps from there."""
+        codebook, known, seen = motion.codebook, motion.known, motion.seen
+        before, running, n = motion.before, motion.running, self.n
+        for k in steps:
+            sigma, last = self._sigma(k), k == self.steps - 1
+            wanted = n if last or self.rule.steps == 1 else rows_of_step(self.rule.grid, sigma, n)
             if known is None or seen < wanted:
-                known, seen = self._sums(codebook, k, shuffled.take(wanted)), wanted
+                known, seen = _sums(scan, codebook, k, shuffled.take(wanted)), wanted
             running = _drawn_to_past(known, seen, running if seen < n else None)
-            after = _confined_if_signed(batch_step(codebook, running, self.smoother, rule.kernel, sigma), self.scan)
+            after = _confined_if_signed(batch_step(codebook, running, self.smoother, self.rule.kernel, sigma), scan)
             ahead = SETTLING if k == self.steps - 2 else 1 + MOMENTUM
             codebook = after
             if before is not None and not last:
-                codebook = _confined_if_signed(torch.lerp(before, after, ahead), self.scan)
+                codebook = _confined_if_signed(torch.lerp(before, after, ahead), scan)
             known, before = None, after
-        return codebook, sigma
+        return _Motion(codebook, None, 0, before, running)
 
-    def _sums(self, codebook: Tensor, k: int, index: Tensor | None) -> WinnerSums:
-        """The sums of some rows in step `k`; in the first, of the true winners.
 
-        A start made of rows lies at equal distances from many others where their values are rounded. Which of these
-        neurons wins must not hang on what else is in the data, or a weight would not act like so many copies.
-        """
-        return self.scan.sums(codebook, index) if k else self.scan.measured(codebook, index, certain=True).sums
+def _sums(scan: Scan, codebook: Tensor, k: int, index: Tensor | None) -> WinnerSums:
+    """The sums of some rows in step `k`; in the first, of the true winners.
+
+    A start made of rows lies at equal distances from many others where their values are rounded. Which of these
+    neurons wins must not hang on what else is in the data, or a weight would not act like so many copies.
+    """
+    return scan.sums(codebook, index) if k else scan.measured(codebook, index, certain=True).sums
 
 
 def _drawn_to_past(new: WinnerSums, rows: int, past: WinnerSums | None) -> WinnerSums:

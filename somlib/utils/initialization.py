@@ -9,11 +9,14 @@ the first axis. Samples lie sqrt(lambda) around the mean along an axis, so the m
 data. `random`: distinct samples of the data, put in order over the grid.
 """
 
+import numpy as np
 import torch
+from scipy.sparse.linalg import ArpackError, eigsh
 from torch import Tensor
 
 from somlib.utils.grid import Grid
 
+MOST_FOR_ALL_AXES = 100  # features up to which all principal axes take no longer than two
 GRAM_ENTRIES = 2**17  # values at a time in sums over the data: half a megabyte, copies and all in the cache
 
 
@@ -119,13 +122,25 @@ def leading_axes(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     The sign of each axis is fixed: its component of largest size is positive.
     """
     d = len(covariance)
-    values, vectors = torch.linalg.eigh(covariance)  # ascending
+    values, vectors = _few_axes(covariance, k) if d > MOST_FOR_ALL_AXES else torch.linalg.eigh(covariance)  # ascending
     values, vectors = values.flip(0)[:k].clamp_min(0), vectors.flip(1)[:, :k]
     largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
     vectors = vectors * torch.where(largest < 0, -1.0, 1.0)
     missing = max(k - d, 0)
     values = torch.cat((values, values.new_zeros(missing)))
     return values, torch.cat((vectors, vectors.new_zeros(d, missing)), dim=1)
+
+
+def _few_axes(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` largest eigenvalues (k,), ascending, and their axes (d, k), by Lanczos' method."""
+    matrix = covariance.cpu().numpy()
+    start = np.random.default_rng(0).standard_normal(len(matrix))  # any would do, but the same each time
+    try:
+        values, vectors = eigsh(matrix, k, v0=start)
+    except ArpackError:
+        largest, axes = torch.linalg.eigh(covariance)
+        return largest, axes
+    return torch.from_numpy(values).to(covariance), torch.from_numpy(vectors).to(covariance)
 
 
 def interpolated_weights(codebook: Tensor, source: Grid, target: Grid) -> Tensor:

@@ -34,7 +34,7 @@ class Smoother:
         self.device = device
         self.dtype = dtype
         self._sigma = math.nan
-        self._matrices: dict[tuple[NeighborhoodFn, str], Tensor] = {}
+        self._kept: dict[NeighborhoodFn, list[Tensor]] = {}
 
     def smooth(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         """The neighborhood sums of `values` (m, c), shape (m, c)."""
@@ -45,7 +45,7 @@ class Smoother:
     def _by_factors(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         total: Tensor | None = None
         for row_function, column_function in kernel.factors:
-            rows = self._matrix(row_function, self._row_squares, sigma, "rows")  # (x, x)
+            rows = self._matrices(row_function, sigma)[0]  # (x, x)
             passed = self._columns_passed(values, column_function, sigma)
             terms = [torch.mm(rows[target], column.flatten(1)) for target, column in passed]
             term = terms[0] if len(terms) == 1 else self._interleaved(terms)
@@ -55,10 +55,9 @@ class Smoother:
 
     def _columns_passed(self, values: Tensor, function: NeighborhoodFn, sigma: float) -> Iterator[tuple[slice, Tensor]]:
         """For the target rows of each parity: values (x, y, c) smoothed along the columns as those rows see them."""
+        columns = iter(self._matrices(function, sigma)[1:])  # (y, y) each
         for target, sources in self._parities:
-            shifts = [f"columns {target.start} {source.start}" for source, _ in sources]
-            columns = [self._matrix(function, s, sigma, name) for name, (_, s) in zip(shifts, sources, strict=True)]
-            parts = [torch.matmul(c, values[source]) for c, (source, _) in zip(columns, sources, strict=True)]
+            parts = [torch.matmul(next(columns), values[source]) for source, _ in sources]
             yield target, parts[0] if len(parts) == 1 else self._interleaved(parts)
 
     def _interleaved(self, parts: list[Tensor]) -> Tensor:
@@ -67,16 +66,30 @@ class Smoother:
         whole[::2], whole[1::2] = parts
         return whole
 
-    def _matrix(self, function: NeighborhoodFn, squares: Tensor, sigma: float, axis: str) -> Tensor:
-        """A factor of the kernel between places along one axis; kept while sigma stays, as in one epoch's batches."""
+    def _matrices(self, function: NeighborhoodFn, sigma: float) -> list[Tensor]:
+        """A factor of the kernel between all rows, and between all columns as rows of each parity see each other.
+
+        They are kept while sigma stays, as in one epoch's batches.
+        """
         if sigma != self._sigma:
-            self._sigma, self._matrices = sigma, {}
-        if (function, axis) not in self._matrices:
-            factor = function(squares, sigma).to(self.device, self.dtype)
+            self._sigma, self._kept = sigma, {}
+        if function not in self._kept:
             # Products of two of them would be denormal numbers: ten times as slow on a CPU, and soon rounded away.
             negligible = math.sqrt(torch.finfo(self.dtype).tiny)
-            self._matrices[function, axis] = torch.nn.functional.hardshrink(factor, negligible)
-        return self._matrices[function, axis]
+            factors = torch.nn.functional.hardshrink(function(self._squares, sigma), negligible)
+            sides = [self.grid.x] + [self.grid.y] * sum(len(sources) for _, sources in self._parities)
+            parts = torch.split_with_sizes(factors, [side**2 for side in sides])
+            self._kept[function] = [part.view(side, side) for part, side in zip(parts, sides, strict=True)]
+        return self._kept[function]
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        """Squared distances along the axes, all after one another, in the order of `_matrices`."""
+        rows = torch.arange(self.grid.x)
+        vertical = (self.grid.row_steps(rows[:, None], rows).double() * self.grid.row_height).square()
+        horizontal = [squares for _, sources in self._parities for _, squares in sources]
+        flat = torch.cat([squares.flatten() for squares in (vertical, *horizontal)])
+        return flat.to(self.device, self.dtype)
 
     def _by_row_offsets(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         x = self.grid.x
@@ -106,12 +119,6 @@ class Smoother:
     def _row_steps_of(self, offset: int) -> int:
         steps = abs(offset)
         return min(steps, self.grid.x - steps) if self.grid.pbc else steps
-
-    @cached_property
-    def _row_squares(self) -> Tensor:
-        """Squared vertical distance between rows, float64, shape (x, x)."""
-        rows = torch.arange(self.grid.x)
-        return (self.grid.row_steps(rows[:, None], rows).double() * self.grid.row_height).square()
 
     @cached_property
     def _parities(self) -> list[tuple[slice, list[tuple[slice, Tensor]]]]:

@@ -17,15 +17,12 @@ import torch
 from torch import Tensor
 
 from somlib.utils.distances import Metric, masked_pairwise, unit_vectors
+from somlib.utils.smallest import smallest
 from somlib.utils.winners import Winners, block_entries, collect_winners, paired_distances, row_chunks
 
-# Entries of the distance block at a time: 2 MB in float32, about the second-level cache of a core. Larger blocks
+# Entries of the distance block at a time: 1 MB in float32, half the second-level cache of a core. Larger blocks
 # measured slower on CPU; a GPU wants them larger to fill its units.
-CHUNK_ENTRIES = {"cpu": 2**19, "cuda": 2**27}
-# The smallest value of a row is found by the minima of 32 or 64 lanes first: a minimum without its place is vectorized,
-# one with it is not. Measured on a CPU: with the second smallest in the same pass, still faster than one plain `min`.
-LANES, LANES_OF_LARGE_MAP, LARGE_MAP = 32, 64, 1_500
-SMALL_BLOCK = 2**15  # entries below which the fewest calls are the fastest
+CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**27}
 LOWER_PRECISION = {"high": 2.0**-11, "medium": 2.0**-8}  # rounding of TF32 and of bfloat16
 TINY = torch.finfo(torch.float32).tiny  # squares below it are rounded to nothing
 TIED_COSINES = 16 * torch.finfo(torch.float64).eps  # exact ties differ by so much once unit vectors are rounded
@@ -36,25 +33,14 @@ class Estimates:
     """Numbers that rank neurons as their distances do, but for rounding.
 
     Attributes:
-        values: One for each sample and neuron, shape (b, m); columns beyond m are infinite.
+        values: One for each sample and neuron, shape (b, m).
         absolute: What each value of a sample may be off by, shape (b,), and
         relative: in addition, by what share of itself.
-        lanes: By how many lanes to look for the smallest, a divisor of the number of columns.
     """
 
     values: Tensor
     absolute: Tensor
     relative: float = 0.0
-    lanes: int = 1
-
-    def smallest(self, k: int) -> tuple[Tensor, Tensor]:
-        """The `k + 1` smallest of each row, and where the first `k` stand, of no use where they are not told apart."""
-        if self.lanes > 1:
-            return smallest_by_lanes(self.values, k, self.lanes)
-        if self.values.shape[1] > k and self.values.numel() < SMALL_BLOCK:
-            value, index = torch.topk(self.values, k + 1, largest=False)
-            return value, index[:, :k]
-        return smallest(self.values, k)
 
     def tell_apart(self, ranked: Tensor) -> Tensor:
         """Whether ascending values (b, k) of a row are all further apart than rounding, bool, shape (b,)."""
@@ -81,11 +67,7 @@ class TorchSearch:
             self._largest_square = largest_square(squares, metric)
             if metric.name == "cosine":  # a zero vector never wins
                 points, squares = points.nan_to_num(nan=0.0), squares.nan_to_num(nan=torch.inf)
-            self._lanes = LANES if len(codebook) < LARGE_MAP else LANES_OF_LARGE_MAP
-            filling = -len(codebook) % self._lanes  # columns that never win, so that lanes come out even
-            coded = torch.cat((points.neg(), squares[:, None] / 2), dim=1)
-            beyond = coded.new_tensor([0.0] * points.shape[1] + [torch.inf]).expand(filling, -1)
-            self._coded = torch.cat((coded, beyond))  # times a sample and a one: (columns, d + 1)
+            self._coded = torch.cat((points.neg(), squares[:, None] / 2), dim=1)  # times a sample and a one: (m, d + 1)
 
     def nearest(self, data: Tensor, k: int = 1, distances: bool = True) -> Winners:
         """The `k` nearest neurons of each sample (n, d); NaN in a sample means not observed."""
@@ -111,7 +93,7 @@ class TorchSearch:
         if not len(data):
             return torch.empty(0, k, dtype=torch.int64, device=data.device)
         estimates = self._estimates(data)
-        value, index = estimates.smallest(k)
+        value, index = smallest(estimates.values, k)
         clear = estimates.tell_apart(value)
         if not bool(clear.all()):
             index[~clear] = self._decide_again(data[~clear], k)
@@ -134,14 +116,14 @@ class TorchSearch:
             sample, neuron = self._candidates(data[rows], k)
             exact = data.new_full((rows.stop - rows.start, len(self.codebook)), torch.inf)
             exact[sample, neuron] = paired_distances(data[rows], self.codebook, sample, neuron, self.metric)
-            index[rows] = smallest(exact, k, ties)[1]
+            index[rows] = smallest(exact, k, ties, one_more=False)[1]
         return index
 
     def _candidates(self, data: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Pairs of sample and neuron, among them the `k` nearest neurons of every sample."""
         estimates = self._estimates(data)
-        values = estimates.values[:, : len(self.codebook)]
-        last = smallest(values.clone(), k)[0][:, k - 1]
+        values = estimates.values
+        last = smallest(values.clone(), k, one_more=False)[0][:, k - 1]
         reach = (last * (1 + estimates.relative) + 2 * estimates.absolute)[:, None]
         beyond = values * (1 - estimates.relative) > reach  # false after an overflow
         sample, neuron = torch.nonzero(~beyond).unbind(1)
@@ -155,8 +137,8 @@ class TorchSearch:
         points = product_coordinates(data, self.metric, self._center)[0]
         squares = points.square().sum(dim=1) + self._largest_square
         rounding = roundings(data.shape[1] + 1, data.dtype) * squares + TINY
-        half = torch.cat((points, points.new_ones(len(points), 1)), dim=1) @ self._coded.T  # (b, columns)
-        return Estimates(half, rounding, lanes=1 if half.numel() < SMALL_BLOCK else self._lanes)
+        half = torch.cat((points, points.new_ones(len(points), 1)), dim=1) @ self._coded.T  # (b, m)
+        return Estimates(half, rounding)
 
     def _masked_estimates(self, data: Tensor) -> Estimates:
         """Over the observed features of samples in float64."""
@@ -200,59 +182,6 @@ def product_coordinates(vectors: Tensor, metric: Metric, center: Tensor | None =
         center = points.nanmean(dim=0).nan_to_num(nan=0.0) if cosine else points.mean(dim=0)
     points = points - center
     return (points.to(vectors.dtype) if cosine else metric.scaled(points)), center
-
-
-def smallest(values: Tensor, k: int, ties: float = 0.0) -> tuple[Tensor, Tensor]:
-    """The `k + 1` smallest of each row, and where the first `k` stand; ties go to the lowest index, NaN never wins.
-
-    Args:
-        values: Shape (b, m); overwritten.
-        k: How many, at least 1; beyond m there is nothing.
-        ties: Values that differ by less than `ties` times the root of the smaller count as equal.
-
-    Returns:
-        Values (b, k + 1), ascending, and indices (b, k): infinity and -1 where there is no (further) finite value.
-    """
-    if not bool(torch.isfinite(values.sum())):
-        values = values.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    value = values.new_empty(len(values), k + 1)
-    index = torch.empty(len(values), k, dtype=torch.int64, device=values.device)
-    for rank in range(k):
-        value[:, rank], best = values.min(dim=1)
-        if ties:
-            reach = value[:, rank] + ties * value[:, rank].sqrt() + ties**2
-            best = (values <= reach[:, None]).to(torch.uint8).argmax(dim=1)
-        index[:, rank] = best.masked_fill(torch.isinf(value[:, rank]), -1)
-        values.scatter_(1, best[:, None], torch.inf)
-    value[:, k] = values.amin(dim=1)
-    return value, index
-
-
-def smallest_by_lanes(values: Tensor, k: int, lanes: int, one_more: bool = True) -> tuple[Tensor, Tensor]:
-    """What `smallest` gives, faster, for rows without ties; NaN in a row comes back in its values.
-
-    Args:
-        values: Shape (b, m); overwritten.
-        k: How many, at least 1.
-        lanes: A divisor of m: column j is in lane j mod `lanes`.
-        one_more: Whether the value after the `k` smallest is wanted; else infinity comes in its place.
-    """
-    by_lane = values.view(len(values), -1, lanes)
-    best = by_lane.amin(dim=1)  # (b, lanes)
-    value = values.new_empty(len(values), k + 1)
-    index = torch.empty(len(values), k, dtype=torch.int64, device=values.device)
-    for rank in range(k):
-        value[:, rank], lane = best.min(dim=1)
-        column = by_lane.gather(2, lane[:, None, None].expand(-1, by_lane.shape[1], 1))[:, :, 0]
-        place = column.argmin(dim=1)
-        index[:, rank] = place * lanes + lane
-        if rank == k - 1 and not one_more:
-            value[:, k] = torch.inf
-            return value, index
-        values.scatter_(1, index[:, rank, None], torch.inf)
-        best.scatter_(1, lane[:, None], column.scatter_(1, place[:, None], torch.inf).amin(dim=1, keepdim=True))
-    value[:, k] = best.amin(dim=1)
-    return value, index
 
 
 def roundings(d: int, dtype: torch.dtype) -> float:

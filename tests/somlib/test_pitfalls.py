@@ -62,7 +62,7 @@ COVERED: dict[str, tuple[str, ...]] = {
         "utils/test_search.py::test_a_zero_vector_has_no_winner_under_cosine_and_never_is_one",
     ),
     "NaN reaching an argmin and spoiling the weights": (
-        "utils/test_torch_search.py::test_nan_and_infinity_never_are_the_smallest_and_ties_go_to_the_lowest_index",
+        "utils/test_smallest.py::test_nan_and_infinity_never_are_the_smallest_and_ties_go_to_the_lowest_index",
         "core/test_training_rules.py::test_a_feature_is_trained_by_the_samples_that_have_it",
         "core/test_fit.py::test_refused_data_changes_nothing_on_a_new_map",
     ),

@@ -116,10 +116,9 @@ def only_sure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven rows at a time, whose scores are compared lane by lane."""
+    """Seven rows at a time."""
     monkeypatch.setattr(module, "FEWEST", 7)
     monkeypatch.setattr(module, "CHUNK_ENTRIES", {"cpu": 1})
-    monkeypatch.setattr(module, "SMALL_BLOCK", 0)
 
 
 # ---- what a pass finds
@@ -138,16 +137,19 @@ def test_a_pass_finds_the_two_nearest_neurons_and_the_sums_per_winner(
 
 
 @pytest.mark.parametrize("gaps", [False, True])
-@pytest.mark.parametrize("m", [1, 2, 31, 32, 33, 64, 65])
-@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("m", [1, 2, 31, 64])
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.usefixtures("in_small_chunks")
-def test_neither_chunks_nor_lanes_that_do_not_come_out_even_change_anything(
-    large: bool, m: int, gaps: bool, monkeypatch: pytest.MonkeyPatch
+def test_chunks_that_do_not_come_out_even_change_nothing(
+    kept: bool, m: int, weighted: bool, gaps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LARGE_MAP", 1 if large else 1_000)  # 64 lanes instead of 32
-    scan = scan_of(example(17, gaps=gaps), m)
+    monkeypatch.setattr(module, "KEPT_ENTRIES", 10_000 if kept else 0)
+    share = np.random.default_rng(5).uniform(0, 3, 17) if weighted else None
+    scan = scan_of(example(17, gaps=gaps), m, share)
     assert_every_pass(scan, neurons(m))
     assert scan._chunk == 7
+    assert (scan._kept is not None) == kept
 
 
 @pytest.mark.parametrize("gaps", [False, True])

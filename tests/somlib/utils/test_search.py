@@ -188,7 +188,6 @@ def test_neither_chunk_nor_batch_nor_order_of_rows_changes_a_winner(
     for entries in (1, 7_000, 10_000_000):
         monkeypatch.setattr(torch_search, "CHUNK_ENTRIES", {"cpu": entries})
         monkeypatch.setattr(winners, "EXACT_ENTRIES", {"cpu": entries})
-        monkeypatch.setattr(torch_search, "SMALL_BLOCK", entries // 2)
         monkeypatch.setattr(faiss_search, "FAISS_ROWS", 1 + entries % 97)
         assert same(make_search(codebook, Metric(name), backend).nearest(data, k=2))
 
