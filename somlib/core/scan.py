@@ -139,11 +139,12 @@ class Scan:
             return metric.rowwise(data, neurons).masked_fill(winner < 0, torch.nan)
         squares = torch.sub(neurons, data).square_().sum(dim=1)
         low, high = PLAIN_SQUARES
-        plain = (squares > low) & (squares < high)
-        distance = squares.sqrt_()
-        if not bool(plain.all()):
-            distance[~plain] = metric.rowwise(data[~plain], neurons[~plain])
-        return distance
+        least, largest = squares.aminmax()
+        if not (least > low and largest < high):
+            hard = ~((squares > low) & (squares < high))
+            squares.sqrt_()[hard] = metric.rowwise(data[hard], neurons[hard])
+            return squares
+        return squares.sqrt_()
 
     # ---------------------------------------------------------------- the sure way
 
@@ -191,17 +192,21 @@ class Scan:
         metric = self.rule.metric
         if self.rows.incomplete:
             return masked_pairwise(metric, self._asked.double(), codebook.double()).amin(dim=1).square()
-        center = self.rows.center.double()
-        rows, neurons = (metric.scaled(vectors.double() - center) for vectors in (self._asked, codebook))
-        lengths = rows.square().sum(dim=1)
-        squares = (
-            torch.addmm(neurons.square().sum(dim=1) / 2, rows, neurons.T, alpha=-1).amin(dim=1).mul_(2).add_(lengths)
-        )
+        rows, lengths = self._asked_points
+        neurons = metric.scaled(codebook.double() - self.rows.center.double())
+        scores = torch.addmm(neurons.square().sum(dim=1) / 2, rows, neurons.T, alpha=-1)
+        squares = scores.amin(dim=1).mul_(2).add_(lengths)
         return squares.masked_fill_(squares < NEXT_TO_NOTHING * lengths, 0)
 
     @cached_property
     def _asked(self) -> Tensor:
         return self.rows.data[:: max(1, len(self.rows.data) // ASKED_ROWS)]
+
+    @cached_property
+    def _asked_points(self) -> tuple[Tensor, Tensor]:
+        """The rows that are asked (a, d), around the center, float64, and their squared lengths (a,)."""
+        points = self.rule.metric.scaled(self._asked.double() - self.rows.center.double())
+        return points, points.square().sum(dim=1)
 
     @cached_property
     def _square(self) -> float:
@@ -289,16 +294,21 @@ class Scan:
         return place_of_smallest(self._score(terms))
 
     def _two_nearest(self, terms: Tensor, certain: bool) -> tuple[Tensor, Tensor]:
-        """The least scores (b, 3) of rows, the third only if it must be `certain`, and the two nearest neurons (b, 2).
+        """The two nearest neurons (b, 2) of rows, after the three least scores (b, 3) if they must be `certain`.
 
-        The neurons are -1 where nothing was observed or there is no second one. The kernel keeps its scores.
+        The neurons are -1 where nothing was observed or there is no second one.
         """
         if self._fused:
             score, index = terms[:, :1], self._ranked(terms, 2)
             if self.rule.grid.m == 1:
                 index[:, 1] = -1
+        elif certain:
+            score, index = smallest(self._score(terms), 2)
         else:
-            score, index = smallest(self._score(terms), 2, one_more=certain)
+            score = self._score(terms)
+            first = place_of_smallest(score)[:, None]
+            second = place_of_smallest(score.scatter_(1, first, torch.inf))[:, None]
+            index = torch.cat((first, second if self.rule.grid.m > 1 else torch.full_like(second, -1)), dim=1)
         if self.rows.incomplete:
             index.masked_fill_(~terms[:, self.rows.data.shape[1] :].any(dim=1, keepdim=True), -1)
         return score, index
