@@ -17,6 +17,8 @@ distances than the Euclidean, the FAISS backends, and data that lies so far out 
 rounding could decide between neurons.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,9 +32,11 @@ from somlib.utils.search import make_search
 from somlib.utils.smallest import place_of_smallest, smallest
 from somlib.utils.torch_search import CHUNK_ENTRIES, TINY, roundings
 from somlib.utils.training import WinnerSums, add_samples, add_terms, empty_sums
-from somlib.utils.winners import Winners, block_entries, row_chunks
+from somlib.utils.winners import Winners, block_entries
+from somlib.utils.workers import Workers
 
-FEWEST, MOST_ON_CPU = 64, 1_024  # rows of a chunk; between them as many as keep its scores in the cache
+FEWEST, MOST_ON_CPU = 64, 4_096  # rows of a chunk; between them as many as keep its scores near
+WORK_OF_MINIMUM = 16  # of one score, in products
 TRUSTED_SHARE = 0.1  # of a typical squared distance to the winner: what rounding may come to, at the very worst
 ASKED_ROWS = 32  # at least, where there are so many, to learn what a typical distance is
 NEXT_TO_NOTHING = 1e-10  # of a squared length: a distance that float32 would not see
@@ -59,11 +63,13 @@ class Scan:
     Args:
         rows: What to learn from.
         rule: How; its grid, distance, backend and determinism count here.
+        workers: Threads to share the work with; None for none.
     """
 
-    def __init__(self, rows: TrainingSet, rule: Rule) -> None:
+    def __init__(self, rows: TrainingSet, rule: Rule, workers: Workers | None = None) -> None:
         self.rows = rows
         self.rule = rule
+        self.workers = workers
         self._fused = False  # whether one kernel takes product and minimum
         self._fast: bool | None = None  # until asked
 
@@ -71,12 +77,16 @@ class Scan:
         """The sums per winner of the rows of that `index` (b,), or of all."""
         if not self._is_fast(codebook):
             return self._sure_pass(codebook, index, 1).sums
-        sums = self._empty_sums()
         self._encode(codebook)
-        for chunk in row_chunks(self._count(index), self._chunk):
-            terms = self._load(self._taken(chunk, index))
-            self._add(sums, terms, self._nearest(terms), self._taken(chunk, index))
-        return sums
+
+        def of_part(room: int, part: slice) -> WinnerSums:
+            sums = self._empty_sums()
+            for chunk in row_chunks(part, self._chunk):
+                terms = self._load(self._taken(chunk, index), room)
+                self._add(sums, terms, self._nearest(terms, room), self._taken(chunk, index))
+            return sums
+
+        return self._added_up(self._shared(of_part, self._count(index)))
 
     def measured(self, codebook: Tensor, index: Tensor | None = None, certain: bool = False) -> Pass:
         """The winners of the rows of that `index` (b,), or of all, and their sums.
@@ -88,22 +98,26 @@ class Scan:
         """
         if not self._is_fast(codebook, again=True) or (certain and (self.rows.incomplete or self._fused)):
             return self._sure_pass(codebook, index, 2)
-        found = self._empty_winners(index, 2)
-        sums = empty_sums(self.rule.grid.m + 1, self.rows.center, self.rows.incomplete)  # the last for doubtful rows
-        doubtful = torch.zeros(self._count(index), dtype=torch.bool, device=codebook.device)
+        found, count, m = self._empty_winners(index, 2), self._count(index), self.rule.grid.m
+        doubtful = torch.zeros(count, dtype=torch.bool, device=codebook.device)
         self._encode(codebook)
-        for chunk in row_chunks(self._count(index), self._chunk):
-            taken = self._taken(chunk, index)
-            terms = self._load(taken)
-            score, nearest = self._two_nearest(terms, certain)
-            distance = self._distances(self._data(taken), codebook, nearest[:, 0])
-            found.index[chunk], found.distance[chunk, 0] = nearest, distance
-            winner = nearest[:, 0].clamp_min(0)
-            if certain:
-                doubtful[chunk] = ~self._tells_apart(score, distance)
-                winner = winner.masked_fill(doubtful[chunk], self.rule.grid.m)  # until they are decided
-            self._add(sums, terms, winner, taken)
-        sums = WinnerSums(sums.values[:-1], sums.center)
+
+        def of_part(room: int, part: slice) -> WinnerSums:
+            sums = empty_sums(m + 1, self.rows.center, self.rows.incomplete)  # the last for doubtful rows
+            for chunk in row_chunks(part, self._chunk):
+                taken = self._taken(chunk, index)
+                terms = self._load(taken, room)
+                score, nearest = self._two_nearest(terms, room, certain)
+                distance = self._distances(self._data(taken), codebook, nearest[:, 0])
+                found.index[chunk], found.distance[chunk, 0] = nearest, distance
+                winner = nearest[:, 0].clamp_min(0)
+                if certain:
+                    doubtful[chunk] = ~self._tells_apart(score, distance)
+                    winner = winner.masked_fill(doubtful[chunk], m)  # until they are decided
+                self._add(sums, terms, winner, taken)
+            return WinnerSums(sums.values[:m], sums.center)
+
+        sums = self._added_up(self._shared(of_part, count))
         if certain:
             self._decide(torch.nonzero(doubtful).flatten(), found, sums, codebook, index)
         return Pass(found, sums)
@@ -113,6 +127,19 @@ class Scan:
         return not self.rows.incomplete and self.rule.metric.feature_weights is None and self._is_fast(codebook)
 
     # ---------------------------------------------------------------- rows
+
+    def _shared(self, act: Callable[[int, slice], WinnerSums], n: int) -> list[WinnerSums]:
+        """What `act(room, part)` gives for the parts that the workers take of `n` rows, each in rooms of its own."""
+        if self.workers is None:
+            return [act(0, slice(0, n))]
+        return self.workers.map(act, self.workers.parts(n, self.rule.grid.m * (self._width + WORK_OF_MINIMUM)))
+
+    @staticmethod
+    def _added_up(parts: list[WinnerSums]) -> WinnerSums:
+        first, *others = parts
+        for other in others:
+            first.values.add_(other.values)
+        return first
 
     def _count(self, index: Tensor | None) -> int:
         return len(self.rows.data) if index is None else len(index)
@@ -149,6 +176,10 @@ class Scan:
     # ---------------------------------------------------------------- the sure way
 
     def _sure_pass(self, codebook: Tensor, index: Tensor | None, k: int) -> Pass:
+        with nullcontext() if self.workers is None else self.workers.resting():
+            return self._sure_pass_alone(codebook, index, k)
+
+    def _sure_pass_alone(self, codebook: Tensor, index: Tensor | None, k: int) -> Pass:
         search = make_search(codebook, self.rule.metric, self.rule.backend)
         found, sums = self._empty_winners(index, k), self._empty_sums()
         for chunk in search.chunks(self._count(index)):
@@ -224,19 +255,27 @@ class Scan:
         return min(fitting, n, MOST_ON_CPU if like.device.type == "cpu" else n)
 
     @cached_property
-    def _terms(self) -> Tensor:
-        """Room for the rows of a chunk, their counts beside them, shape (chunk, w)."""
-        return self.rows.data.new_empty(self._chunk, self._empty_sums().values.shape[1])
+    def _width(self) -> int:
+        return self._empty_sums().values.shape[1]
 
     @cached_property
-    def _scores(self) -> Tensor:
-        """Room for the scores of a chunk, shape (chunk, m)."""
-        return self.rows.data.new_empty(self._chunk, self.rule.grid.m)
+    def _terms(self) -> list[Tensor]:
+        """Rooms for the rows of a chunk, their counts beside them, shape (chunk, w) each."""
+        return [self.rows.data.new_empty(self._chunk, self._width) for _ in self._rooms]
+
+    @cached_property
+    def _scores(self) -> list[Tensor]:
+        """Rooms for the scores of a chunk, shape (chunk, m) each."""
+        return [self.rows.data.new_empty(self._chunk, self.rule.grid.m) for _ in self._rooms]
+
+    @property
+    def _rooms(self) -> range:
+        return range(1 if self.workers is None else self.workers.count)
 
     @cached_property
     def _coded(self) -> Tensor:
         """What the product with a row of terms makes the neurons' scores of, shape (m, w)."""
-        return self.rows.data.new_empty(self.rule.grid.m, self._terms.shape[1])
+        return self.rows.data.new_empty(self.rule.grid.m, self._width)
 
     def _encode(self, codebook: Tensor) -> None:
         d = codebook.shape[1]
@@ -248,23 +287,23 @@ class Scan:
             points.mul_(points.new_tensor(weights))
         torch.mul(squares if self.rows.incomplete else squares.sum(dim=1, keepdim=True), 0.5, out=rest)
 
-    def _load(self, taken: slice | Tensor) -> Tensor:
+    def _load(self, taken: slice | Tensor, room: int) -> Tensor:
         """The terms of some rows, shape (b, w); not to be written into."""
         if self._kept is None:
             data = self._data(taken)
-            return self._write_terms(data, self._terms[: len(data)])
+            return self._write_terms(data, self._terms[room][: len(data)])
         if isinstance(taken, slice):
             return self._kept[taken]
-        return torch.index_select(self._kept, 0, taken, out=self._terms[: len(taken)])
+        return torch.index_select(self._kept, 0, taken, out=self._terms[room][: len(taken)])
 
     @cached_property
     def _kept(self) -> Tensor | None:
         """The terms of all rows, None where they take much room."""
-        data, width = self.rows.data, self._terms.shape[1]
+        data, width = self.rows.data, self._width
         if len(data) * width > KEPT_ENTRIES:
             return None
         kept = data.new_empty(len(data), width)
-        for chunk in row_chunks(len(data), self._chunk):
+        for chunk in row_chunks(slice(0, len(data)), self._chunk):
             self._write_terms(data[chunk], kept[chunk])
         return kept
 
@@ -279,21 +318,21 @@ class Scan:
             terms[:, d:] = 1
         return terms
 
-    def _score(self, terms: Tensor) -> Tensor:
+    def _score(self, terms: Tensor, room: int) -> Tensor:
         """What ranks the neurons for each row, smaller is nearer, shape (b, m)."""
-        return torch.mm(terms, self._coded.T, out=self._scores[: len(terms)])
+        return torch.mm(terms, self._coded.T, out=self._scores[room][: len(terms)])
 
     def _ranked(self, terms: Tensor, k: int) -> Tensor:
         """The `k` nearest neurons (b, k) of rows, by one kernel; of no use beyond the last one."""
         return ranked(terms, self._coded.neg(), self._coded.new_zeros(len(self._coded)), k)[1]
 
-    def _nearest(self, terms: Tensor) -> Tensor:
+    def _nearest(self, terms: Tensor, room: int) -> Tensor:
         """The winners (b,) of rows; any neuron for those of which nothing was observed."""
         if self._fused:
             return self._ranked(terms, 1)[:, 0]
-        return place_of_smallest(self._score(terms))
+        return place_of_smallest(self._score(terms, room))
 
-    def _two_nearest(self, terms: Tensor, certain: bool) -> tuple[Tensor, Tensor]:
+    def _two_nearest(self, terms: Tensor, room: int, certain: bool) -> tuple[Tensor, Tensor]:
         """The two nearest neurons (b, 2) of rows, after the three least scores (b, 3) if they must be `certain`.
 
         The neurons are -1 where nothing was observed or there is no second one.
@@ -303,9 +342,9 @@ class Scan:
             if self.rule.grid.m == 1:
                 index[:, 1] = -1
         elif certain:
-            score, index = smallest(self._score(terms), 2)
+            score, index = smallest(self._score(terms, room), 2)
         else:
-            score = self._score(terms)
+            score = self._score(terms, room)
             first = place_of_smallest(score)[:, None]
             second = place_of_smallest(score.scatter_(1, first, torch.inf))[:, None]
             index = torch.cat((first, second if self.rule.grid.m > 1 else torch.full_like(second, -1)), dim=1)
@@ -334,8 +373,8 @@ class Scan:
         data = self._data(rows)
         search = make_search(codebook.double(), self.rule.metric, self.rule.backend)
         sure = search.nearest(data.double(), 2, distances=False).index
-        for part in row_chunks(len(rows), self._chunk):
-            self._add(sums, self._load(rows[part]), sure[part, 0], rows[part])
+        for part in row_chunks(slice(0, len(rows)), self._chunk):
+            self._add(sums, self._load(rows[part], 0), sure[part, 0], rows[part])
         found.index[doubtful] = sure
         found.distance[doubtful, 0] = self._distances(data, codebook, sure[:, 0])
 
@@ -344,3 +383,8 @@ class Scan:
         if weight is not None:
             terms = terms * weight[:, None]
         add_terms(sums, terms, winner, self.rule.deterministic)
+
+
+def row_chunks(part: slice, rows: int) -> Iterator[slice]:
+    """Slices of a part of the rows, so many rows at a time."""
+    return (slice(start, min(start + rows, part.stop)) for start in range(part.start, part.stop, rows))

@@ -29,6 +29,7 @@ from somlib.utils.metrics import quantization_error, topographic_error
 from somlib.utils.smoothing import Smoother
 from somlib.utils.training import WinnerSums, batch_sizes, batch_step, confined, minibatch_step
 from somlib.utils.winners import Winners
+from somlib.utils.workers import Workers
 
 MEASURED_ROWS = 20_000  # errors of all epochs but the last are of at most so many rows
 PAST = 1 / 3  # of the running sums of short steps: what earlier steps count
@@ -98,15 +99,23 @@ def train(
         epochs: Which epochs of the schedules to run.
         of: How many epochs the schedules are for.
     """
-    step = _batch_epochs if rule.batch else _minibatch_epochs
-    yield from step(codebook, rows, rule, generator, epochs, of)
+    run = _batch_epochs if rule.batch else _minibatch_epochs
+    workers = Workers(codebook.device)
+    course = run(codebook, Scan(rows, rule, workers), generator, epochs, of)
+    try:
+        while True:
+            with workers.working():
+                epoch = next(course, None)
+            if epoch is None:
+                return
+            yield epoch
+    finally:
+        workers.close()
 
 
-def _batch_epochs(
-    codebook: Tensor, rows: TrainingSet, rule: Rule, generator: torch.Generator, epochs: range, of: int
-) -> Iterator[Epoch]:
-    scan, sample = Scan(rows, rule), _measured_sample(rows, generator)
-    progress = _BatchSteps(scan, of * rule.steps, generator)
+def _batch_epochs(codebook: Tensor, scan: Scan, generator: torch.Generator, epochs: range, of: int) -> Iterator[Epoch]:
+    rows, sample = scan.rows, _measured_sample(scan.rows, generator)
+    progress = _BatchSteps(scan, of * scan.rule.steps, generator)
     known = scan.measured(codebook, sample).sums if epochs.start else None
     for t in epochs:
         codebook, sigma = progress.epoch(codebook, t, known, len(rows.data) if sample is None else len(sample))
@@ -187,7 +196,7 @@ class _BatchSteps:
         """The leading axes of the rows, the same wherever a training is taken up, and passes over the rows there."""
         own = torch.Generator().manual_seed(self.generator.initial_seed())
         subspace = Subspace.of(self.scan.rows, own)
-        return subspace, Scan(subspace.rows(self.scan.rows), self.rule)
+        return subspace, Scan(subspace.rows(self.scan.rows), self.rule, self.scan.workers)
 
     def _walked(self, motion: _Motion, scan: Scan, steps: range, shuffled: "Shuffled") -> _Motion:
         """The map after so many steps from there."""
@@ -225,9 +234,9 @@ def _drawn_to_past(new: WinnerSums, rows: int, past: WinnerSums | None) -> Winne
 
 
 def _minibatch_epochs(
-    codebook: Tensor, rows: TrainingSet, rule: Rule, generator: torch.Generator, epochs: range, of: int
+    codebook: Tensor, scan: Scan, generator: torch.Generator, epochs: range, of: int
 ) -> Iterator[Epoch]:
-    scan, sample = Scan(rows, rule), _measured_sample(rows, generator)
+    rows, rule, sample = scan.rows, scan.rule, _measured_sample(scan.rows, generator)
     smoother = Smoother(rule.grid, codebook.device, codebook.dtype)
     all_at_once = rule.batch_size >= len(rows.data) and sample is None  # the search that measures is then the next one
     known = scan.measured(codebook).sums if epochs.start and all_at_once else None

@@ -20,9 +20,9 @@ from somlib.utils.distances import Metric, masked_pairwise, unit_vectors
 from somlib.utils.smallest import smallest
 from somlib.utils.winners import Winners, block_entries, collect_winners, paired_distances, row_chunks
 
-# Entries of the distance block at a time: 1 MB in float32, half the second-level cache of a core. Larger blocks
-# measured slower on CPU; a GPU wants them larger to fill its units.
-CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**27}
+# Entries of the distance block at a time: 4 MB in float32. Smaller blocks take more calls, larger ones leave
+# the caches of a core; a GPU wants them larger to fill its units.
+CHUNK_ENTRIES = {"cpu": 2**20, "cuda": 2**27}
 LOWER_PRECISION = {"high": 2.0**-11, "medium": 2.0**-8}  # rounding of TF32 and of bfloat16
 TINY = torch.finfo(torch.float32).tiny  # squares below it are rounded to nothing
 TIED_COSINES = 16 * torch.finfo(torch.float64).eps  # exact ties differ by so much once unit vectors are rounded

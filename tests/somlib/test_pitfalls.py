@@ -218,4 +218,4 @@ def test_no_use_of_a_large_map_builds_a_matrix_of_all_pairs_of_neurons(grid: dic
         som.build_map("classification", target=torch.arange(3_600) % 2, bmus_data_map=samples)
         som.collect_samples(query, data, torch.zeros(3_600), samples)
 
-    assert largest_tensor(use) < m * m / 20
+    assert largest_tensor(use) < m * m / 10  # which is more than a block of distances
