@@ -20,10 +20,10 @@ from pathlib import Path
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
-from pipelines import registry
 from pipelines.config import PipelineConfig, load_config
 from pipelines.flows.train import train_flow
-from pipelines.tracking import tracking_store
+from pipelines.store import registry
+from pipelines.store.tracking import tracking_store
 from tests.pipelines.flows.refresh_process import POINTS
 
 REPOSITORY = Path(__file__).parents[1]

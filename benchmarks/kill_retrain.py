@@ -38,7 +38,7 @@ def run(file: Path, place: str) -> int:
 def state() -> dict[str, Any]:
     from mlflow import MlflowClient
 
-    from pipelines import registry
+    from pipelines.store import registry
 
     client, champion = MlflowClient(), registry.champion("demo")
     assert champion is not None
@@ -70,7 +70,7 @@ def outcome(place: str, first: Path, locks: Path) -> dict[str, Any]:
 
 def main() -> None:
     from pipelines.flows import retrain_flow
-    from pipelines.tracking import connect
+    from pipelines.store.tracking import connect
 
     with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=120):
         locks = Path(folder)

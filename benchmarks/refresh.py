@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines import registry
-from pipelines.arrivals import find_arrivals
 from pipelines.config import PipelineConfig, load_config
-from pipelines.local_models import LocalModels
+from pipelines.jitl.models import LocalModels
 from pipelines.model import MapModel
-from pipelines.refreshing import checks, score
+from pipelines.refreshing.admission import checks, score
+from pipelines.refreshing.arrivals import find_arrivals
 from pipelines.samples import Labelled
 from pipelines.sections import RefreshConfig
-from pipelines.tracking import tracking_store
+from pipelines.store import registry
+from pipelines.store.tracking import tracking_store
 
 WEATHER = Path(__file__).parents[1] / "data" / "weather.yaml"
 START = "2013-07-01"

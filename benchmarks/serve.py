@@ -28,7 +28,7 @@ from mlflow import MlflowClient
 
 from pipelines.config import load_config
 from pipelines.data import find_source, read_dataset, survey
-from pipelines.registry import register
+from pipelines.store.registry import register
 
 REPOSITORY = Path(__file__).parents[1]
 RATE, SECONDS, CLIENTS, ROUNDS = 50, 20, 10, 3

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.data import Dataset
     from pipelines.model import MapModel
-    from pipelines.outcome import RetrainResult
+    from pipelines.retraining.outcome import RetrainResult
     from pipelines.samples import Labelled
 
 DATA = Path(__file__).parents[1] / "data" / "weather"
@@ -68,8 +68,8 @@ def throwaway() -> Iterator[Path]:
 
 def main(folder: Path) -> None:
     from pipelines.config import PipelineConfig
-    from pipelines.engine import quick_flows
     from pipelines.flows import retrain_flow, train_flow
+    from pipelines.operations.engine import quick_flows
 
     for noisy in ("pipelines", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel("ERROR")
@@ -94,7 +94,7 @@ def main(folder: Path) -> None:
 
 def serving(folder: Path) -> "tuple[str, MapModel]":
     """Number and model of the version that serves."""
-    from pipelines import registry
+    from pipelines.store import registry
 
     version = registry.champion("year")
     return version.version, registry.fetch(version, Path(tempfile.mkdtemp(dir=folder)))
@@ -130,8 +130,8 @@ def compared(january: "MapModel", refreshed: "MapModel", champion: "MapModel", m
     """A line of the second table."""
     import polars as pl
 
-    from pipelines.contest import Contender, measured
-    from pipelines.local_scores import asked_of, said_to
+    from pipelines.jitl.scores import asked_of, said_to
+    from pipelines.retraining.contest import Contender, measured
 
     values = []
     yardstick = Contender(january.som, january.scaler)

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import ModelError
-from pipelines.local_models import LocalModels
-from pipelines.profile import Profile
+from pipelines.jitl.models import LocalModels
+from pipelines.retraining.profile import Profile
 from pipelines.scaling import Scaler
 from pipelines.wording import some
 from somlib import SOM

@@ -15,7 +15,7 @@ from pipelines.report import notebook_facts, write_report
 from pipelines.results import LoggedMap, log_map
 from pipelines.scaling import Scaler
 from pipelines.sections import AnalysisConfig
-from pipelines.tracking import TrackedRun, active_run_id, environment_tags
+from pipelines.store.tracking import TrackedRun, active_run_id, environment_tags
 from pipelines.training import TrainedMap
 from somlib import SOM
 from somlib.core.trainer import EpochReport

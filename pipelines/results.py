@@ -8,13 +8,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pipelines.analysis import Analysis, tables
-from pipelines.local_scores import LocalLearning
+from pipelines.jitl.scores import LocalLearning
 from pipelines.model import MapModel
-from pipelines.profile import Profile
-from pipelines.registry import Version, publish
+from pipelines.retraining.profile import Profile
 from pipelines.scaling import Scaler
-from pipelines.smoke import smoke_test
-from pipelines.tracking import TrackedRun
+from pipelines.store.registry import Version, publish
+from pipelines.store.smoke import smoke_test
+from pipelines.store.tracking import TrackedRun
 from pipelines.training import TrainedMap, settings_taken
 
 

@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import PipelineError, ServerError
 from pipelines.invocation import read_csv, read_json, write_json
-from pipelines.registry import Servable, Version, find, load, number_at
+from pipelines.store.registry import Servable, Version, find, load, number_at
 from somlib.errors import SomlibError
 
 logger = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from pipelines.config import PipelineConfig
-from pipelines.registry import Version
 from pipelines.results import LoggedMap
-from pipelines.tracking import TrackedRun
+from pipelines.store.registry import Version
+from pipelines.store.tracking import TrackedRun
 from somlib import SOM
 
 

@@ -7,24 +7,10 @@ local and training is seeded, so a second try fails the same way; MLflow's clien
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pipelines import (
-    analysis,
-    contest,
-    continuity,
-    data,
-    decision,
-    figures,
-    local_scores,
-    placing,
-    report,
-    results,
-    samples,
-    training,
-    validation,
-    window,
-    window_rows,
-)
-from pipelines import drift as drifting
+from pipelines import analysis, data, figures, report, results, samples, training, validation
+from pipelines.jitl import scores as local_scores
+from pipelines.retraining import contest, continuity, decision, placing, window, window_rows
+from pipelines.retraining import drift as drifting
 
 find_source = task(name="find-source", cache_policy=NO_CACHE)(data.find_source)
 survey = task(name="survey-rows", cache_policy=NO_CACHE)(data.survey)

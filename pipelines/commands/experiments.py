@@ -14,7 +14,7 @@ from rich.console import Console
 from pipelines.config import PipelineConfig, checked, load_config, read_settings
 from pipelines.data import Source, Survey, find_source, survey
 from pipelines.errors import ConfigError, DatasetError
-from pipelines.local_models import leaves_out, require_dates, size_remark
+from pipelines.jitl.models import leaves_out, require_dates, size_remark
 from pipelines.progress import Stages, listening
 from pipelines.sections import DataConfig, without_password
 from pipelines.terminal import TerminalListener, facts_table, records_table
@@ -78,12 +78,12 @@ def _ready(name: str, config: PipelineConfig) -> Iterator[Callable[..., Any]]:
     """The flow of that name, with Prefect and the tracking store ready, and what it does shown on the terminal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Prefect warns of a home that it cannot write; `start_engine` says what to do
-        from pipelines.engine import quick_flows, start_engine
+        from pipelines.operations.engine import quick_flows, start_engine
     with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
         with Stages()("start"):
             wait_for_engine = start_engine()
             flow: Callable[..., Any] = getattr(import_module("pipelines.flows"), name)
-            from pipelines.tracking import connect
+            from pipelines.store.tracking import connect
 
             connect(config.tracking.uri)
             wait_for_engine()

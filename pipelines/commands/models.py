@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines import registry
-from pipelines.registry import CHAMPION, PREVIOUS_TAG, Version, champion, holding, versions
 from pipelines.serving import Service, run
-from pipelines.smoke import smoke_test
+from pipelines.store import registry
+from pipelines.store.registry import CHAMPION, PREVIOUS_TAG, Version, champion, holding, versions
+from pipelines.store.smoke import smoke_test
+from pipelines.store.tracking import tracking_store
 from pipelines.terminal import facts_table
-from pipelines.tracking import tracking_store
 
 VERSIONS_SHOWN = 30
 LOCAL_ERROR = "jitl/*/rmse"  # of the local models, one metric for each target

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.operations.servers import running, watch
 from pipelines.progress import Stages, listening
-from pipelines.servers import running, watch
 from pipelines.terminal import TerminalListener, facts_table
 
 
@@ -38,8 +38,8 @@ def deploy(file: str, pool: str, prefect_file: str, notify_url: str | None) -> N
 
     config = load_config(file)
     with TerminalListener(Console(stderr=True)) as terminal, listening(terminal), Stages()("deploy"):
-        from pipelines import deploying
-        from pipelines.status import moment
+        from pipelines.operations import deploying
+        from pipelines.operations.status import moment
 
         done = deploying.deploy(config, Path(file), pool, Path(prefect_file), notify_url)
     table = Table(title=f"som deploy: {config.name}", title_justify="left", title_style="bold")
@@ -59,7 +59,7 @@ def status(file: str, overrides: Sequence[str]) -> None:
         PipelineError: It cannot do its work.
     """
     from pipelines.config import load_config
-    from pipelines.status import status as stands
+    from pipelines.operations.status import status as stands
 
     config = load_config(file, overrides)
     Console().print(facts_table(f"som status: {config.name}", stands(config).lines()))
@@ -71,7 +71,7 @@ def close_stale(hours: float, uri: str | None) -> None:
     Raises:
         PipelineError: It cannot do its work.
     """
-    from pipelines.stale import close_stale_runs, lines
+    from pipelines.operations.stale import close_stale_runs, lines
 
     closed = close_stale_runs(uri, timedelta(hours=hours))
     console = Console()

@@ -8,22 +8,22 @@ from tempfile import TemporaryDirectory
 
 from prefect import flow
 
-from pipelines import refresh_tasks as tasks
-from pipelines import registry
-from pipelines.arrivals import Arrivals, require_dated_models
 from pipelines.config import PipelineConfig
-from pipelines.drift import DriftReport
 from pipelines.errors import ChampionChanged
-from pipelines.events import drift_detected
-from pipelines.finished import Work
 from pipelines.flows.prefect_run import publish_summary, this_run
+from pipelines.operations.events import drift_detected
 from pipelines.progress import Stages, tell
-from pipelines.refresh_summary import RefreshResult, RunPlace, idle_reason
-from pipelines.refreshing import settings_digest
-from pipelines.registry import Version
-from pipelines.runs import last_run
-from pipelines.smoke import smoke_test
-from pipelines.tracking import REASON_CHARACTERS, RunFacts, TrackedRun, environment_tags, open_run, tracking_store
+from pipelines.refreshing import tasks
+from pipelines.refreshing.admission import settings_digest
+from pipelines.refreshing.arrivals import Arrivals, require_dated_models
+from pipelines.refreshing.summary import RefreshResult, RunPlace, idle_reason
+from pipelines.retraining.drift import DriftReport
+from pipelines.store import registry
+from pipelines.store.finished import Work
+from pipelines.store.registry import Version
+from pipelines.store.runs import last_run
+from pipelines.store.smoke import smoke_test
+from pipelines.store.tracking import REASON_CHARACTERS, RunFacts, TrackedRun, environment_tags, open_run, tracking_store
 
 KIND = "refresh"
 REPEATS = 3  # times that another champion may come in between

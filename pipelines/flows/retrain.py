@@ -14,34 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import flow
 
-from pipelines import registry, tasks
+from pipelines import tasks
 from pipelines.analysis import Analysis
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import PipelineConfig
-from pipelines.contest import Contender, better, require_comparable
-from pipelines.continuity import Turned
-from pipelines.decision import Record
-from pipelines.drift import DriftReport
 from pipelines.errors import ChampionChanged, ConfigError
-from pipelines.finished import Work
 from pipelines.flows.prefect_run import this_run
 from pipelines.flows.settling import FIGURES, brought_to_its_end, carried_out, ended
-from pipelines.local_models import require_dates
-from pipelines.local_scores import LocalLearning
-from pipelines.locks import exclusive
+from pipelines.jitl.models import require_dates
+from pipelines.jitl.scores import LocalLearning
 from pipelines.model import MapModel
-from pipelines.outcome import SKIPPED, Judgment, RetrainResult
+from pipelines.operations.stale import close_stale_runs
+from pipelines.operations.status import DRIFT_TAG
 from pipelines.progress import Stages, announced, tell
-from pipelines.registry import PREVIOUS_TAG, PUBLICATION_TAG, Version
 from pipelines.results import LoggedMap
+from pipelines.retraining.contest import Contender, better, require_comparable
+from pipelines.retraining.continuity import Turned
+from pipelines.retraining.decision import Record
+from pipelines.retraining.drift import DriftReport
+from pipelines.retraining.outcome import SKIPPED, Judgment, RetrainResult
+from pipelines.retraining.window_rows import WindowRows
 from pipelines.samples import Samples
-from pipelines.smoke import smoke_test
-from pipelines.stale import close_stale_runs
-from pipelines.status import DRIFT_TAG
-from pipelines.tracking import REASON_CHARACTERS, TrackedRun, environment_tags, open_run
+from pipelines.store import registry
+from pipelines.store.finished import Work
+from pipelines.store.locks import exclusive
+from pipelines.store.registry import PREVIOUS_TAG, PUBLICATION_TAG, Version
+from pipelines.store.smoke import smoke_test
+from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, environment_tags, open_run
 from pipelines.training import TrainedMap, in_units_of
 from pipelines.validation import remarks
-from pipelines.window_rows import WindowRows
 from somlib import SOM
 from somlib.core.trainer import EpochReport, OnEpoch
 

@@ -11,9 +11,9 @@ from pipelines.flows.housekeeping import housekeeping_flow
 from pipelines.flows.refresh import refresh_flow
 from pipelines.flows.retrain import retrain_flow
 from pipelines.flows.train import train_flow
-from pipelines.outcome import RetrainResult
-from pipelines.refresh_summary import RefreshResult
-from pipelines.status import Status
+from pipelines.operations.status import Status
+from pipelines.refreshing.summary import RefreshResult
+from pipelines.retraining.outcome import RetrainResult
 from pipelines.summary import TrainResult
 
 

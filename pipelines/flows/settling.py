@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines import registry
 from pipelines.config import PipelineConfig
 from pipelines.errors import ModelBusyError
 from pipelines.figures import U_MATRICES
 from pipelines.flows.approval import asked_for_approval
 from pipelines.flows.prefect_run import publish_figure, publish_summary
-from pipelines.outcome import AWAITED, KEPT, PROMOTED, Judgment, RetrainResult
+from pipelines.operations.stale import evidence, why_dead
+from pipelines.operations.status import DRIFT_TAG, REASON_TAG, VERDICT_TAG
 from pipelines.progress import tell
-from pipelines.registry import Version
-from pipelines.smoke import smoke_test
-from pipelines.stale import evidence, why_dead
-from pipelines.status import DRIFT_TAG, REASON_TAG, VERDICT_TAG
-from pipelines.tracking import REASON_CHARACTERS, TrackedRun, reopened_run
+from pipelines.retraining.outcome import AWAITED, KEPT, PROMOTED, Judgment, RetrainResult
+from pipelines.store import registry
+from pipelines.store.registry import Version
+from pipelines.store.smoke import smoke_test
+from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, reopened_run
 
 FIGURES = "figures"
 

@@ -6,15 +6,16 @@ from tempfile import TemporaryDirectory
 
 from prefect import flow
 
-from pipelines import registry, tasks
+from pipelines import tasks
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import PipelineConfig
-from pipelines.finished import Work, finished_runs
 from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
-from pipelines.local_models import require_dates
+from pipelines.jitl.models import require_dates
 from pipelines.progress import Stages, announced, tell
+from pipelines.store import registry
+from pipelines.store.finished import Work, finished_runs
+from pipelines.store.tracking import TrackedRun, environment_tags, open_run
 from pipelines.summary import TrainResult
-from pipelines.tracking import TrackedRun, environment_tags, open_run
 from pipelines.validation import remarks
 
 KIND = "train"

@@ -10,7 +10,7 @@ import yaml
 from typer.main import get_command
 
 from pipelines.cli import DEFAULT_POOL, app
-from pipelines.deploying import PREFECT_FILE
+from pipelines.operations.deploying import PREFECT_FILE
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deployments"

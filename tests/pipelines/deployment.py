@@ -14,7 +14,7 @@ import yaml
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun
 
-from pipelines.deploying import PREFECT_FILE
+from pipelines.operations.deploying import PREFECT_FILE
 from tests.pipelines.live import Live, eventually
 
 SHIPPED = Path(__file__).parents[2] / PREFECT_FILE

@@ -10,13 +10,13 @@ import torch
 
 from pipelines.config import PipelineConfig
 from pipelines.data import Dataset, find_source, read_dataset, survey
-from pipelines.local_models import LocalModels
-from pipelines.local_scores import LocalLearning, learn_targets
+from pipelines.jitl.models import LocalModels
+from pipelines.jitl.scores import LocalLearning, learn_targets
 from pipelines.model import MapModel
-from pipelines.placing import profile_training
-from pipelines.registry import Version, publish
+from pipelines.retraining.placing import profile_training
 from pipelines.samples import prepare_samples
-from pipelines.tracking import open_run
+from pipelines.store.registry import Version, publish
+from pipelines.store.tracking import open_run
 from pipelines.training import train_som
 from tests.pipelines.conftest import table
 

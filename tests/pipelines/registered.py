@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from pipelines.model import MapModel
-from pipelines.registry import Version, publish
 from pipelines.scaling import fit_scaler
-from pipelines.tracking import open_run
+from pipelines.store.registry import Version, publish
+from pipelines.store.tracking import open_run
 from pipelines.training import train_som
 from somlib import SOMConfig
 

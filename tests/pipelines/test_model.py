@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from pipelines.errors import ModelError
-from pipelines.local_models import fit_local_models
+from pipelines.jitl.models import fit_local_models
 from pipelines.model import MapModel
-from pipelines.profile import PlacedRows, training_profile
+from pipelines.retraining.profile import PlacedRows, training_profile
 from pipelines.samples import Labelled
 from pipelines.scaling import fit_scaler
 from pipelines.sections import JITLConfig

@@ -36,7 +36,7 @@ def test_our_own_warnings_are_notes_and_those_of_others_are_not_shown(screen: Co
     with TerminalListener(screen):
         warnings.warn("use a smaller map", SomlibWarning, stacklevel=1)
         warnings.warn("some package renamed something", DeprecationWarning, stacklevel=1)
-        logging.getLogger("pipelines.tracking").warning("could not %s", "record")
+        logging.getLogger("pipelines.store.tracking").warning("could not %s", "record")
         logging.getLogger("elsewhere").warning("unrelated")
     notes = [line.strip() for line in shown(screen).splitlines() if line.strip()]
     assert notes == ["note: use a smaller map", "note: could not record"]

@@ -15,8 +15,8 @@ from typing import Any
 from mlflow import MlflowClient
 
 from pipelines.config import load_config
-from pipelines.engine import quick_flows
 from pipelines.flows import retrain_flow
+from pipelines.operations.engine import quick_flows
 from pipelines.progress import listening
 from somlib.core.trainer import EpochReport
 

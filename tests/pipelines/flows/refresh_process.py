@@ -15,11 +15,12 @@ from typing import Any
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from pipelines import refresh_tasks, registry
 from pipelines.config import load_config
 from pipelines.flows.refresh import refresh_flow
 from pipelines.model import MapModel
 from pipelines.progress import LogListener, listening
+from pipelines.refreshing import tasks as refresh_tasks
+from pipelines.store import registry
 
 STAGES = ("fetch", "find", "judge", "learn", "log", "publish")
 # What is interrupted, and whether it has done its work by then.

@@ -24,18 +24,18 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFi
 from prefect.settings import PREFECT_API_URL
 from typer.testing import CliRunner
 
-from pipelines import refresh_tasks as tasks
-from pipelines import registry
 from pipelines.cli import app
 from pipelines.config import PipelineConfig
 from pipelines.errors import ChampionChanged, DatasetError, ModelError, SmokeTestError
-from pipelines.events import DRIFT_DETECTED
 from pipelines.flows import refresh as flow_module
 from pipelines.flows.refresh import refresh_flow
 from pipelines.model import MapModel
+from pipelines.operations.events import DRIFT_DETECTED
 from pipelines.progress import listening
-from pipelines.registry import Version
-from pipelines.tracking import tracking_store
+from pipelines.refreshing import tasks
+from pipelines.store import registry
+from pipelines.store.registry import Version
+from pipelines.store.tracking import tracking_store
 from tests.pipelines.flows.refresh_process import STAGES
 from tests.pipelines.live import eventually
 from tests.pipelines.refreshed import (

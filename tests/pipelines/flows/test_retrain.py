@@ -22,18 +22,19 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
-from pipelines import registry, tasks
+from pipelines import tasks
 from pipelines.config import PipelineConfig
 from pipelines.errors import ConfigError, ModelError, SmokeTestError
 from pipelines.flows import retrain, retrain_flow, settling
 from pipelines.flows.approval import Answer
-from pipelines.locks import exclusive
 from pipelines.model import MapModel
-from pipelines.outcome import Judgment, RetrainResult
 from pipelines.progress import listening
-from pipelines.registry import Version
+from pipelines.retraining.outcome import Judgment, RetrainResult
 from pipelines.scaling import Scaler
-from pipelines.tracking import open_run, reopened_run
+from pipelines.store import registry
+from pipelines.store.locks import exclusive
+from pipelines.store.registry import Version
+from pipelines.store.tracking import open_run, reopened_run
 from somlib.utils.alignment import turns
 from tests.pipelines.conftest import REPOSITORY, table
 from tests.pipelines.flows.conftest import KNOWN, Shop, changed_rows, old_rows, opened

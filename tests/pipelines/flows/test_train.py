@@ -25,12 +25,12 @@ from pipelines import train_flow
 from pipelines.config import PipelineConfig
 from pipelines.data import find_source, read_dataset, survey
 from pipelines.errors import ConfigError, DatasetError
-from pipelines.finished import Work, finished_runs
 from pipelines.flows.train import _earlier
 from pipelines.model import MapModel
 from pipelines.progress import listening
 from pipelines.samples import prepare_samples
-from pipelines.tracking import TrackedRun, open_run
+from pipelines.store.finished import Work, finished_runs
+from pipelines.store.tracking import TrackedRun, open_run
 from pipelines.training import train_som
 from somlib.errors import ArgumentError, SomlibWarning
 from tests.pipelines.conftest import WriteDataset, table

@@ -1,0 +1,1 @@
+"""What keeps scheduled flows running: servers, workers, deployments, automations, and how an experiment stands."""

@@ -1,0 +1,1 @@
+"""Letting new rows into the local models of a version that serves."""

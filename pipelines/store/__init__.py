@@ -1,0 +1,1 @@
+"""What MLflow holds: runs, artifacts, registered versions and their aliases."""

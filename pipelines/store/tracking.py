@@ -1,0 +1,532 @@
+"""What a run leaves in MLflow; registered models are the business of `registry.py`.
+
+Everything is written by run id through `MlflowClient`: MLflow's active run belongs to one thread, and Prefect may run a
+task in another. `open_run` is the life of a run; `TrackedRun` writes into one, also into a run that a notebook opened.
+"""
+
+import json
+import logging
+import math
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipelines.data import Dataset
+from pipelines.errors import TrackingError
+from pipelines.model import ARTIFACT, MapModel
+from pipelines.operations.processes import ProcessName
+from pipelines.sections import without_password
+from somlib.core.trainer import EpochReport
+
+logger = logging.getLogger(__name__)
+
+DISTRIBUTION = "som-pipelines"
+MODEL_NAME_IN_RUN = "model"
+SQLITE = "sqlite:///"
+PROCESS_TAG = "som.process"  # who has the run open, for `stale.py` to see whether somebody still has
+FAILURE_TAG = "som.failure"
+PYFUNC_SCRIPT = Path(__file__).with_name("pyfunc_model.py")
+FLUSH_SECONDS = 5.0
+MOST_CHARACTERS = 6_000  # of a param value; MLflow cuts longer ones with a warning
+REASON_CHARACTERS = 5_000  # of the tag with the reason of a failure; MLflow takes 8 000
+DIGEST_CHARACTERS = 36  # of a dataset digest
+EXAMPLE_ROWS = 3
+MEASURED_BY = ("torch", "numpy", "pandas", "scikit-learn", "scipy", "safetensors", "pydantic", "mlflow")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Which run it is.
+
+    Attributes:
+        run_id: In MLflow.
+        name: Its name there.
+        experiment: That of its experiment.
+        started: When, in UTC.
+        tags: As set on the run: versions, digests, commit.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    started: datetime
+    tags: Mapping[str, str]
+
+
+class TrackedRun:
+    """Writes into an MLflow run, and reads back what was written.
+
+    Args:
+        run_id: An existing run in the current tracking store.
+
+    Attributes:
+        client: The way there.
+        run_id: Its id.
+        experiment_id: That of its experiment.
+        name: Its name.
+        discarded: Whether `discard` was called.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.client = MlflowClient()
+        self.run_id = run_id
+        with mlflow_errors():
+            info = self.client.get_run(run_id).info
+        self.experiment_id = info.experiment_id
+        self.name = info.run_name
+        self.discarded = False
+        self._waiting: list[Metric] = []
+        self._flushed = time.monotonic()
+
+    @property
+    def page(self) -> str:
+        """Address of the run in the MLflow UI; for a store without a server, as `mlflow ui` will show it."""
+        uri = mlflow.get_tracking_uri()
+        host = uri.rstrip("/") if _is_server(uri) else "http://127.0.0.1:5000"
+        return f"{without_password(host)}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+    @property
+    def how_to_open(self) -> str:
+        """What a user types or visits to see the run."""
+        uri = mlflow.get_tracking_uri()
+        if _is_server(uri):
+            return self.page
+        return f"mlflow ui --backend-store-uri {_relative_sqlite(uri)}"
+
+    # ---------------------------------------------------------------- facts
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log settings; lists as JSON, None as an empty value, very long values cut."""
+        entries = [Param(name, _param_text(value)) for name, value in values.items()]
+        with mlflow_errors():
+            for start in range(0, len(entries), 100):
+                self.client.log_batch(self.run_id, params=entries[start : start + 100])
+
+    def tags(self, values: Mapping[str, str | None]) -> None:
+        """Set tags; those without a value are left out."""
+        entries = [RunTag(name, value) for name, value in values.items() if value]
+        with mlflow_errors():
+            self.client.log_batch(self.run_id, tags=entries)
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers; those that are not finite are left out and named in the tag `som.undefined`."""
+        now = _now_ms()
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        undefined = sorted(set(values) - set(finite))
+        with mlflow_errors():
+            self.client.log_batch(
+                self.run_id, metrics=[Metric(name, value, now, step) for name, value in finite.items()]
+            )
+        if undefined:
+            logger.info("not defined, and not logged: %s", ", ".join(undefined))
+            self.tags({"som.undefined": ", ".join(undefined)})
+
+    def epoch(self, report: EpochReport) -> None:
+        """A point of the curves `qe`, `te`, `sigma` and `learning_rate`; written out every few seconds."""
+        now = _now_ms()
+        point = {
+            "qe": report.quantization_error,
+            "te": report.topographic_error,
+            "sigma": report.sigma,
+            "learning_rate": report.learning_rate,
+        }
+        self._waiting += [Metric(k, v, now, report.epoch) for k, v in point.items() if math.isfinite(v)]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS or report.epoch + 1 == report.epochs:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write out what `epoch` has kept."""
+        waiting, self._waiting = self._waiting, []
+        with mlflow_errors():
+            for start in range(0, len(waiting), 1000):
+                self.client.log_batch(self.run_id, metrics=waiting[start : start + 1000])
+        self._flushed = time.monotonic()
+
+    def dataset(self, dataset: Dataset, name: str) -> None:
+        """Log the data as input of the run: source, columns, row count and digest; the whole digest as a tag."""
+        columns = [*dataset.feature_names, *dataset.target_names]
+        profile = {"num_rows": len(dataset.features), "num_elements": len(dataset.features) * len(columns)}
+        entity = DatasetEntity(
+            name=name,
+            digest=dataset.sha256[:DIGEST_CHARACTERS],
+            source_type="local",
+            source=json.dumps({"uri": dataset.path}),
+            schema=json.dumps({"mlflow_colspec": Schema([ColSpec(DataType.double, c) for c in columns]).to_dict()}),
+            profile=json.dumps(profile),
+        )
+        with mlflow_errors():
+            tags = [InputTag("mlflow.data.context", "training")]
+            self.client.log_inputs(self.run_id, [DatasetInput(entity, tags)])
+        self.tags({"som.data_sha256": dataset.sha256})
+
+    def discard(self) -> None:
+        """Delete the run, which had nothing to do; MLflow keeps it among the deleted ones until `mlflow gc`."""
+        self.discarded = True
+        with mlflow_errors():
+            self.client.set_terminated(self.run_id, "FINISHED")
+            self.client.delete_run(self.run_id)
+
+    def files(self, folder: Path) -> None:
+        """Log everything in a folder as artifacts, under the same paths."""
+        with mlflow_errors():
+            self.client.log_artifacts(self.run_id, str(folder))
+
+    def file(self, file: Path, name: str) -> str:
+        """Log a file as an artifact of that name, in place of one that is there; where it is now."""
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copyfile(file, Path(folder) / name)
+            self.files(Path(folder))
+        return self.address(name)
+
+    def address(self, artifact: str) -> str:
+        """Where a person finds an artifact: its file, or its page in the MLflow UI where it is kept elsewhere."""
+        with mlflow_errors():
+            uri = str(self.client.get_run(self.run_id).info.artifact_uri)
+        local = Path(uri.removeprefix("file://"))
+        return str(local / artifact) if local.is_dir() else f"{self.page}/artifacts/{artifact}"
+
+    # ---------------------------------------------------------------- reading back
+
+    @property
+    def status(self) -> str:
+        """What MLflow says of it now: RUNNING, FINISHED, FAILED or KILLED."""
+        with mlflow_errors():
+            return str(self.client.get_run(self.run_id).info.status)
+
+    def facts(self) -> RunFacts:
+        """Which run it is."""
+        with mlflow_errors():
+            run = self.client.get_run(self.run_id)
+            experiment = self.client.get_experiment(self.experiment_id).name
+        started = datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)
+        return RunFacts(self.run_id, run.info.run_name, experiment, started, run.data.tags)
+
+    def settings(self) -> dict[str, str]:
+        """The params, as text."""
+        with mlflow_errors():
+            return dict(self.client.get_run(self.run_id).data.params)
+
+    def last_metrics(self) -> dict[str, float]:
+        """The last value of every metric."""
+        with mlflow_errors():
+            return dict(self.client.get_run(self.run_id).data.metrics)
+
+    def history(self, metric: str) -> list[float]:
+        """A metric by step; empty where it was never logged."""
+        with mlflow_errors():
+            points = self.client.get_metric_history(self.run_id, metric)
+        return [point.value for point in sorted(points, key=lambda point: point.step)]
+
+    def fetch(self, names: Iterable[str], folder: Path) -> None:
+        """Download artifacts, files and folders, into a folder; those that are not there are left out."""
+        with mlflow_errors():
+            there = {artifact.path for artifact in self.client.list_artifacts(self.run_id)}
+            for name in there.intersection(names):
+                self.client.download_artifacts(self.run_id, name, str(folder))
+
+    def fetch_model(self, folder: Path) -> Path:
+        """Download the model that the run logged; the folder for `MapModel.load`.
+
+        Raises:
+            TrackingError: It logged none.
+        """
+        model = self.model_uri()
+        with mlflow_errors():
+            return Path(mlflow.artifacts.download_artifacts(model, dst_path=str(folder))) / "artifacts" / ARTIFACT
+
+    def model_uri(self) -> str:
+        """What `mlflow.pyfunc.load_model` takes for the model that the run logged.
+
+        Raises:
+            TrackingError: It logged none.
+        """
+        with mlflow_errors():
+            outputs = self.client.get_run(self.run_id).outputs
+        if outputs is None or not outputs.model_outputs:
+            raise TrackingError(f"the run {self.run_id} logged no map: it did not get that far, or is of another kind")
+        return f"models:/{outputs.model_outputs[-1].model_id}"
+
+    # ---------------------------------------------------------------- the model
+
+    def model(self, model: MapModel, example: np.ndarray[Any, Any], step: int) -> tuple[str, str]:
+        """Log the model as a pyfunc without pickle.
+
+        Args:
+            model: What to log.
+            example: Some samples in the units of the data, shape (n, d); the first complete ones go along as example,
+                and where there are none, what the first neurons stand for.
+            step: Last epoch: the metrics of this step are attached to the model.
+
+        Returns:
+            Its id in MLflow, and the SHA-256 of its manifest.
+        """
+        complete = example[np.isfinite(example).all(axis=1)][:EXAMPLE_ROWS]
+        if not len(complete):
+            complete = model.scaler.inverse(model.som.weights.flatten(0, 1)[:EXAMPLE_ROWS].numpy(force=True))
+        frame = pd.DataFrame(complete.astype("float64"), columns=list(model.features))
+        with tempfile.TemporaryDirectory() as folder, mlflow_errors(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"mlflow\.")  # of its own type hints and of its use of pandas
+            # Made here, since `Model.log` would put it into the experiment of the thread's active run.
+            logged = self.client.create_logged_model(
+                self.experiment_id,
+                name=MODEL_NAME_IN_RUN,
+                source_run_id=self.run_id,
+                params=self.client.get_run(self.run_id).data.params,
+            )
+            digest = model.save(Path(folder) / ARTIFACT)
+            # MLflow records the path of the script it copies: one in a temporary folder tells nothing of this machine.
+            script = shutil.copy(PYFUNC_SCRIPT, Path(folder) / "map_model.py")
+            info = Model.log(
+                artifact_path=None,
+                model_id=logged.model_id,
+                flavor=mlflow.pyfunc,
+                flavor_name="pyfunc",
+                run_id=self.run_id,
+                step=step,
+                python_model=str(script),
+                artifacts={ARTIFACT: str(Path(folder) / ARTIFACT)},
+                signature=signature(model),
+                input_example=frame,
+                pip_requirements=requirements(),
+                metadata={"manifest_sha256": digest},
+            )
+        return str(info.model_id), digest
+
+
+def active_run_id() -> str | None:
+    """The run that `mlflow.start_run` opened in this thread, if any."""
+    run = mlflow.active_run()
+    return None if run is None else str(run.info.run_id)
+
+
+@contextmanager
+def open_run(
+    experiment: str, uri: str | None, tags: Mapping[str, str | None], name: str | None
+) -> Iterator[TrackedRun]:
+    """A new run, FINISHED when the block ends, FAILED with its reason in the tag `som.failure` when it raises.
+
+    A run that was discarded in the block is left alone.
+
+    Args:
+        experiment: Its experiment, made if need be.
+        uri: The tracking store; None takes MLflow's own settings.
+        tags: To set on the run.
+        name: Of the run; None lets MLflow think of one.
+
+    Raises:
+        TrackingError: The store cannot be reached, or refuses.
+    """
+    with tracking_store(uri):
+        with mlflow_errors():
+            client = MlflowClient()
+            told = {**tags, PROCESS_TAG: str(ProcessName.own())}
+            run = client.create_run(_experiment_id(client, experiment), run_name=name, tags=_given(told))
+        with _until_its_end(TrackedRun(run.info.run_id)) as tracked:
+            yield tracked
+
+
+@contextmanager
+def reopened_run(run_id: str) -> Iterator[TrackedRun]:
+    """A run of the current tracking store that was left before its end, open again; it ends as in `open_run`.
+
+    Raises:
+        TrackingError: The store cannot be reached, or refuses.
+    """
+    tracked = TrackedRun(run_id)
+    with mlflow_errors():
+        tracked.client.update_run(run_id, status="RUNNING")
+        tracked.client.set_tag(run_id, PROCESS_TAG, str(ProcessName.own()))
+        if FAILURE_TAG in tracked.client.get_run(run_id).data.tags:
+            tracked.client.delete_tag(run_id, FAILURE_TAG)
+    with _until_its_end(tracked):
+        yield tracked
+
+
+@contextmanager
+def _until_its_end(tracked: TrackedRun) -> Iterator[TrackedRun]:
+    try:
+        yield tracked
+        tracked.flush()
+    except BaseException as error:
+        if not tracked.discarded:
+            _close(tracked, error)
+        raise
+    if not tracked.discarded:
+        with mlflow_errors():
+            tracked.client.set_terminated(tracked.run_id, "FINISHED")
+
+
+def connect(uri: str | None) -> None:
+    """Make sure that the tracking store answers; a new SQLite store gets its tables here, which takes seconds.
+
+    Raises:
+        TrackingError: It cannot be reached, or refuses.
+    """
+    with tracking_store(uri), mlflow_errors():
+        MlflowClient().search_experiments(max_results=1)
+
+
+@contextmanager
+def tracking_store(uri: str | None) -> Iterator[None]:
+    """Let MLflow use the tracking store of that URI inside; None leaves its own settings."""
+    if uri is None:
+        yield
+        return
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _close(tracked: TrackedRun, error: BaseException) -> None:
+    """End a run that failed; must not hide why, so what goes wrong here is only logged."""
+    interrupted = not isinstance(error, Exception)
+    reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".rstrip(": ")
+    try:
+        tracked.tags({FAILURE_TAG: reason[:REASON_CHARACTERS]})
+        tracked.flush()
+        with mlflow_errors():
+            tracked.client.set_terminated(tracked.run_id, "KILLED" if interrupted else "FAILED")
+    except TrackingError as second:
+        logger.warning("the failure of run %s could not be recorded: %s", tracked.run_id, second)
+
+
+def _experiment_id(client: MlflowClient, name: str) -> str:
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        with suppress_existing():
+            return str(client.create_experiment(name))
+        known = client.get_experiment_by_name(name)  # another process was faster
+    if known is None or known.lifecycle_stage != "active":
+        raise TrackingError(
+            f"tracking.experiment: {name!r} was deleted in MLflow: restore it there, or choose another name"
+        )
+    return str(known.experiment_id)
+
+
+# ---------------------------------------------------------------- facts about here and now
+
+
+def environment_tags() -> dict[str, str | None]:
+    """Where a run comes from: package, Python, git commit."""
+    return {
+        "som.package_version": version(DISTRIBUTION),
+        "som.python_version": platform.python_version(),
+        "mlflow.source.git.commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the repository around the working folder, None outside of one."""
+    with suppress(OSError, subprocess.SubprocessError):
+        git = ["git", "rev-parse", "--verify", "HEAD"]
+        done = subprocess.run(git, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+    return None
+
+
+def signature(model: MapModel) -> ModelSignature:
+    """Doubles in, place on the map and predictions out."""
+    inputs = Schema([ColSpec(DataType.double, name) for name in model.features])
+    return ModelSignature(inputs, Schema([ColSpec(DataType[kind], name) for name, kind in model.outputs.items()]))
+
+
+def requirements() -> list[str]:
+    """What a server needs to load the model: this package and what its answers depend on, as installed here."""
+    exact = {name: version(name).partition("+")[0] for name in (DISTRIBUTION, *MEASURED_BY)}
+    return [f"{name}=={number}" for name, number in exact.items()]
+
+
+# ---------------------------------------------------------------- errors and small change
+
+
+@contextmanager
+def mlflow_errors() -> Iterator[None]:
+    """Turns what MLflow raises inside into one line with the address of the store."""
+    try:
+        yield
+    except ModuleNotFoundError as error:  # the driver of a database
+        raise TrackingError(f"MLflow at {_store()} needs the package {error.name}, which is not installed") from error
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(f"MLflow at {_store()}: {_reason(error)}") from error
+
+
+def _store() -> str | None:
+    return without_password(mlflow.get_tracking_uri())
+
+
+def _reason(error: BaseException) -> str:
+    """Why, in one line; of a failed connection the innermost reason, not the whole stack of clients around it."""
+    cause: BaseException | None = error
+    while cause is not None and "Max retries exceeded" in str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause or error).strip().partition("\n")[0]
+
+
+@contextmanager
+def suppress_existing() -> Iterator[None]:
+    """Go on where what shall be made is there already."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def registry_store() -> str:
+    """Where registered models are, without password; a SQLite file by one name, whatever the working folder."""
+    uri = str(without_password(mlflow.get_registry_uri()))
+    path = uri.removeprefix(SQLITE)
+    return uri if path == uri else str(Path(path).resolve())
+
+
+def _is_server(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def _relative_sqlite(uri: str) -> str:
+    """A SQLite URI as short as it works from the working folder."""
+    path = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and path.is_relative_to(Path.cwd()):
+        return SQLITE + str(path.relative_to(Path.cwd()))
+    return str(without_password(uri))
+
+
+def _param_text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple | bool) else str(value)
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+
+
+def _given(tags: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in tags.items() if value}
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,86 @@
+"""What `som deploy` registers really runs: on a Prefect server, by a worker, into an MLflow server."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from typer.testing import CliRunner, Result
+
+from pipelines.cli import app
+from pipelines.config import PipelineConfig
+from pipelines.errors import ConfigError, FlowEngineError
+from pipelines.operations.deploying import deploy
+from tests.pipelines.deployment import SHIPPED, Deployment, shipped
+from tests.pipelines.live import Live, eventually
+
+
+def som(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_deploy_tells_what_runs_when(deployed: Deployment) -> None:
+    for text in ("som-train/boiler", "every 0:00:05", "37 * * * * (Etc/UTC)", "som-retrain/boiler", "on demand"):
+        assert text in deployed.done.stdout
+    for automation in ("som: notify of failed runs", "som: retrain boiler on drift"):
+        assert automation in deployed.done.stdout
+
+
+def test_a_scheduled_run_trains_a_map_and_registers_it(deployed: Deployment) -> None:
+    client = MlflowClient(deployed.live.mlflow)
+    published = eventually(lambda: client.search_model_versions("name = 'boiler'"), seconds=120)
+    run = client.get_run(published[-1].run_id)
+    flow_run = {str(each.id): each for each in deployed.runs("som-train/boiler")}[run.data.tags["prefect.flow_run_id"]]
+    assert flow_run.auto_scheduled
+    assert flow_run.parameters == {"config": deployed.config, "overrides": []}
+    assert run.data.tags["prefect.flow_run_url"].startswith(deployed.live.prefect)
+    eventually(lambda: client.get_run(run.info.run_id).info.status == "FINISHED")
+    assert eventually(lambda: client.get_registered_model("boiler").aliases)["champion"] == published[-1].version
+    assert (deployed.live.folder / "mlruns" / run.info.experiment_id).is_dir()
+
+
+def test_status_tells_what_serves_and_what_runs_next(deployed: Deployment, connected: None) -> None:
+    eventually(lambda: MlflowClient().search_model_versions("name = 'boiler'"), seconds=120)
+    told = som("status", deployed.config)
+    assert told.exit_code == 0, told.stderr
+    assert "boiler version 1" in told.stdout
+    assert "next housekeeping" in told.stdout
+
+
+def test_deploying_again_changes_nothing_more(deployed: Deployment, connected: None) -> None:
+    file = deployed.live.folder / "again.yaml"
+    file.write_text(
+        yaml.safe_dump({"deployments": yaml.safe_load(Path(deployed.file).read_text())["deployments"][2:3]})
+    )
+    there = _everything(deployed.live)
+    again = som("deploy", deployed.config, "--file", str(file))
+    assert again.exit_code == 0, again.stderr
+    assert _everything(deployed.live) == there
+
+
+def _everything(live: Live) -> list[str]:
+    """The ids of all deployments and automations."""
+    with live.client() as client:
+        automations = client.request("POST", "/automations/filter", json={}).json()
+        return sorted([*(str(each.id) for each in client.read_deployments()), *(each["id"] for each in automations)])
+
+
+def test_a_file_that_prefect_refuses_is_one_line_with_its_reason(
+    live: Live, connected: None, config: PipelineConfig, tmp_path: Path
+) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump({"deployments": [{**shipped("train"), "entrypoint": "pipelines.nowhere.flow"}]}))
+    with pytest.raises(FlowEngineError, match=r"prefect\.yaml cannot be deployed: .*nowhere") as refused:
+        deploy(config, tmp_path / "demo.yaml", "som", file)
+    assert "\n" not in str(refused.value)
+
+
+def test_deploying_needs_a_server_that_stays(config: PipelineConfig, tmp_path: Path) -> None:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(FlowEngineError, match="som up"):
+        deploy(config, tmp_path / "demo.yaml", "som", SHIPPED)
+
+
+def test_a_missing_file_of_deployments_is_named(config: PipelineConfig, tmp_path: Path, prefect_api: None) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such file: .*--file"):
+        deploy(config, tmp_path / "demo.yaml", "som", tmp_path / "nowhere.yaml")

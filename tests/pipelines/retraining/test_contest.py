@@ -1,0 +1,144 @@
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.config import PipelineConfig
+from pipelines.errors import ModelError
+from pipelines.jitl.models import fit_local_models
+from pipelines.jitl.scores import learn_targets
+from pipelines.model import MapModel
+from pipelines.retraining.contest import Contender, better, defender, measured, require_comparable
+from pipelines.retraining.decision import Record
+from pipelines.retraining.window import choose_window
+from pipelines.retraining.window_rows import WindowRows, read_window, window_samples
+from pipelines.samples import Samples
+from pipelines.scaling import Scaler
+from pipelines.sections import PromotionConfig
+from pipelines.training import train_som
+
+
+class Round(NamedTuple):
+    config: PipelineConfig
+    rows: WindowRows
+    samples: Samples
+    challenger: Contender
+    champion: MapModel
+
+
+@pytest.fixture
+def round_(config: PipelineConfig) -> Round:
+    """A challenger of the whole window, and a champion that knows its first 100 rows, 160 train."""
+    rows = read_window(choose_window(config.data, config.window), "error")
+    samples = window_samples(rows, config)
+    som = train_som(samples.train, config.som, samples.scaler.features).som
+    local = learn_targets(som, samples, config.jitl, seed=0)
+    early = samples.learning.take(np.arange(100))
+    other = train_som(early.samples, config.som, samples.scaler.features).som
+    champion = MapModel(other, samples.scaler, torch.ones(12), fit_local_models(other, early, config.jitl, 0))
+    return Round(config, rows, samples, Contender(som, samples.scaler, local.answers), champion)
+
+
+def ask(round_: Round, contender: Contender, yardstick: Contender) -> Record:
+    return measured(contender, yardstick, round_.rows.dataset, round_.samples.judging)
+
+
+def test_distances_are_to_the_neurons_that_each_map_chooses_in_the_units_of_the_champion(round_: Round) -> None:
+    som, scaler = round_.challenger.som, round_.challenger.scaler
+    units = Scaler("standard", scaler.features, scaler.center - 1, scaler.scale * (2.0, 0.5, 3.0))
+    yardstick = Contender(som, units)
+    values = round_.rows.dataset.features[160:].astype(np.float64)
+    codebook = som.weights.double().numpy().reshape(12, 3) * scaler.scale + scaler.center
+    chosen = (((values[:, None] - codebook) / scaler.scale) ** 2).sum(axis=2).argmin(axis=1)
+    expected = np.sqrt((((values - codebook[chosen]) / units.scale) ** 2).sum(axis=1))
+    np.testing.assert_allclose(ask(round_, round_.challenger, yardstick).at_rows["qe"], expected, rtol=1e-4)
+
+
+def test_the_order_of_features_changes_nothing(round_: Round) -> None:
+    som, scaler = round_.challenger.som, round_.challenger.scaler
+    order = [2, 0, 1]
+    turned = train_som(round_.samples.train[:, order], round_.config.som, [scaler.features[i] for i in order]).som
+    turned.weights = som.weights[..., order]
+    other = Scaler("standard", tuple(turned.feature_names or ()), scaler.center[order], scaler.scale[order])
+    before, after = (ask(round_, each, round_.challenger) for each in (round_.challenger, Contender(turned, other)))
+    np.testing.assert_allclose(before.at_rows["qe"], after.at_rows["qe"], rtol=1e-5)
+    assert before.values["te"] == after.values["te"]
+
+
+def test_errors_of_the_targets_and_coverage_follow_from_the_answers(round_: Round) -> None:
+    answers = round_.challenger.answers
+    assert answers is not None
+    some = Contender(round_.challenger.som, round_.challenger.scaler, answers[::2])
+    record = ask(round_, some, some)
+    errors = record.at_rows["jitl/y/rmse"]
+    np.testing.assert_allclose(errors[::2], ((answers["prediction"] - answers["measured"]) ** 2)[::2])
+    assert np.isnan(errors[1::2]).all()
+    inside = [low <= y <= high for low, y, high in answers.select("lower", "measured", "upper").rows()[::2]]
+    assert record.values["jitl/y/coverage"] == pytest.approx(np.mean(inside))
+
+
+def test_a_champion_that_knows_none_of_the_rows_is_asked_as_it_serves(round_: Round) -> None:
+    asked = defender(round_.champion, round_.rows.dataset, round_.samples, round_.config)
+    assert asked.remark == ""
+    assert asked.answers is not None
+    assert round_.champion.local is not None
+    said = round_.champion.local.details("y", round_.samples.judging.samples).prediction
+    np.testing.assert_allclose(asked.answers["prediction"], said)
+
+
+def test_a_champion_that_may_know_the_rows_has_models_fitted_anew(round_: Round) -> None:
+    assert round_.champion.local is not None
+    ask_champion = partial(defender, dataset=round_.rows.dataset, samples=round_.samples, config=round_.config)
+    round_.champion.local.learn(round_.samples.judging.take(np.arange(1)), round_.config.jitl)
+    anew = ask_champion(round_.champion)
+    assert "may know rows that judge: local models fitted anew on its map" in anew.remark
+    fitted = fit_local_models(round_.champion.som, round_.samples.learning, round_.config.jitl, 42)
+    assert fitted is not None
+    assert anew.answers is not None
+    np.testing.assert_allclose(
+        anew.answers["prediction"], fitted.details("y", round_.samples.judging.samples).prediction
+    )
+    without = ask_champion(replace(round_.champion, local=None))
+    assert without.remark.startswith("the champion has none for every target")
+    assert without.answers is not None
+    assert without.answers.equals(anew.answers)
+
+
+@pytest.mark.parametrize(
+    ("features", "missing", "problem"),
+    [
+        (("a", "b"), "mask", "lacks c, which data.features has"),
+        (("a", "b", "c", "d"), "mask", "has d as features, which data.features lacks"),
+        (("a", "b", "c"), "error", "takes no missing values"),
+    ],
+)
+def test_a_champion_that_cannot_be_compared_is_refused(
+    round_: Round, features: Any, missing: str, problem: str
+) -> None:
+    dataset = round_.rows.dataset
+    holed = replace(dataset, features=np.where(np.arange(200)[:, None] == 7, np.nan, dataset.features))
+    scaler = Scaler.identity(features)
+    rows = np.random.default_rng(0).random((20, len(features)), dtype=np.float32)
+    som = train_som(rows, round_.config.som, features).som
+    som.missing = missing
+    with pytest.raises(ModelError, match=problem):
+        require_comparable(MapModel(som, scaler, torch.ones(12)), round_.config, holed)
+
+
+def test_the_better_of_several_is_that_by_the_metric_asked_first() -> None:
+    weak, strong = Record({"qe": 2.0, "te": 0.1}), Record({"qe": 1.0, "te": 0.2})
+    assert better([weak, strong], PromotionConfig()) == 1
+    assert better([strong, weak], PromotionConfig()) == 0
+    assert better([weak, weak], PromotionConfig()) == 0
+    by_order = PromotionConfig.model_validate({"rules": [{"metric": "te"}]})
+    assert better([weak, strong], by_order) == 0
+    one, other = (
+        Record({"jitl/a/rmse": 1.0, "jitl/b/rmse": 1.0, "qe": 1}),
+        Record({"jitl/a/rmse": 1.2, "jitl/b/rmse": 0.5, "qe": 9}),
+    )
+    assert better([one, other], PromotionConfig()) == 1
+    undefined = Record({"qe": float("nan")})
+    assert better([weak, undefined], PromotionConfig()) == 0
