@@ -11,6 +11,7 @@ from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.neighborhood import Kernel
 from somlib.utils.search import Backend
+from somlib.utils.training import confined
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Rule:
         batch_size: Largest mini-batch.
         backend: How winners are searched.
         deterministic: Whether sums on CUDA must be bit-identical each time.
-        steps: Steps of the batch map in an epoch; more than one make it progressive, see `trainer.py`.
+        steps: Steps of the batch map in an epoch; more than one make it progressive, see `batch_steps.py`.
     """
 
     grid: Grid
@@ -75,3 +76,8 @@ class TrainingSet:
         low = self.data.nan_to_num(nan=torch.inf).amin(dim=0)
         high = self.data.nan_to_num(nan=-torch.inf).amax(dim=0)
         return torch.where(torch.isinf(low), self.center, low), torch.where(torch.isinf(high), self.center, high)
+
+
+def confined_if_signed(codebook: Tensor, rule: Rule, rows: TrainingSet) -> Tensor:
+    """The codebook (m, d), kept near the data where the kernel repels and could push it off."""
+    return confined(codebook, *rows.box) if rule.kernel.signed else codebook

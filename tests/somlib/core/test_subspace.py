@@ -9,7 +9,7 @@ from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 
 from somlib import SOM
-from somlib.core import trainer
+from somlib.core import batch_steps
 from somlib.core.rule import TrainingSet
 from somlib.core.subspace import AXES, FEWEST_FEATURES, Subspace
 from somlib.utils.training import WinnerSums
@@ -62,7 +62,7 @@ def test_a_map_of_wide_data_is_as_good_as_one_that_never_left_the_features(monke
     data = rows_of(3_000, noise=0.3).data.float()
     errors = []
     for fewest in (D, D + 1):
-        monkeypatch.setattr(trainer, "FEWEST_FEATURES", fewest)
+        monkeypatch.setattr(batch_steps, "FEWEST_FEATURES", fewest)
         qe, te = SOM(12, 9, D, random_seed=3, preset="fast", device="cpu").fit(data, verbose=False)
         errors.append((qe[-1], te[-1]))
     narrow, wide = errors

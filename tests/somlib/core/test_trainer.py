@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from somlib.core import scan, trainer
+from somlib.core import batch_steps, scan, trainer
+from somlib.core.batch_steps import Shuffled
 from somlib.core.rule import Rule, TrainingSet
 from somlib.core.scan import Scan
-from somlib.core.trainer import Epoch, Shuffled, train
+from somlib.core.trainer import Epoch, train
 from somlib.utils import heuristics, torch_search
 from somlib.utils.decay import DECAY_FUNCTIONS
 from somlib.utils.distances import Metric
@@ -215,13 +216,13 @@ def progressive(
                 rows, order = np.array(order[:wanted]), order[wanted:]
             total, count = (of_all / len(rows) for of_all in oracle.sums_by_winner(codebook, data[rows]))
             if running is not None and len(rows) < n:
-                past = trainer.PAST
+                past = batch_steps.PAST
                 total, count = (past * old + (1 - past) * new for old, new in zip(running, (total, count), strict=True))
             running = total, count
             means = oracle.smoothed_means(codebook, total, count, oracle.kernel_matrix(lattice, name, sigma))
             means = oracle.confined(means, data) if name == "mexican_hat" else means
             settles = k == T * steps - 2
-            ahead = trainer.SETTLING if settles else 1 + trainer.MOMENTUM
+            ahead = batch_steps.SETTLING if settles else 1 + batch_steps.MOMENTUM
             codebook = means if before is None or last else before + ahead * (means - before)
             codebook = oracle.confined(codebook, data) if name == "mexican_hat" else codebook
             before = means

@@ -1,0 +1,165 @@
+r"""The steps of the batch map, an epoch at a time.
+
+The batch map can be trained progressively, in several short steps an epoch (`Rule.steps`). While the neighborhood is
+wide, a step averages over so much of the map that few rows tell it all; so a step takes random rows, as many for every
+neighborhood that knows nothing of the others (`rows_of_step`), and the schedule of the radius goes on with each step.
+The sums of a step are drawn towards those of the steps before, and the codebook goes on beyond its new means in the
+direction that it moves. Both forget their past at each new epoch, so that a training can be taken up after any. The
+last short step stops halfway to its means instead, and the very last step is Kohonen's, over all rows. On wide data all
+but the last few steps of an epoch look at its leading axes only (`subspace.py`). What was tried and what it gave is in
+benchmarks/README.md.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from somlib.core.rule import confined_if_signed
+from somlib.core.scan import Scan
+from somlib.core.subspace import FEWEST_FEATURES, Subspace
+from somlib.utils.heuristics import rows_of_step
+from somlib.utils.smoothing import Smoother
+from somlib.utils.training import WinnerSums, batch_step
+
+PAST = 1 / 3  # of the running sums of short steps: what earlier steps count
+MOMENTUM = 0.8  # share of the last movement by which a short step goes on beyond its means
+SETTLING = 0.5  # the last short step stops halfway instead, to leave less of the chance in which rows it saw
+STEPS_ON_FEATURES = 4  # of each epoch, the last ones, look at all features of wide data
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """Where a batch map is in an epoch.
+
+    Attributes:
+        codebook: Shape (m, d).
+        known: Sums of some rows per winner in this codebook, if any; they save the search of the next step.
+        seen: How many rows those are.
+        before: The means that the last step came to, None before the first.
+        running: Sums of the steps so far, per row, None before the first.
+    """
+
+    codebook: Tensor
+    known: WinnerSums | None
+    seen: int
+    before: Tensor | None = None
+    running: WinnerSums | None = None
+
+    def into(self, subspace: Subspace) -> "_Motion":
+        """The start of an epoch, in the coordinates of the subspace."""
+        known = None if self.known is None else subspace.sums_in(self.known)
+        return _Motion(subspace.coordinates(self.codebook), known, self.seen)
+
+    def out_of(self, subspace: Subspace) -> "_Motion":
+        """The same after some steps there, in the features again."""
+        before = None if self.before is None else subspace.features(self.before)
+        running = None if self.running is None else subspace.sums_out(self.running)
+        return _Motion(subspace.features(self.codebook), None, 0, before, running)
+
+
+class Shuffled:
+    """Random rows without repetition, until fewer are left than wanted; then anew.
+
+    Args:
+        n: Number of rows.
+        generator: Source of the order, on the CPU.
+        device: Where the row numbers are wanted.
+    """
+
+    def __init__(self, n: int, generator: torch.Generator, device: torch.device) -> None:
+        self._n, self._generator, self._device = n, generator, device
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._taken = 0
+
+    def take(self, count: int) -> Tensor | None:
+        """So many row numbers; None, which is all, where that is how many there are."""
+        if count >= self._n:
+            return None
+        if self._taken + count > len(self._order):
+            self._order, self._taken = torch.randperm(self._n, generator=self._generator), 0
+        self._taken += count
+        return self._order[self._taken - count : self._taken].to(self._device)
+
+
+class BatchSteps:
+    """The steps of a batch map, an epoch at a time."""
+
+    def __init__(self, scan: Scan, steps: int, generator: torch.Generator) -> None:
+        self.scan, self.rule = scan, scan.rule
+        self.n = len(scan.rows.data)
+        self.steps = steps
+        self.generator = generator
+        self.smoother = Smoother(self.rule.grid, scan.rows.data.device, scan.rows.data.dtype)
+
+    def epoch(self, codebook: Tensor, t: int, known: WinnerSums | None, seen: int) -> tuple[Tensor, float]:
+        """The codebook after epoch `t`, and the radius of its last step.
+
+        Args:
+            codebook: That before it, shape (m, d).
+            t: Its number.
+            known: Sums of some rows per winner in this codebook, if any.
+            seen: How many rows those are.
+        """
+        steps = range(t * self.rule.steps, (t + 1) * self.rule.steps)
+        shuffled = Shuffled(self.n, self.generator, codebook.device)
+        motion = _Motion(codebook, known, seen)
+        short = steps[:-STEPS_ON_FEATURES]
+        if short and self._can_narrow(codebook):
+            subspace, scan = self._narrow
+            motion = self._walked(motion.into(subspace), scan, short, shuffled).out_of(subspace)
+            steps = steps[len(short) :]
+        return self._walked(motion, self.scan, steps, shuffled).codebook, self._sigma(steps[-1])
+
+    def _sigma(self, k: int) -> float:
+        return self.rule.sigma_decay(self.rule.sigma, k, self.steps)
+
+    def _can_narrow(self, codebook: Tensor) -> bool:
+        """Whether short steps can do with the leading axes."""
+        wide = codebook.shape[1] >= FEWEST_FEATURES
+        return wide and not self.rule.kernel.signed and self.scan.is_plain(codebook)
+
+    @cached_property
+    def _narrow(self) -> tuple[Subspace, Scan]:
+        """The leading axes of the rows, the same wherever a training is taken up, and passes over the rows there."""
+        own = torch.Generator().manual_seed(self.generator.initial_seed())
+        subspace = Subspace.of(self.scan.rows, own)
+        return subspace, Scan(subspace.rows(self.scan.rows), self.rule, self.scan.workers)
+
+    def _confined(self, codebook: Tensor) -> Tensor:
+        return confined_if_signed(codebook, self.rule, self.scan.rows)
+
+    def _walked(self, motion: _Motion, scan: Scan, steps: range, shuffled: Shuffled) -> _Motion:
+        """The map after so many steps from there."""
+        codebook, known, seen = motion.codebook, motion.known, motion.seen
+        before, running, n = motion.before, motion.running, self.n
+        for k in steps:
+            sigma, last = self._sigma(k), k == self.steps - 1
+            wanted = n if last or self.rule.steps == 1 else rows_of_step(self.rule.grid, sigma, n)
+            if known is None or seen < wanted:
+                known, seen = _sums(scan, codebook, k, shuffled.take(wanted)), wanted
+            running = _drawn_to_past(known, seen, running if seen < n else None)
+            after = self._confined(batch_step(codebook, running, self.smoother, self.rule.kernel, sigma))
+            ahead = SETTLING if k == self.steps - 2 else 1 + MOMENTUM
+            codebook = after
+            if before is not None and not last:
+                codebook = self._confined(torch.lerp(before, after, ahead))
+            known, before = None, after
+        return _Motion(codebook, None, 0, before, running)
+
+
+def _sums(scan: Scan, codebook: Tensor, k: int, index: Tensor | None) -> WinnerSums:
+    """The sums of some rows in step `k`; in the first, of the true winners.
+
+    A start made of rows lies at equal distances from many others where their values are rounded. Which of these
+    neurons wins must not hang on what else is in the data, or a weight would not act like so many copies.
+    """
+    return scan.sums(codebook, index) if k else scan.measured(codebook, index, certain=True).sums
+
+
+def _drawn_to_past(new: WinnerSums, rows: int, past: WinnerSums | None) -> WinnerSums:
+    """The sums of so many rows, per row and drawn towards those of earlier steps."""
+    if past is None:
+        return new.forgotten(1 / rows)
+    return WinnerSums(torch.add(past.values * PAST, new.values, alpha=(1 - PAST) / rows), new.center)
