@@ -2,9 +2,11 @@
 
 `PRESETS` are settings to choose from in use; every other library is compared with each. `LIKE_TORCHSOM` is the rule,
 the schedules and the start of torchsom's two configurations, so that only the work done differs; a batch of torchsom's
-that is left over at the end of an epoch is smaller, ours are of equal size. `COST` is for cost.py.
+that is left over at the end of an epoch is smaller, ours are of equal size. `COST` is for cost.py, and
+`short STEPS RADIUS`, a batch map of one epoch of so many short steps to that last radius, for match.py.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +60,15 @@ def plane(data: torch.Tensor, x: int, y: int) -> torch.Tensor:
     return (data.mean(dim=0) + flat * (data.std() / flat.std())).reshape(x, y, -1)
 
 
+def short(steps: int, last: float) -> Arguments:
+    """A batch map of so many short steps that ends at that radius."""
+    return lambda n, side: {"preset": "fast", "steps_per_epoch": steps, "final_sigma": last}
+
+
 if __name__ == "__main__":
     settings = {name: trained(arguments, False) for name, arguments in (PRESETS | COST).items()}
     settings |= {name: trained(arguments, True) for name, arguments in LIKE_TORCHSOM.items()}
+    name, *numbers = sys.argv[1].split()
+    if name == "short":
+        settings[sys.argv[1]] = trained(short(int(numbers[0]), float(numbers[1])), False)
     trial.main("som-pipelines", settings)

@@ -36,6 +36,9 @@ from somlib.utils.winners import Winners, block_entries
 from somlib.utils.workers import Workers
 
 FEWEST, MOST_ON_CPU = 64, 4_096  # rows of a chunk; between them as many as keep its scores near
+# A large chunk takes fewer calls, a small one less memory that is touched for the first time, which a training of a few
+# milliseconds feels: so many chunks a pass, until their scores are as many as that at least.
+CHUNKS_OF_A_PASS, FEWEST_SCORES = 16, 2**18
 WORK_OF_MINIMUM = 16  # of one score, in products
 TRUSTED_SHARE = 0.1  # of a typical squared distance to the winner: what rounding may come to, at the very worst
 ASKED_ROWS = 32  # at least, where there are so many, to learn what a typical distance is
@@ -250,9 +253,10 @@ class Scan:
         n, like = len(self.rows.data), self.rows.data
         if self._fused:
             return max(FEWEST_ROWS, block_entries(POINT_ENTRIES, like, n * like.shape[1]) // like.shape[1])
-        m = self.rule.grid.m
-        fitting = max(FEWEST, block_entries(CHUNK_ENTRIES, like, n * m) // m)
-        return min(fitting, n, MOST_ON_CPU if like.device.type == "cpu" else n)
+        m, on_cpu = self.rule.grid.m, like.device.type == "cpu"
+        wanted = max(FEWEST_SCORES, n * m // CHUNKS_OF_A_PASS) if on_cpu else n * m
+        fitting = max(FEWEST, block_entries(CHUNK_ENTRIES, like, wanted) // m)
+        return min(fitting, n, MOST_ON_CPU if on_cpu else n)
 
     @cached_property
     def _width(self) -> int:
