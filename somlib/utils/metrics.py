@@ -18,10 +18,11 @@ from torch import Tensor
 
 from somlib.errors import unknown_name
 from somlib.utils.grid import Grid
-from somlib.utils.search import Winners
+from somlib.utils.search import Winners, row_chunks
 from somlib.utils.topology import hop_distances
 
 Adjacency = Literal["lattice", "edge"]
+ROWS_AT_A_TIME = 2**16  # whose steps on the grid are counted: bounds memory at some megabytes
 
 
 def quantization_error(winners: Winners, weight: Tensor | None = None) -> float:
@@ -47,7 +48,9 @@ def topographic_error(
         weight: Sample weights, shape (n,); None for 1 each.
     """
     first, second = winners.index[:, 0], winners.index[:, 1]
-    apart = ~adjacent(grid, first.clamp_min(0), second.clamp_min(0), adjacency)
+    apart = torch.empty_like(first, dtype=torch.bool)
+    for rows in row_chunks(len(first), ROWS_AT_A_TIME):
+        apart[rows] = ~adjacent(grid, first[rows].clamp_min(0), second[rows].clamp_min(0), adjacency)
     return _weighted_mean(apart.double(), (first >= 0) & (second >= 0), weight)
 
 
