@@ -22,6 +22,7 @@ IMAGE = Path(__file__).parents[1] / "docs" / "images" / "frontier.png"
 COLORS = {"somlib": "#0072b2", "torchsom": "#d55e00", "minisom": "#009e73", "xpysom": "#cc79a7", "fastersom": "#e69f00"}
 SHORTEST = 1e-3  # seconds; drawn as the smallest point
 COLUMNS, PANEL = 3, (4.6, 3.6)
+LINE = 8  # points of print from one label to the next
 
 
 def area(seconds: float) -> float:
@@ -31,15 +32,8 @@ def area(seconds: float) -> float:
 
 def draw_cell(axes: Axes, name: str, results: list[dict[str, Any]], clock: str) -> None:
     points = [(*(statistics.median(result[key]) for key in ("qe", "te", clock)), result) for result in results]
-    middle = statistics.median(qe for qe, *_ in points)
     for qe, te, seconds, result in points:
-        color = COLORS[result["library"]]
-        axes.scatter(qe, 100 * te, s=area(seconds), color=color, alpha=0.6, linewidth=0)
-        side = 1 if qe > middle else -1  # labels stand outside of the crowd
-        axes.annotate(
-            f"{result['setting']} {seconds:.2g} s", (qe, 100 * te), fontsize=6, color=color, xytext=(side * 8, 0),
-            textcoords="offset points", va="center", ha="left" if side == 1 else "right",
-        )  # fmt: skip
+        axes.scatter(qe, 100 * te, s=area(seconds), color=COLORS[result["library"]], alpha=0.6, linewidth=0)
     axes.set_title(name, fontsize=9)
     axes.set_xlabel("quantization error", fontsize=8)
     axes.set_ylabel("topographic error, %", fontsize=8)
@@ -47,6 +41,27 @@ def draw_cell(axes: Axes, name: str, results: list[dict[str, Any]], clock: str) 
     axes.margins(x=0.35, y=0.15)  # room for the labels
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    middle = statistics.median(qe for qe, *_ in points)
+    for side in (-1, 1):  # labels stand outside of the crowd
+        label([point for point in points if (point[0] > middle) == (side == 1)], side, axes)
+
+
+def label(points: list[tuple[Any, ...]], side: int, axes: Axes) -> None:
+    """Name and seconds beside each point, moved up where the label below is in the way."""
+    low, high = axes.get_ylim()
+    height, below = PANEL[1] * 72 * 0.75 / (high - low), -math.inf  # points of print for each unit of TE
+    for qe, te, seconds, result in sorted(points, key=lambda point: point[1]):
+        place = max(100 * te * height, below + LINE)
+        below = place
+        axes.annotate(
+            f"{result['setting']} {told(seconds)}", (qe, 100 * te), fontsize=6, color=COLORS[result["library"]],
+            xytext=(side * 8, place - 100 * te * height), textcoords="offset points", va="center",
+            ha="left" if side == 1 else "right",
+        )  # fmt: skip
+
+
+def told(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def draw(record: dict[str, Any]) -> Figure:
