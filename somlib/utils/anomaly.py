@@ -35,10 +35,16 @@ def distance_scales(winners: Winners, m: int, weight: Tensor | None = None) -> T
     """
     index, distance = winners.index[:, 0], winners.distance[:, 0].double()
     valid = index >= 0
-    index, distance = index[valid], distance[valid]
-    weight = torch.ones_like(distance) if weight is None else weight[valid].double()
-    total = torch.zeros(m, dtype=torch.float64, device=index.device).index_add_(0, index, distance * weight)
-    count = torch.zeros_like(total).index_add_(0, index, weight)
+    if not bool(valid.all()):
+        index, distance = index[valid], distance[valid]
+        weight = None if weight is None else weight[valid]
+    total, count = torch.zeros(2, m, dtype=torch.float64, device=index.device).unbind(0)
+    if weight is None:
+        total.index_add_(0, index, distance)
+        count += torch.bincount(index, minlength=m)
+    else:
+        total.index_add_(0, index, distance * weight.double())
+        count.index_add_(0, index, weight.double())
     typical = total.sum() / count.sum()
     return (total + PRIOR * typical) / (count + PRIOR)
 
@@ -49,9 +55,9 @@ def anomaly_scores(winners: Winners, scales: Tensor) -> Tensor:
     Where a scale is 0 (every training sample lay on its neuron), a sample off it scores infinity, one on it 0.
     """
     index, distance = winners.index[:, 0], winners.distance[:, 0].double()
-    scale = scales[index.clamp_min(0)]
-    score = torch.where(distance == 0, 0.0, distance / scale)
-    return torch.where(index < 0, torch.nan, score)
+    score = scales[index.clamp_min(0)]
+    torch.div(distance, score, out=score).masked_fill_(distance == 0, 0.0)
+    return score.masked_fill_(index < 0, torch.nan)
 
 
 def conformal_threshold(scores: Tensor, alpha: float) -> float:
