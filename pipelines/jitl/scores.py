@@ -148,8 +148,8 @@ def learn_targets(
     told = tuple(remarks(som, rows, config))
     if leaves_out(config, som.grid.m, rows.samples.shape[1]):
         return LocalLearning(None, {}, None, told, names)
-    # Boosting on some thousand rows is made of short parallel regions. Where idle threads sleep (see environment.py), waking
-    # one for each took ten times as long on two quiet cores as staying on one: 65 s and 6 for the shipped data.
+    # Boosting on some thousand rows is made of short parallel regions. Where idle threads sleep (see environment.py),
+    # waking one for each took ten times as long on two quiet cores as staying on one: 65 s and 6 for the shipped data.
     one = threads or 1
     with cpu_threads(one), threadpool_limits(one):
         models = fit_local_models(som, rows, config, seed)
