@@ -332,7 +332,7 @@ class RefreshConfig(Section):
 class RuntimeConfig(Section):
     """How the machine is used."""
 
-    threads: int | None = Field(default=None, ge=1, description="CPU threads for training; None: torch's own choice")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; None: torch's choice, local models one")
     checkpoint_seconds: float = Field(
         default=30.0, ge=0, description="How often a training is kept, to go on from after a crash; 0: each epoch"
     )

@@ -17,7 +17,7 @@ distances than the Euclidean, the FAISS backends, and data that lies so far out 
 rounding could decide between neurons.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +32,7 @@ from somlib.utils.search import make_search
 from somlib.utils.smallest import place_of_smallest, smallest
 from somlib.utils.torch_search import CHUNK_ENTRIES, TINY, roundings
 from somlib.utils.training import WinnerSums, add_samples, add_terms, empty_sums
-from somlib.utils.winners import Winners, block_entries
+from somlib.utils.winners import Winners, block_entries, row_chunks
 from somlib.utils.workers import Workers
 
 FEWEST, MOST_ON_CPU = 64, 4_096  # rows of a chunk; between them as many as keep its scores near
@@ -84,7 +84,7 @@ class Scan:
 
         def of_part(room: int, part: slice) -> WinnerSums:
             sums = self._empty_sums()
-            for chunk in row_chunks(part, self._chunk):
+            for chunk in row_chunks(part.stop, self._chunk, part.start):
                 terms = self._load(self._taken(chunk, index), room)
                 self._add(sums, terms, self._nearest(terms, room), self._taken(chunk, index))
             return sums
@@ -107,7 +107,7 @@ class Scan:
 
         def of_part(room: int, part: slice) -> WinnerSums:
             sums = empty_sums(m + 1, self.rows.center, self.rows.incomplete)  # the last for doubtful rows
-            for chunk in row_chunks(part, self._chunk):
+            for chunk in row_chunks(part.stop, self._chunk, part.start):
                 taken = self._taken(chunk, index)
                 terms = self._load(taken, room)
                 score, nearest = self._two_nearest(terms, room, certain)
@@ -307,7 +307,7 @@ class Scan:
         if len(data) * width > KEPT_ENTRIES:
             return None
         kept = data.new_empty(len(data), width)
-        for chunk in row_chunks(slice(0, len(data)), self._chunk):
+        for chunk in row_chunks(len(data), self._chunk):
             self._write_terms(data[chunk], kept[chunk])
         return kept
 
@@ -377,7 +377,7 @@ class Scan:
         data = self._data(rows)
         search = make_search(codebook.double(), self.rule.metric, self.rule.backend)
         sure = search.nearest(data.double(), 2, distances=False).index
-        for part in row_chunks(slice(0, len(rows)), self._chunk):
+        for part in row_chunks(len(rows), self._chunk):
             self._add(sums, self._load(rows[part], 0), sure[part, 0], rows[part])
         found.index[doubtful] = sure
         found.distance[doubtful, 0] = self._distances(data, codebook, sure[:, 0])
@@ -387,8 +387,3 @@ class Scan:
         if weight is not None:
             terms = terms * weight[:, None]
         add_terms(sums, terms, winner, self.rule.deterministic)
-
-
-def row_chunks(part: slice, rows: int) -> Iterator[slice]:
-    """Slices of a part of the rows, so many rows at a time."""
-    return (slice(start, min(start + rows, part.stop)) for start in range(part.start, part.stop, rows))

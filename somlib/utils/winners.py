@@ -67,9 +67,9 @@ def _exact_chunks(data: Tensor, n: int) -> Iterator[slice]:
     return row_chunks(n, max(1, block_entries(EXACT_ENTRIES, data, n * data.shape[1]) // data.shape[1]))
 
 
-def row_chunks(n: int, rows: int) -> Iterator[slice]:
-    """Slices of `n` rows, `rows` at a time."""
-    return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
+def row_chunks(n: int, rows: int, first: int = 0) -> Iterator[slice]:
+    """Slices of the rows from `first` up to `n`, `rows` at a time."""
+    return (slice(start, min(start + rows, n)) for start in range(first, n, rows))
 
 
 def block_entries(limits: dict[str, int], tensor: Tensor, wanted: int) -> int:

@@ -53,26 +53,24 @@ class Workers:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Keep each call of PyTorch on its own thread within."""
-        if self.count == 1:
-            yield
-            return
-        _keep_to_one_thread()
+        if self.count > 1:
+            _keep_to_one_thread()
         try:
             yield
         finally:
-            _give_back_threads()
+            if self.count > 1:
+                _give_back_threads()
 
     @contextmanager
     def resting(self) -> Iterator[None]:
         """Let PyTorch spread its calls again within, for large ones; only inside of `working`."""
-        if self.count == 1:
-            yield
-            return
-        _give_back_threads()
+        if self.count > 1:
+            _give_back_threads()
         try:
             yield
         finally:
-            _keep_to_one_thread()
+            if self.count > 1:
+                _keep_to_one_thread()
 
 
 # PyTorch has one number of threads for the process. Trainings side by side must not take each other's 1 for it.

@@ -1,8 +1,10 @@
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
+from pipelines.jitl import scores
 from pipelines.jitl.baselines import neighbor_answers, ridge_answers
 from pipelines.jitl.models import fit_local_models
 from pipelines.jitl.scores import LocalLearning, learn_targets, target_scores
@@ -142,3 +144,21 @@ def test_too_large_a_map_is_left_out_and_told() -> None:
     found = learn_targets(SOM(25, 15, 300), samples(wide, wide), JITLConfig(), seed=1)
     assert found.models is None
     assert found.remarks[0].startswith("no local models: 300 features on 375 neurons")
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(None, 1), (2, 2)])
+def test_local_models_are_learned_on_one_thread_unless_more_are_asked_for(
+    som: SOM, asked: int | None, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(*_: object) -> None:
+        seen.append(torch.get_num_threads())
+
+    monkeypatch.setattr(scores, "fit_local_models", look)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    learn_targets(som, samples(rows(300), rows(50)), PURE, 0, asked)
+    assert seen == [taken]
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
