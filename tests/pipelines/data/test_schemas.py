@@ -1,0 +1,54 @@
+import polars as pl
+
+from tests.pipelines.conftest import WriteDataset, table
+from tests.pipelines.data.reading import problems, read
+
+
+def test_patterns_take_matching_columns_in_order_but_never_target_or_time(write: WriteDataset) -> None:
+    frame = pl.DataFrame(
+        {"t_in": [1.0, 2.0], "p": [3.0, 4.0], "t_out": [5.0, 6.0], "t_goal": [0.0, 1.0], "t_ime": [1, 2]}
+    )
+    dataset = read(write(frame), features=["p", "t_*", "t_in"], target="t_goal", time="t_ime")
+    assert dataset.feature_names == ("p", "t_in", "t_out")
+
+
+def test_every_file_that_is_cut_off_or_no_parquet_is_named(write: WriteDataset) -> None:
+    good = write(table(), "d/1.parquet")
+    (good.parent / "2.parquet").write_bytes(good.read_bytes()[:500])
+    (good.parent / "3.parquet").write_bytes(b"")
+    (good.parent / "4.parquet").write_text("a,b\n1,2\n" * 100)
+    lines = problems(good.parent)
+    assert len(lines) == 3
+    for line, name in zip(lines, ("2", "3", "4"), strict=True):
+        assert line.startswith(f"data.path: {good.parent / name}.parquet is not a whole Parquet file: ")
+
+
+def test_absent_columns_are_told_with_the_nearest_names(write: WriteDataset) -> None:
+    path = write(table().rename({"a": "temp_in", "b": "temp_out"}))
+    lines = problems(path, features=["temp_inn", "flow*"], target="yy", time="tme", where="cc > 1")
+    assert lines == [
+        f"data.features: no column 'temp_inn' in {path}: did you mean temp_in or temp_out?",
+        f"data.features: no column matches flow* in {path}",
+        f"data.target: no column 'yy' in {path}: did you mean y?",
+        f"data.time: no column 'tme' in {path}: did you mean time?",
+        f"data.where: no column 'cc' in {path}: did you mean c?",
+    ]
+
+
+def test_a_file_that_lacks_a_column_is_named(write: WriteDataset) -> None:
+    write(table(), "d/1.parquet")
+    path = write(table().drop("b"), "d/2.parquet")
+    assert problems(path.parent) == [
+        f"data.features: no column 'b' in {path}, though other files of the dataset have it"
+    ]
+
+
+def test_columns_that_are_not_numbers_are_named_with_what_they_are(write: WriteDataset) -> None:
+    path = write(table().with_columns(s=pl.lit("x"), when=pl.col("time")))
+    assert problems(path, features=["s", "when"], target="time") == [
+        "data.features: column 's' must be numeric, got text",
+        "data.features: column 'when' must be numeric, got dates or times",
+        "data.target: column 'time' must be numeric, got dates or times",
+    ]
+    other = write(table().with_columns(a=pl.lit("x")), "data/part-1.parquet")
+    assert problems(path.parent) == [f"data.features: column 'a' must be numeric, got text in {other}"]
