@@ -12,6 +12,7 @@ from pipelines.jitl.scores import LocalLearning
 from pipelines.model import MapModel
 from pipelines.retraining.profile import Profile
 from pipelines.scaling import Scaler
+from pipelines.store.names import DEVICE_TAG, MODEL_TAG
 from pipelines.store.registry import Version, publish
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import TrackedRun
@@ -70,10 +71,10 @@ def log_map(
     models = None if local is None else local.models
     model = MapModel(trained.som, scaler, analysis.clusters["labels"].cpu(), models, profile)
     model_id, digest = run.model(model, example, step=last_epoch)
-    run.tags({"som.model_sha256": digest, "som.device": str(trained.som.device)})
+    run.tags({MODEL_TAG: digest, DEVICE_TAG: str(trained.som.device)})
     published = None
     if register_as is not None:  # logged twice in one run, the same map is one version
-        key, tags = f"{run.run_id}/{digest}", {"som.model_sha256": digest}
+        key, tags = f"{run.run_id}/{digest}", {MODEL_TAG: digest}
         published = publish(register_as, model_id, run.run_id, key, tags, check=smoke_test)
     return LoggedMap(run.run_id, f"models:/{model_id}", metrics, published)
 

@@ -7,6 +7,7 @@ from typing import Self
 
 from pipelines.config import PipelineConfig
 from pipelines.results import LoggedMap
+from pipelines.store.names import UNDEFINED_TAG
 from pipelines.store.registry import Version
 from pipelines.store.tracking import TrackedRun
 from somlib import SOM
@@ -80,7 +81,7 @@ class TrainResult:
     def of_finished(cls, config: PipelineConfig, run: TrackedRun, published: Version | None) -> Self:
         """The result of a run that finished before, as it is on record there."""
         settings, logged = run.settings(), run.last_metrics()
-        undefined = run.facts().tags.get("som.undefined", "").split(", ")
+        undefined = run.facts().tags.get(UNDEFINED_TAG, "").split(", ")
         parts = {part: _below(logged, f"{part}/") for part in ("rows", "seconds")}
         return cls(
             experiment=config.experiment_name,

@@ -12,14 +12,13 @@ from rich.text import Text
 
 from pipelines.serving import Service, run
 from pipelines.store import registry
-from pipelines.store.registry import CHAMPION, PREVIOUS_TAG, Version, champion, holding, versions
+from pipelines.store.names import CHAMPION, LOCAL_ERRORS, PREVIOUS_TAG, VERDICT_TAG
+from pipelines.store.registry import Version, champion, holding, versions
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import tracking_store
 from pipelines.terminal import facts_table
 
 VERSIONS_SHOWN = 30
-LOCAL_ERROR = "jitl/*/rmse"  # of the local models, one metric for each target
-VERDICT_TAG = "som.verdict"
 WRAPPED = ("local RMSE", "verdict")  # where a line has no room for all
 RUN_CHARACTERS = 8  # of 32: enough to find it, and a line has room for the rest
 
@@ -116,7 +115,7 @@ def _error(metrics: Mapping[str, float], name: str, form: str) -> str:
 def _local_errors(metrics: Mapping[str, float]) -> Iterable[str]:
     """`temp 2.21` for each target."""
     for metric in sorted(metrics):
-        if fnmatchcase(metric, LOCAL_ERROR):
+        if fnmatchcase(metric, LOCAL_ERRORS):
             yield f"{metric.split('/')[1]} {metrics[metric]:.4g}"
 
 

@@ -10,6 +10,8 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
+from pipelines.store.names import FLOW_NAME_TAG, FLOW_PAGE_TAG, FLOW_RUN_TAG
+
 
 @dataclass(frozen=True)
 class PrefectRun:
@@ -28,9 +30,9 @@ def this_run() -> PrefectRun:
     """The Prefect run that is going on."""
     lasting = PREFECT_API_URL.value() is not None
     tags = {
-        "prefect.flow_run_id": flow_run.id,
-        "prefect.flow_run_name": flow_run.name,
-        "prefect.flow_run_url": flow_run.ui_url if lasting else None,
+        FLOW_RUN_TAG: flow_run.id,
+        FLOW_NAME_TAG: flow_run.name,
+        FLOW_PAGE_TAG: flow_run.ui_url if lasting else None,
     }
     return PrefectRun(flow_run.name, tags)
 

@@ -20,6 +20,19 @@ from pipelines.refreshing.summary import RefreshResult, RunPlace, idle_reason
 from pipelines.retraining.drift import DriftReport
 from pipelines.store import registry
 from pipelines.store.finished import Work
+from pipelines.store.names import (
+    CHAMPION,
+    DRIFT_TAG,
+    KIND_TAG,
+    MAP_TAG,
+    MODEL_TAG,
+    PARENT_TAG,
+    ROWS_TAG,
+    VERDICT_REASON_TAG,
+    VERDICT_TAG,
+    WATERMARK_BEFORE_TAG,
+    WATERMARK_TAG,
+)
 from pipelines.store.registry import Version
 from pipelines.store.runs import last_run
 from pipelines.store.smoke import smoke_test
@@ -27,8 +40,6 @@ from pipelines.store.tracking import REASON_CHARACTERS, RunFacts, TrackedRun, en
 
 KIND = "refresh"
 REPEATS = 3  # times that another champion may come in between
-MAP_TAG = "som.map_version"  # the version whose training made the map
-VERDICT_TAG, REASON_TAG, DRIFT_TAG = "som.verdict", "som.verdict_reason", "som.drift"
 REPORT = "refresh.json"
 
 
@@ -64,7 +75,7 @@ def _refresh(config: PipelineConfig) -> RefreshResult:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         stack.enter_context(tracking_store(config.tracking.uri))
         with stages("fetch"):
-            champion = registry.holding(config.model_name, registry.CHAMPION)
+            champion = registry.holding(config.model_name, CHAMPION)
             model = tasks.fetch(champion, folder / "model")
             local = require_dated_models(model, config, f"{champion.name} version {champion.version}")
             before = str(local.watermark)
@@ -90,7 +101,7 @@ def _refresh(config: PipelineConfig) -> RefreshResult:
                 tasks.learn(local, arrivals.samples, config.jitl)
             with stages("log"):
                 model_id, digest = tasks.log_model(run, model, arrivals.dataset.features, step=0)
-                facts |= {"som.watermark": str(local.watermark), "som.model_sha256": digest}
+                facts |= {WATERMARK_TAG: str(local.watermark), MODEL_TAG: digest}
             with stages("publish"):
                 new = tasks.register(champion.name, model_id, run.run_id, work.key, facts)
                 published = tasks.promote(
@@ -120,18 +131,18 @@ def _nothing_to_do(
     if not arrivals.new:
         return idle_reason(champion, arrivals, mark, config.refresh.fewest_rows)
     if last is not None and last.tags.get(VERDICT_TAG) == "kept" and work.tags.items() <= last.tags.items():
-        return f"run {last.name} has refused these rows, and none have come since: {last.tags[REASON_TAG]}"
+        return f"run {last.name} has refused these rows, and none have come since: {last.tags[VERDICT_REASON_TAG]}"
     return ""
 
 
 def _facts(champion: Version, arrivals: Arrivals, before: str) -> dict[str, str]:
     """Where a refreshed version comes from, for its tags and those of its run."""
     return {
-        "som.kind": KIND,
-        "som.parent_version": champion.version,
+        KIND_TAG: KIND,
+        PARENT_TAG: champion.version,
         MAP_TAG: champion.tags.get(MAP_TAG, champion.version),
-        "som.rows": str(len(arrivals.samples)),
-        "som.watermark_before": before,
+        ROWS_TAG: str(len(arrivals.samples)),
+        WATERMARK_BEFORE_TAG: before,
     }
 
 
@@ -154,7 +165,11 @@ def _record(run: TrackedRun, facts: Mapping[str, str], result: RefreshResult, fo
     """Leave the verdict in the run: as tags, and with all its sentences as a file."""
     judged = result.judged
     if judged is not None:
-        found = {VERDICT_TAG: result.outcome, REASON_TAG: "; ".join(result.reasons), DRIFT_TAG: judged.drift_told}
+        found = {
+            VERDICT_TAG: result.outcome,
+            VERDICT_REASON_TAG: "; ".join(result.reasons),
+            DRIFT_TAG: judged.drift_told,
+        }
         run.tags({**facts, **{name: text[:REASON_CHARACTERS] for name, text in found.items()}})
         (folder / REPORT).write_text(json.dumps(judged.to_dict(), indent=1) + "\n", encoding="utf-8")
         run.file(folder / REPORT, REPORT)

@@ -25,7 +25,6 @@ from pipelines.jitl.models import require_dates
 from pipelines.jitl.scores import LocalLearning
 from pipelines.model import MapModel
 from pipelines.operations.stale import close_stale_runs
-from pipelines.operations.status import DRIFT_TAG
 from pipelines.progress import Stages, announced, tell
 from pipelines.results import LoggedMap
 from pipelines.retraining.contest import Contender, better, require_comparable
@@ -38,7 +37,8 @@ from pipelines.samples import Samples
 from pipelines.store import registry
 from pipelines.store.finished import Work
 from pipelines.store.locks import exclusive
-from pipelines.store.registry import PREVIOUS_TAG, PUBLICATION_TAG, Version
+from pipelines.store.names import CONFIG_TAG, DRIFT_TAG, KIND_TAG, MODEL_TAG, PREVIOUS_TAG, PUBLICATION_TAG
+from pipelines.store.registry import Version
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, environment_tags, open_run
 from pipelines.training import TrainedMap, in_units_of
@@ -168,7 +168,7 @@ def _require_publishing(config: PipelineConfig) -> None:
 
 def _new_run(config: PipelineConfig) -> AbstractContextManager[TrackedRun]:
     me = this_run()
-    tags = {**environment_tags(), **me.tags, "som.kind": KIND, "som.config_digest": config.retrain_digest}
+    tags = {**environment_tags(), **me.tags, KIND_TAG: KIND, CONFIG_TAG: config.retrain_digest}
     return open_run(config.experiment_name, config.tracking.uri, tags, me.name)
 
 
@@ -387,7 +387,7 @@ def _published(this: Retraining, logged: LoggedMap, force: bool) -> Version:
     """
     name, run_id = this.config.model_name, this.run.run_id
     key = f"{this.work.key}/{run_id}" if force else this.work.key
-    tags = {"som.model_sha256": this.run.facts().tags["som.model_sha256"]}
+    tags = {MODEL_TAG: this.run.facts().tags[MODEL_TAG]}
     with this.stages("publish"), exclusive(name):
         version = registry.register(name, logged.model_uri.removeprefix("models:/"), run_id, key, tags)
         if version.run_id == run_id:

@@ -13,10 +13,10 @@ from pipelines.figures import U_MATRICES
 from pipelines.flows.approval import asked_for_approval
 from pipelines.flows.prefect_run import publish_figure, publish_summary
 from pipelines.operations.stale import evidence, why_dead
-from pipelines.operations.status import DRIFT_TAG, REASON_TAG, VERDICT_TAG
 from pipelines.progress import tell
 from pipelines.retraining.outcome import AWAITED, KEPT, PROMOTED, Judgment, RetrainResult
 from pipelines.store import registry
+from pipelines.store.names import DRIFT_TAG, VERDICT_REASON_TAG, VERDICT_TAG
 from pipelines.store.registry import Version
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, reopened_run
@@ -53,7 +53,7 @@ def _question(version: Version, judgment: Judgment) -> str:
 
 
 def _verdict_tags(outcome: str, reason: str) -> dict[str, str]:
-    return {VERDICT_TAG: outcome, REASON_TAG: reason[:REASON_CHARACTERS]}
+    return {VERDICT_TAG: outcome, VERDICT_REASON_TAG: reason[:REASON_CHARACTERS]}
 
 
 def ended(
@@ -88,7 +88,7 @@ def _result(
         page=run.page,
         how_to_open=run.how_to_open,
         outcome=tags[VERDICT_TAG],
-        reason=tags[REASON_TAG],
+        reason=tags[VERDICT_REASON_TAG],
         judgment=judgment,
         challenger=version,
         champion=None if serving is None else serving.version,

@@ -14,6 +14,7 @@ from pipelines.jitl.models import require_dates
 from pipelines.progress import Stages, announced, tell
 from pipelines.store import registry
 from pipelines.store.finished import Work, finished_runs
+from pipelines.store.names import CONFIG_TAG, KIND_TAG
 from pipelines.store.tracking import TrackedRun, environment_tags, open_run
 from pipelines.summary import TrainResult
 from pipelines.validation import remarks
@@ -40,7 +41,7 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         with stages("connect"):
-            tags = {**environment_tags(), **me.tags, "som.kind": KIND, "som.config_digest": config.digest}
+            tags = {**environment_tags(), **me.tags, KIND_TAG: KIND, CONFIG_TAG: config.digest}
             run = stack.enter_context(open_run(config.experiment_name, config.tracking.uri, tags, me.name))
             run.params(config.settled())
         with stages("load"):

@@ -15,8 +15,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
 from pipelines.operations.orchestration import FlowRunLife, flow_run_life
 from pipelines.operations.processes import ProcessName
+from pipelines.store.names import FLOW_PAGE_TAG, FLOW_RUN_TAG, PROCESS_TAG
 from pipelines.store.runs import close, last_point, open_runs
-from pipelines.store.tracking import PROCESS_TAG, RunFacts, tracking_store
+from pipelines.store.tracking import RunFacts, tracking_store
 
 SILENCE = timedelta(hours=24)
 FRESH = timedelta(minutes=10)  # Prefect's flows send a heartbeat every three minutes
@@ -131,11 +132,11 @@ def _life(run: RunFacts, look_up: Callable[[str], FlowRunLife | None]) -> FlowRu
     That it knows nothing says something only where the run was made with this server: another team's server, or the
     temporary one of a laptop, may know it well.
     """
-    flow_run_id = run.tags.get("prefect.flow_run_id")
+    flow_run_id = run.tags.get(FLOW_RUN_TAG)
     if flow_run_id is None or PREFECT_API_URL.value() is None:
         return None
     life = look_up(flow_run_id)
-    made_here = run.tags.get("prefect.flow_run_url", "").startswith(str(PREFECT_UI_URL.value()))
+    made_here = run.tags.get(FLOW_PAGE_TAG, "").startswith(str(PREFECT_UI_URL.value()))
     return FlowRunLife("gone", None) if life is None and made_here else life
 
 

@@ -11,12 +11,12 @@ from pipelines.errors import FlowEngineError
 from pipelines.operations.orchestration import Deployed, deployed
 from pipelines.operations.stale import StaleRun, stale_runs
 from pipelines.store import registry
-from pipelines.store.registry import PROMOTED_TAG, Version
+from pipelines.store.names import DRIFT_TAG, FAILURE_TAG, PROMOTED_TAG, VERDICT_REASON_TAG, VERDICT_TAG
+from pipelines.store.registry import Version
 from pipelines.store.runs import last_run
 from pipelines.store.tracking import RunFacts, tracking_store
 
 KINDS = ("train", "retrain", "refresh")
-VERDICT_TAG, REASON_TAG, DRIFT_TAG = "som.verdict", "som.verdict_reason", "som.drift"
 METRICS_SHOWN = {"train_qe": "QE", "heldout_qe": "QE held out", "train_te": "TE"}
 
 
@@ -132,8 +132,8 @@ def _errors(version: Version) -> Iterator[str]:
 
 
 def _verdict(run: RunFacts) -> str:
-    verdict, reason = run.tags.get(VERDICT_TAG), run.tags.get(REASON_TAG)
-    failure = run.tags.get("som.failure")
+    verdict, reason = run.tags.get(VERDICT_TAG), run.tags.get(VERDICT_REASON_TAG)
+    failure = run.tags.get(FAILURE_TAG)
     told = ": ".join(filter(None, (verdict, reason))) or (failure and f"failed: {failure}")
     return f", {told}" if told else ""
 

@@ -24,6 +24,7 @@ from pipelines.report.mosaic import Mosaic
 from pipelines.report.predictions import target_predictions
 from pipelines.report.rows import row_numbers
 from pipelines.report.words import number, percent
+from pipelines.store.names import COMMIT_TAG, CONFIG_TAG, DATA_TAG, PACKAGE_TAG, PYTHON_TAG
 from somlib.visualization import SOMVisualizer, VisualizationConfig
 from somlib.visualization.cluster_figures import standardized_differences
 from somlib.visualization.lattice import Floats, Ints, Lattice
@@ -348,11 +349,11 @@ def _settings(content: ReportContent) -> Iterator[tuple[str, str]]:
     yield "MLflow run", f"{run.name} ({run.run_id})"
     yield "Started", f"{run.started:%Y-%m-%d %H:%M} UTC"
     for name, tag in (
-        ("Data digest (SHA-256)", "som.data_sha256"),
-        ("Config digest (SHA-256)", "som.config_digest"),
-        ("som-pipelines", "som.package_version"),
-        ("Python", "som.python_version"),
-        ("Git commit", "mlflow.source.git.commit"),
+        ("Data digest (SHA-256)", DATA_TAG),
+        ("Config digest (SHA-256)", CONFIG_TAG),
+        ("som-pipelines", PACKAGE_TAG),
+        ("Python", PYTHON_TAG),
+        ("Git commit", COMMIT_TAG),
     ):
         if tags.get(tag):
             yield name, tags[tag]

@@ -34,10 +34,11 @@ from pipelines.errors import ModelError
 from pipelines.jitl.models import LocalModels, fit_local_models
 from pipelines.jitl.scores import asked_of, said_to
 from pipelines.model import MapModel
-from pipelines.retraining.decision import TARGET_ERRORS, WITH_TARGETS, WITHOUT_TARGETS, Record
+from pipelines.retraining.decision import WITH_TARGETS, WITHOUT_TARGETS, Record
 from pipelines.samples import Labelled, Samples, labelled
 from pipelines.scaling import Scaler
 from pipelines.sections import PromotionConfig, PromotionRule
+from pipelines.store.names import LOCAL_ERRORS
 from pipelines.training import cpu_threads, in_units_of
 from pipelines.wording import some
 from somlib import SOM
@@ -208,5 +209,5 @@ def _gain(first: Record, second: Record, rules: PromotionConfig) -> float:
 
 
 def _first_rule(rules: PromotionConfig, record: Record) -> PromotionRule:
-    predicted = any(fnmatchcase(name, TARGET_ERRORS) for name in record.values)
+    predicted = any(fnmatchcase(name, LOCAL_ERRORS) for name in record.values)
     return (rules.rules or (WITH_TARGETS if predicted else WITHOUT_TARGETS))[0]

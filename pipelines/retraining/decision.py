@@ -24,15 +24,15 @@ from numpy.typing import ArrayLike, NDArray
 from pipelines.retraining.bootstrap import LEAST_ROWS, paired_interval
 from pipelines.retraining.verdict import Comparison, Verdict, amount, asked, bounds, compared, outcome, told
 from pipelines.sections import PromotionConfig, PromotionLimit, PromotionRule
+from pipelines.store.names import COVERAGES, LOCAL_ERRORS
 
 FloatArray = NDArray[np.float64]
 
 ROOT = "rmse"  # a metric of this name is the root of the mean over rows
-TARGET_ERRORS, COVERAGES = "jitl/*/rmse", "*coverage"
 WITHOUT_TARGETS = (PromotionRule(metric="qe"),)
 WITH_TARGETS = (
-    PromotionRule(metric=TARGET_ERRORS),
-    PromotionRule(metric=TARGET_ERRORS, required="not_worse", min_margin=0.05),
+    PromotionRule(metric=LOCAL_ERRORS),
+    PromotionRule(metric=LOCAL_ERRORS, required="not_worse", min_margin=0.05),
     PromotionRule(metric="qe", required="not_worse", min_margin=0.1),
 )
 ORDERED = PromotionLimit(metric="te", highest=0.2)
@@ -150,7 +150,7 @@ def _first(rules: PromotionConfig) -> _Clause:
 
 def _rules(config: PromotionConfig, champion: Record, challenger: Record) -> Iterator[_Clause]:
     names = _names(champion, challenger)
-    defaults = WITH_TARGETS if _matching(TARGET_ERRORS, names) else WITHOUT_TARGETS
+    defaults = WITH_TARGETS if _matching(LOCAL_ERRORS, names) else WITHOUT_TARGETS
     for rule in defaults if config.rules is None else config.rules:
         matching, one_is_enough = _matching(rule.metric, names), rule.required == "improve"
         doubts = len(matching) if one_is_enough else 1

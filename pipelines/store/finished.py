@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from pipelines.store.names import CHAMPION_VERSION_TAG, CONFIG_TAG, DATA_TAG, KIND_TAG, PACKAGE_TAG
 from pipelines.store.tracking import DISTRIBUTION, TrackedRun, mlflow_errors
 
 MOST = 20  # newest runs that are looked at
@@ -36,12 +37,12 @@ class Work:
     def tags(self) -> Mapping[str, str]:
         """What the run of the work has to carry, for the work to be recognized."""
         tags = {
-            "som.kind": self.kind,
-            "som.config_digest": self.config_digest,
-            "som.data_sha256": self.data_sha256,
-            "som.package_version": version(DISTRIBUTION),
+            KIND_TAG: self.kind,
+            CONFIG_TAG: self.config_digest,
+            DATA_TAG: self.data_sha256,
+            PACKAGE_TAG: version(DISTRIBUTION),
         }
-        return tags if self.champion is None else tags | {"som.champion_version": self.champion}
+        return tags if self.champion is None else tags | {CHAMPION_VERSION_TAG: self.champion}
 
     @property
     def key(self) -> str:
@@ -71,4 +72,4 @@ def finished_runs(run: TrackedRun, work: Work) -> Iterator[TrackedRun]:
 
 
 def _same_champion(tags: Mapping[str, str], work: Work) -> bool:
-    return tags.get("som.champion_version") == work.champion
+    return tags.get(CHAMPION_VERSION_TAG) == work.champion

@@ -25,12 +25,17 @@ from mlflow.types import Schema
 from pipelines.errors import ChampionChanged, ModelError
 from pipelines.model import ARTIFACT, MapModel
 from pipelines.store.locks import exclusive
+from pipelines.store.names import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS_TAG,
+    PROMOTED_TAG,
+    PROMOTION_REASON_TAG,
+    PUBLICATION_TAG,
+)
 from pipelines.store.tracking import mlflow_errors, suppress_existing
 from pipelines.wording import some
 
-CHAMPION, CHALLENGER = "champion", "challenger"
-PREVIOUS_TAG, PROMOTED_TAG, REASON_TAG = "som.previous_champion", "som.promoted", "som.promotion_reason"
-PUBLICATION_TAG = "som.publication"
 NAMES_SHOWN = 20
 
 
@@ -430,7 +435,7 @@ def _crown(version: Version, previous: str | None, reason: str) -> None:
     """Tags first: once the alias has moved, the way back is known."""
     tags = {PREVIOUS_TAG: previous or "", PROMOTED_TAG: datetime.now(UTC).isoformat(timespec="seconds")}
     with mlflow_errors():
-        for key, value in {**tags, REASON_TAG: reason}.items():
+        for key, value in {**tags, PROMOTION_REASON_TAG: reason}.items():
             MlflowClient().set_model_version_tag(version.name, version.version, key, value)
     _move(version, CHAMPION)
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from mlflow import MlflowClient
 
-from pipelines.store.tracking import PROCESS_TAG, REASON_CHARACTERS, RunFacts, mlflow_errors
+from pipelines.store.names import CURVE, FAILURE_TAG, PROCESS_TAG
+from pipelines.store.tracking import REASON_CHARACTERS, RunFacts, mlflow_errors
 
 MOST = 500
-CURVE = "qe"  # a point of it is written at least every few seconds of training
 
 
 def last_run(experiment: str, kind: str) -> RunFacts | None:
@@ -43,7 +43,7 @@ def close(run_id: str, reason: str) -> bool:
         client = MlflowClient()
         if client.get_run(run_id).info.status != "RUNNING":
             return False  # it has ended by itself since it was looked at
-        client.set_tag(run_id, "som.failure", reason[:REASON_CHARACTERS])
+        client.set_tag(run_id, FAILURE_TAG, reason[:REASON_CHARACTERS])
         client.set_terminated(run_id, "FAILED")
     return True
 

@@ -39,6 +39,7 @@ from pipelines.errors import TrackingError
 from pipelines.model import ARTIFACT, MapModel
 from pipelines.operations.processes import ProcessName
 from pipelines.sections import without_password
+from pipelines.store.names import COMMIT_TAG, DATA_TAG, FAILURE_TAG, PACKAGE_TAG, PROCESS_TAG, PYTHON_TAG, UNDEFINED_TAG
 from somlib.core.trainer import EpochReport
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,6 @@ logger = logging.getLogger(__name__)
 DISTRIBUTION = "som-pipelines"
 MODEL_NAME_IN_RUN = "model"
 SQLITE = "sqlite:///"
-PROCESS_TAG = "som.process"  # who has the run open, for `stale.py` to see whether somebody still has
-FAILURE_TAG = "som.failure"
 PYFUNC_SCRIPT = Path(__file__).with_name("pyfunc_model.py")
 FLUSH_SECONDS = 5.0
 MOST_CHARACTERS = 6_000  # of a param value; MLflow cuts longer ones with a warning
@@ -142,7 +141,7 @@ class TrackedRun:
             )
         if undefined:
             logger.info("not defined, and not logged: %s", ", ".join(undefined))
-            self.tags({"som.undefined": ", ".join(undefined)})
+            self.tags({UNDEFINED_TAG: ", ".join(undefined)})
 
     def epoch(self, report: EpochReport) -> None:
         """A point of the curves `qe`, `te`, `sigma` and `learning_rate`; written out every few seconds."""
@@ -180,7 +179,7 @@ class TrackedRun:
         with mlflow_errors():
             tags = [InputTag("mlflow.data.context", "training")]
             self.client.log_inputs(self.run_id, [DatasetInput(entity, tags)])
-        self.tags({"som.data_sha256": dataset.sha256})
+        self.tags({DATA_TAG: dataset.sha256})
 
     def discard(self) -> None:
         """Delete the run, which had nothing to do; MLflow keeps it among the deleted ones until `mlflow gc`."""
@@ -435,9 +434,9 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
 def environment_tags() -> dict[str, str | None]:
     """Where a run comes from: package, Python, git commit."""
     return {
-        "som.package_version": version(DISTRIBUTION),
-        "som.python_version": platform.python_version(),
-        "mlflow.source.git.commit": _git_commit(),
+        PACKAGE_TAG: version(DISTRIBUTION),
+        PYTHON_TAG: platform.python_version(),
+        COMMIT_TAG: _git_commit(),
     }
 
 

@@ -8,7 +8,7 @@ from prefect.artifacts import Artifact
 from pipelines.config import PipelineConfig
 from pipelines.flows.housekeeping import housekeeping_flow
 from pipelines.progress import listening
-from pipelines.store.tracking import PROCESS_TAG
+from pipelines.store.names import PROCESS_TAG
 from tests.pipelines.test_progress import Recorder
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "store")

@@ -13,8 +13,9 @@ from pipelines.operations.orchestration import Deployed
 from pipelines.operations.processes import ProcessName
 from pipelines.operations.stale import StaleRun
 from pipelines.operations.status import Status, age, status
-from pipelines.store.registry import PROMOTED_TAG, Version
-from pipelines.store.tracking import PROCESS_TAG, RunFacts
+from pipelines.store.names import PROCESS_TAG, PROMOTED_TAG
+from pipelines.store.registry import Version
+from pipelines.store.tracking import RunFacts
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -17,8 +17,8 @@ from pipelines.errors import TrackingError
 from pipelines.model import MapModel
 from pipelines.operations.processes import ProcessName
 from pipelines.scaling import fit_scaler
+from pipelines.store.names import PROCESS_TAG
 from pipelines.store.tracking import (
-    PROCESS_TAG,
     TrackedRun,
     connect,
     environment_tags,
