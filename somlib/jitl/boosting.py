@@ -26,6 +26,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from somlib.jitl.moments import FloatArray, IntArray
 
+LEAF = 20  # fewest samples of a leaf, scikit-learn's default: a feature known in fewer can split nothing
+BINNED = 200_000  # rows that scikit-learn draws to bin features by
 WORDS = 2**17  # looked up at a time: half a megabyte, which stays in the cache
 ALL = np.uint32(2**32 - 1)  # all leaves; scikit-learn grows 31 a tree at most
 
@@ -61,11 +63,11 @@ class Trees:
         """Trees of scikit-learn's histogram gradient boosting in its default settings.
 
         Args:
-            X: Samples, NaN where missing, shape (n, d).
+            X: Samples, NaN where missing, shape (n, d). A feature that hardly any sample has is not asked for.
             y: Targets, shape (n,).
             seed: For the samples set aside for early stopping, which scikit-learn does beyond 10 000.
         """
-        model = HistGradientBoostingRegressor(random_state=seed).fit(X, y)
+        model = HistGradientBoostingRegressor(random_state=seed).fit(binnable(X), y)
         # Private, and pinned by a test against `model.predict`: there is no public way to the nodes.
         trees = [predictor.nodes for (predictor,) in model._predictors]
         size = np.array([len(nodes) for nodes in trees], dtype=np.int64)
@@ -199,3 +201,15 @@ class Strikes:
 def predict_all(trees: Sequence[Trees], X: NDArray[Any]) -> FloatArray:
     """Answers (n, o), a column for each of the trees."""
     return np.column_stack([tree.predict(X) for tree in trees])
+
+
+def binnable(X: NDArray[Any]) -> NDArray[Any]:
+    """Samples (n, d) as scikit-learn can bin them: 0 throughout in features that are known in too few to split by.
+
+    It cannot bin a feature without a value among the rows that it draws, which are all, less those for early stopping,
+    up to `BINNED`. Features known in fewer than `LEAF` samples add no split, so this changes no tree there; of more
+    than `BINNED` rows, as many must be known that some are drawn.
+    """
+    fewest = LEAF * max(1.0, 2 * len(X) / BINNED)  # drawn: 20 expected or more, none with a chance below 1e-8
+    rare = np.count_nonzero(~np.isnan(X), axis=0) < fewest
+    return np.where(rare, X.dtype.type(0), X) if rare.any() else X
