@@ -8,21 +8,23 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from somlib.configs.names import registered
 from somlib.errors import ArgumentError
+from somlib.utils.decay import SCHEDULES
+from somlib.utils.distances import DISTANCES
+from somlib.utils.neighborhood import KERNELS
 
 Topology = Literal["rectangular", "hexagonal"]
 Algorithm = Literal["minibatch", "batch"]
-LearningRateDecay = Literal["asymptotic_decay", "lr_inverse_decay_to_zero", "lr_linear_decay_to_zero"]
-SigmaDecay = Literal[
-    "asymptotic_decay", "sig_inverse_decay_to_one", "sig_linear_decay_to_one", "sig_geometric_decay_to_one"
-]
-Neighborhood = Literal["gaussian", "mexican_hat", "bubble", "triangle"]
-Distance = Literal["euclidean", "manhattan", "cosine", "chebyshev"]
+LearningRateDecay = Annotated[str, registered(SCHEDULES, lambda schedule: schedule.rate)]
+SigmaDecay = Annotated[str, registered(SCHEDULES, lambda schedule: schedule.radius)]
+Neighborhood = Annotated[str, registered(KERNELS)]
+Distance = Annotated[str, registered(DISTANCES)]
 Initialization = Literal["random", "pca"]
 SearchBackend = Literal["auto", "torch", "faiss", "faiss_ivf"]
 Missing = Literal["error", "mask"]
@@ -146,7 +148,13 @@ class SOMConfig(BaseModel):
             raise ValueError(f"x and y must both be given or both be left out, got x={self.x}, y={self.y}")
         if self.topology == "hexagonal" and self.pbc and self.x is not None and self.x % 2:
             raise ValueError(f"a hexagonal torus (pbc=True) needs an even number of rows, got x={self.x}")
-        given = self.feature_weights
+        given, distance = self.feature_weights, DISTANCES[self.distance_function]
+        if given is not None and distance.weighting is None:
+            raise ValueError(f"feature_weights must be None with distance_function={self.distance_function!r}")
+        if self.missing == "mask" and not distance.takes_missing:
+            raise ValueError(
+                f"missing must be 'error' with distance_function={self.distance_function!r}, which has no rule for gaps"
+            )
         if given is not None and self.num_features not in (None, len(given)):
             raise ValueError(f"feature_weights must have {self.num_features} values, one a feature, got {len(given)}")
         return self

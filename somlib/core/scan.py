@@ -164,7 +164,7 @@ class Scan:
         """Distances (b,) of samples (b, d) to their winners; NaN without one."""
         neurons = codebook.index_select(0, winner.clamp_min(0))
         metric = self.rule.metric
-        simple = metric.name == "euclidean" and metric.feature_weights is None and not self.rows.incomplete
+        simple = metric.euclidean and metric.feature_weights is None and not self.rows.incomplete
         if not simple or data.is_cuda:
             return metric.rowwise(data, neurons).masked_fill(winner < 0, torch.nan)
         squares = torch.sub(neurons, data).square_().sum(dim=1)
@@ -202,7 +202,7 @@ class Scan:
 
         It hangs on rows and codebook alone, so that a training that is taken up goes the way that it would have gone.
         """
-        if self.rule.metric.name != "euclidean" or self.rule.backend not in ("auto", "torch"):
+        if not self.rule.metric.euclidean or self.rule.backend not in ("auto", "torch"):
             return False
         if self._fast is None or again:
             self._fast = self._can_trust(codebook)

@@ -27,7 +27,7 @@ from somlib.errors import ArgumentError, DataError, NotFittedError, ShapeError, 
 from somlib.utils import anomaly, quality
 from somlib.utils.alignment import require_symmetry
 from somlib.utils.clustering import ClusterResult, cluster_neurons
-from somlib.utils.decay import DECAY_FUNCTIONS, DecayFn, sigma_schedule
+from somlib.utils.decay import SCHEDULES, DecayFn, sigma_schedule
 from somlib.utils.heuristics import map_size, minibatch_size, steps_per_epoch
 from somlib.utils.initialization import feature_means, interpolated_weights, pca_weights, sampled_weights
 from somlib.utils.inputs import feature_names, read_outputs, read_sample_weight, read_samples
@@ -369,12 +369,11 @@ class SOM(BaseSOM):
     def _require_usable(self, samples: Tensor, weight: Tensor | None, incomplete: bool) -> None:
         """Refuse data of which no row can have a winner and counts."""
         counts = torch.ones(len(samples), dtype=torch.bool, device=samples.device) if weight is None else weight > 0
-        if incomplete:
-            counts = counts & ~torch.isnan(samples).all(dim=1)
-        if self.distance_function == "cosine":
-            counts = counts & self.metric.scaled(samples).nan_to_num(nan=0.0).any(dim=1)
+        angular = self.metric.angular
+        if incomplete or angular:
+            counts = counts & self.metric.defined(samples)
         if not bool(counts.any()):
-            value = "a value other than 0 (cosine)" if self.distance_function == "cosine" else "an observed value"
+            value = f"a value other than 0 ({self.distance_function})" if angular else "an observed value"
             raise DataError(f"data must have a row with {value} and a weight above 0, got none in {len(samples)} rows")
 
     def _require_feature_weights(self, d: int) -> None:
@@ -421,7 +420,7 @@ class SOM(BaseSOM):
             sigma=self.sigma,
             sigma_decay=self._sigma_decay,
             learning_rate=self.learning_rate,
-            learning_rate_decay=DECAY_FUNCTIONS[config.lr_decay_function],
+            learning_rate_decay=SCHEDULES[config.lr_decay_function].function,
             batch_size=self.batch_size or len(rows.data),
             backend=config.search_backend,
             deterministic=config.deterministic,
@@ -543,7 +542,7 @@ class SOM(BaseSOM):
                 bmus_data_map = None
             groups = map_builder.grouped(winner, bmus_data_map, grid, map_type)
             n = None if winner is None else len(winner)
-            all_placed = self.missing == "error" and self.distance_function != "cosine"
+            all_placed = self.missing == "error" and not self.metric.angular
             targets = map_builder.targets_for(groups, target, n, map_type, all_placed, self.missing)
             built = map_builder.target_map(map_type, groups, targets, grid, self.neighborhood_order, arguments)
             return built.to(self.device)

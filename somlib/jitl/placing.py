@@ -121,7 +121,7 @@ class Placing:
         self._stand_in = self.codebook if own_units else standardizer.clipped(self.codebook)
         self._cpu_codebook = codebook
         weights = som.metric.scaled(torch.ones(codebook.shape[1], dtype=torch.float64)).numpy()
-        self._lean = som.metric.name == "euclidean"
+        self._lean = som.metric.euclidean
         self._factor = weights
         center = self.codebook.mean(axis=0)
         self._center = center

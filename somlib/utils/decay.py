@@ -13,9 +13,15 @@ at `t = 0`:
 The first five are those of the torchsom reference. They end at `t = T`, one step after the last epoch, at theta0 / 3,
 lr0 / 101, 0, 1 and 1. The geometric one spends equal effort on each scale of the map and is meant for
 `algorithm="batch"`.
+
+A schedule is one record of `SCHEDULES`. A function that is put into `DECAY_FUNCTIONS` makes a record of its own, for
+learning rate and radius alike.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+
+from somlib.utils.registry import Functions
 
 DecayFn = Callable[[float, float, int], float]
 
@@ -51,19 +57,37 @@ def sig_geometric_decay_to_one(theta0: float, t: float, T: int) -> float:
     return float(theta0 ** (1 - t / (T - 1))) if T > 1 else theta0
 
 
-DECAY_FUNCTIONS: dict[str, DecayFn] = {
-    "asymptotic_decay": asymptotic_decay,
-    "lr_inverse_decay_to_zero": lr_inverse_decay_to_zero,
-    "lr_linear_decay_to_zero": lr_linear_decay_to_zero,
-    "sig_inverse_decay_to_one": sig_inverse_decay_to_one,
-    "sig_linear_decay_to_one": sig_linear_decay_to_one,
-    "sig_geometric_decay_to_one": sig_geometric_decay_to_one,
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule, with what it may be used for.
+
+    Attributes:
+        function: Value by start value, epoch and number of epochs.
+        rate: Whether it suits the learning rate.
+        radius: Whether it suits the neighborhood radius.
+        to_one: Whether it falls to 1, which is then the unit that `final_sigma` replaces.
+    """
+
+    function: DecayFn
+    rate: bool = True
+    radius: bool = True
+    to_one: bool = False
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "asymptotic_decay": Schedule(asymptotic_decay),
+    "lr_inverse_decay_to_zero": Schedule(lr_inverse_decay_to_zero, radius=False),
+    "lr_linear_decay_to_zero": Schedule(lr_linear_decay_to_zero, radius=False),
+    "sig_inverse_decay_to_one": Schedule(sig_inverse_decay_to_one, rate=False, to_one=True),
+    "sig_linear_decay_to_one": Schedule(sig_linear_decay_to_one, rate=False, to_one=True),
+    "sig_geometric_decay_to_one": Schedule(sig_geometric_decay_to_one, rate=False, to_one=True),
 }
+DECAY_FUNCTIONS: Functions[DecayFn] = Functions(SCHEDULES, Schedule)
 
 
 def sigma_schedule(name: str, final: float) -> DecayFn:
     """The schedule of that name; one "to one" is measured in units of `final`, and so goes there instead of to one."""
-    decay = DECAY_FUNCTIONS[name]
-    if final == 1 or not name.endswith("_to_one"):
-        return decay
-    return lambda theta0, t, T: final * decay(theta0 / final, t, T)
+    schedule = SCHEDULES[name]
+    if final == 1 or not schedule.to_one:
+        return schedule.function
+    return lambda theta0, t, T: final * schedule.function(theta0 / final, t, T)

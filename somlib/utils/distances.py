@@ -5,24 +5,35 @@ r"""Distance of samples to neurons in feature space.
     cosine      1 - x . w / (|x| |w|)            in [0, 2]; NaN where a vector is zero
     chebyshev   max_a |x_a - w_a|
 
-The four functions of `DISTANCE_FUNCTIONS` are the definitions, computed from differences, exact at any offset, never
-with an n x m x d block. Squares are taken in float64: in float32 they leave its range at coordinates of 1e19 and 1e-19.
-Searching for winners takes faster roads to the same answer; see `search.py`.
+A distance is one record of `DISTANCES`: its definition, and all that searches, training, measures and missing values
+need to know of it. Nothing else in somlib asks for a distance by its name. `DISTANCE_FUNCTIONS` are the definitions
+alone, computed from differences, exact at any offset, never with an n x m x d block. Squares are taken in float64: in
+float32 they leave its range at coordinates of 1e19 and 1e-19. Searching for winners takes faster roads to the same
+answer; see `search.py`.
 
-A `Metric` is one of the four with its feature weights: each weight multiplies its feature's term. That is the plain
-distance after a change of coordinates (weight on |x - w|, root of the weight on squares and products), so all else
-knows distances without weights only.
+A function that is put into `DISTANCE_FUNCTIONS` makes a record of its own (`distance_of`): maps search, train and are
+measured by it, in float64. Missing values and feature weights have no meaning that follows from a function, so a map
+with them refuses it; a `Distance` put into `DISTANCES` can give them one.
+
+A `Metric` is a distance with its feature weights: each weight multiplies its feature's term. That is the plain distance
+after a change of coordinates (weight on |x - w|, root of the weight on squares and products), so all else knows
+distances without weights only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from somlib.errors import ShapeError
+from somlib.errors import ArgumentError, ShapeError, unknown_name
+from somlib.utils import masked_distances as masked
+from somlib.utils.registry import Functions
 
 DistanceFn = Callable[[Tensor, Tensor], Tensor]
+PairsFn = Callable[[Tensor, Tensor], Tensor]
+ScaledFn = Callable[[Tensor], Tensor]
+RowsFn = Callable[[Tensor, Tensor, ScaledFn], Tensor]
 DIRECT = "donot_use_mm_for_euclid_dist"  # differences first: no cancellation
 
 
@@ -84,14 +95,6 @@ def cosine(data: Tensor, weights: Tensor) -> Tensor:
     return _on_grid(half_square, data, weights)
 
 
-DISTANCE_FUNCTIONS: dict[str, DistanceFn] = {
-    "euclidean": euclidean,
-    "manhattan": manhattan,
-    "cosine": cosine,
-    "chebyshev": chebyshev,
-}
-
-
 def unit_vectors(vectors: Tensor) -> Tensor:
     """The vectors at length 1, shape as given (..., d); NaN where the length is 0.
 
@@ -103,32 +106,192 @@ def unit_vectors(vectors: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Distance:
+    """A distance, with what the rest of somlib must know of it.
+
+    Attributes:
+        function: The definition: samples (b, d) and a codebook (x, y, d) to distances (b, x, y).
+        rowwise: Distances (n,) between rows of equal index, both (n, d), complete and float64; the third argument puts
+            vectors into coordinates where every feature weighs 1, best after a difference, which an offset then cannot
+            round.
+        weighting: From feature weights (d,) to factors of the coordinates; None where weights have no meaning.
+        observed: From the share d / observed of each row to the factor of its distance over the observed features;
+            None where missing values have no meaning. Both vectors hold 0 where a value is missing.
+        masked: Distances (b, m) of samples with NaN to complete neurons, both in such coordinates; NaN in rows with
+            nothing observed.
+        shared: Distances (p, q) between samples that both have NaN, likewise, over the features of both.
+        squared: Whether the nearest neuron is that of the smallest sum of squared differences: of the coordinates, or
+            with `angular` of the unit vectors. Searches then use matrix products.
+        angular: Whether only directions count: zero vectors have no distance, and the distance is half a square.
+        faiss: Name of the metric of FAISS that ranks alike; None where there is none, and PyTorch searches.
+        computed: What is computed with in place of the definition; None for the definition itself.
+    """
+
+    function: DistanceFn
+    rowwise: RowsFn
+    weighting: ScaledFn | None = None
+    observed: ScaledFn | None = None
+    masked: PairsFn | None = None
+    shared: PairsFn | None = None
+    squared: bool = False
+    angular: bool = False
+    faiss: str | None = None
+    computed: DistanceFn | None = None
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether it is defined for samples with missing values."""
+        return None not in (self.observed, self.masked, self.shared)
+
+
+def distance_of(function: DistanceFn) -> Distance:
+    """The record of a function of which nothing else is known."""
+
+    def checked(data: Tensor, weights: Tensor) -> Tensor:
+        distances = function(data.double(), weights.double())
+        expected = (len(data), *weights.shape[:2])
+        if not isinstance(distances, Tensor) or distances.shape != expected:
+            got = tuple(distances.shape) if isinstance(distances, Tensor) else type(distances).__name__
+            name = getattr(function, "__name__", "function")
+            raise ShapeError(f"the distance {name} must return a tensor of shape (b, x, y) = {expected}, got {got}")
+        return distances.to(torch.promote_types(data.dtype, weights.dtype))
+
+    def rowwise(a: Tensor, b: Tensor, scaled: ScaledFn) -> Tensor:
+        del scaled  # it takes no weights
+        blocks = [checked(a[rows], b[rows][None])[:, 0].diagonal() for rows in _blocks(len(a))]
+        return torch.cat(blocks) if blocks else a.new_empty(0)
+
+    return Distance(function, rowwise, computed=checked)
+
+
+def _blocks(n: int, rows: int = 32) -> Iterator[slice]:
+    """Few rows at a time: of a block of distances between all of them only the diagonal is wanted."""
+    return (slice(start, start + rows) for start in range(0, n, rows))
+
+
+def _euclidean_rows(a: Tensor, b: Tensor, scaled: ScaledFn) -> Tensor:
+    return scaled(a - b).square_().sum(dim=1).sqrt()
+
+
+def _manhattan_rows(a: Tensor, b: Tensor, scaled: ScaledFn) -> Tensor:
+    return scaled(a - b).abs_().sum(dim=1)
+
+
+def _chebyshev_rows(a: Tensor, b: Tensor, scaled: ScaledFn) -> Tensor:
+    return scaled(a - b).abs_().amax(dim=1)
+
+
+def _cosine_rows(a: Tensor, b: Tensor, scaled: ScaledFn) -> Tensor:
+    difference = unit_vectors(scaled(a)) - unit_vectors(scaled(b))
+    return (difference.square_().sum(dim=1) / 2).clamp(max=2)
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values
+
+
+DISTANCES: dict[str, Distance] = {
+    "euclidean": Distance(
+        euclidean,
+        _euclidean_rows,
+        weighting=torch.sqrt,
+        observed=torch.sqrt,
+        masked=masked.euclidean,
+        shared=masked.euclidean_shared,
+        squared=True,
+        faiss="METRIC_L2",
+    ),
+    "manhattan": Distance(
+        manhattan,
+        _manhattan_rows,
+        weighting=_unchanged,
+        observed=_unchanged,
+        masked=masked.manhattan_shared,
+        shared=masked.manhattan_shared,
+        faiss="METRIC_L1",
+    ),
+    "cosine": Distance(
+        cosine,
+        _cosine_rows,
+        weighting=torch.sqrt,
+        observed=torch.ones_like,
+        masked=masked.cosine,
+        shared=masked.cosine_shared,
+        squared=True,
+        angular=True,
+        faiss="METRIC_L2",
+    ),
+    "chebyshev": Distance(
+        chebyshev,
+        _chebyshev_rows,
+        weighting=_unchanged,
+        observed=torch.ones_like,
+        masked=masked.chebyshev_shared,
+        shared=masked.chebyshev_shared,
+        faiss="METRIC_Linf",
+    ),
+}
+DISTANCE_FUNCTIONS: Functions[DistanceFn] = Functions(DISTANCES, distance_of)
+
+
+@dataclass(frozen=True)
 class Metric:
     """A distance with its feature weights.
 
     Attributes:
-        name: A key of `DISTANCE_FUNCTIONS`.
+        name: A key of `DISTANCES`.
         feature_weights: Factor of each feature's term, None for 1 each.
+
+    Raises:
+        ArgumentError: Unknown name, or weights with a distance that has no place for them.
     """
 
     name: str
     feature_weights: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.feature_weights is not None and self.distance.weighting is None:
+            raise ArgumentError(f"feature_weights must be None with the distance {self.name!r}, which takes none")
+
+    @property
+    def distance(self) -> Distance:
+        """The record of the distance."""
+        found = DISTANCES.get(self.name)
+        if found is None:
+            raise unknown_name("distance", self.name, DISTANCES)
+        return found
+
     @property
     def squared(self) -> bool:
         """Whether the nearest neuron is that of the smallest sum of squares (in some coordinates)."""
-        return self.name in ("euclidean", "cosine")
+        return self.distance.squared
+
+    @property
+    def angular(self) -> bool:
+        """Whether only directions count, so that a zero vector has no distance."""
+        return self.distance.angular
+
+    @property
+    def euclidean(self) -> bool:
+        """Whether it is the root of the sum of squared differences, times the feature weights."""
+        return self.distance.squared and not self.distance.angular
 
     def scaled(self, vectors: Tensor) -> Tensor:
         """The vectors (..., d) in coordinates where every feature weighs 1."""
-        if self.feature_weights is None:
+        weighting = self.distance.weighting
+        if self.feature_weights is None or weighting is None:
             return vectors
-        factor = torch.tensor(self.feature_weights, dtype=vectors.dtype, device=vectors.device)
-        return vectors * (factor.sqrt() if self.squared else factor)
+        return vectors * weighting(torch.tensor(self.feature_weights, dtype=vectors.dtype, device=vectors.device))
+
+    def defined(self, data: Tensor) -> Tensor:
+        """Whether samples (n, d) have distances at all, bool, shape (n,): something observed, and a direction."""
+        if self.angular:
+            return self.scaled(data).nan_to_num(nan=0.0).any(dim=1)
+        return ~torch.isnan(data).all(dim=1)
 
     def pairwise(self, data: Tensor, codebook: Tensor) -> Tensor:
         """Exact distances (n, m) of samples (n, d) without NaN to neurons (m, d), in the dtype of `data`."""
-        function = DISTANCE_FUNCTIONS[self.name]
+        function = self.distance.computed or self.distance.function
         if self.feature_weights is None:
             return function(data, codebook[None])[:, 0]
         # In float64: a factor rounds coordinates, and an offset would make that as large as the distance.
@@ -143,23 +306,27 @@ class Metric:
         a, b = data.double(), neurons.double()
         seen = ~torch.isnan(a)
         if bool(seen.all()):
-            return self._of_complete_rows(a, b).to(data.dtype)
-        observed = seen.sum(dim=1).double()
-        share = a.shape[1] / torch.where(observed > 0, observed, torch.nan)
-        scale = {"euclidean": share.sqrt(), "manhattan": share}.get(self.name, 1 + 0 * share)
-        distance = self._of_complete_rows(torch.where(seen, a, 0), torch.where(seen, b, 0))
-        return (distance * scale).to(data.dtype)
+            return self.distance.rowwise(a, b, self.scaled).to(data.dtype)
+        observed = self._known("observed")
+        distance = self.distance.rowwise(torch.where(seen, a, 0), torch.where(seen, b, 0), self.scaled)
+        share = masked.share_observed(seen)[:, 0]
+        return (distance * (observed(share) + 0 * share)).to(data.dtype)
 
-    def _of_complete_rows(self, a: Tensor, b: Tensor) -> Tensor:
-        if self.name == "cosine":
-            units = unit_vectors(self.scaled(a)), unit_vectors(self.scaled(b))
-            return ((units[0] - units[1]).square_().sum(dim=1) / 2).clamp(max=2)
-        difference = self.scaled(a - b)
-        if self.name == "chebyshev":
-            return difference.abs_().amax(dim=1)
-        if self.name == "manhattan":
-            return difference.abs_().sum(dim=1)
-        return difference.square_().sum(dim=1).sqrt()
+    def shared_pairwise(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distances (p, q) between samples (p, d) and (q, d) that may both have NaN, over the features of both.
+
+        Sums are scaled by d / shared; NaN for a pair that shares nothing, or whose distance is not defined.
+        """
+        if bool(torch.isfinite(a.sum() + b.sum())):
+            return self.pairwise(a, b)
+        distances: Tensor = self._known("shared")(self.scaled(a), self.scaled(b))
+        return distances
+
+    def _known(self, part: str) -> Callable[..., Tensor]:
+        known: Callable[..., Tensor] | None = getattr(self.distance, part)
+        if known is None:
+            raise ArgumentError(f"data must have no missing values: the distance {self.name!r} is not defined for them")
+        return known
 
 
 def masked_pairwise(metric: Metric, data: Tensor, codebook: Tensor) -> Tensor:
@@ -175,28 +342,11 @@ def masked_pairwise(metric: Metric, data: Tensor, codebook: Tensor) -> Tensor:
 
     Returns:
         Distances, shape (b, m); NaN in rows with nothing observed and where a cosine is not defined.
+
+    Raises:
+        ArgumentError: The distance is not defined for missing values.
     """
-    x, w = metric.scaled(data), metric.scaled(codebook)
-    seen = ~torch.isnan(x)
-    share = x.shape[1] / seen.sum(dim=1, keepdim=True).to(x.dtype)  # inf where nothing is observed
-    share = torch.where(torch.isinf(share), torch.nan, share)
-    x = torch.where(seen, x, 0)
-    if metric.name == "cosine":
-        mask = seen.to(x.dtype)
-        length = x.norm(dim=1, keepdim=True) * (mask @ w.square().T).sqrt()  # (b, m)
-        cosines = (x @ w.T) / torch.where(length > 0, length, torch.nan)
-        return (1 - cosines).clamp(0, 2)
-    if metric.name == "euclidean":
-        center = w.mean(dim=0)  # differences survive an offset only around a common center
-        x, w = torch.where(seen, x - center, 0), w - center
-        mask = seen.to(x.dtype)
-        squares = x.square().sum(dim=1, keepdim=True) - 2 * (x @ w.T) + mask @ w.square().T
-        return (squares.clamp_min(0) * share).sqrt()
-    total = x.new_zeros(len(x), len(w))
-    for a in range(x.shape[1]):  # one feature at a time: no (b, m, d) block
-        difference = (x[:, a, None] - w[:, a]).abs() * seen[:, a, None]
-        total = torch.maximum(total, difference) if metric.name == "chebyshev" else total + difference
-    return total * share if metric.name == "manhattan" else total + 0 * share
+    return metric._known("masked")(metric.scaled(data), metric.scaled(codebook))
 
 
 def _on_grid(pairwise: DistanceFn, data: Tensor, weights: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class FaissSearch:
         self._largest_square = largest_square(points.square().sum(dim=1), metric)
         usable = torch.isfinite(points).all(dim=1)
         self._neuron = torch.nonzero(usable).flatten()  # row of the index -> neuron
-        kind = {"manhattan": faiss.METRIC_L1, "chebyshev": faiss.METRIC_Linf}.get(metric.name, faiss.METRIC_L2)
+        kind: int = getattr(faiss, metric.distance.faiss or "")
         self._index = self._filled_index(faiss, _for_faiss(points[usable]), kind)
 
     def _filled_index(self, faiss: Any, points: Any, kind: int) -> Any:

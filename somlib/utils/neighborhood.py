@@ -6,7 +6,8 @@ r"""How strongly a winner pulls the neurons around it, by their distance `r` on 
     triangle      max(0, 1 - r / s)
 
 All take the squared distance, which is what a grid gives exactly, and compute elementwise on whatever device and
-dtype it has.
+dtype it has. A kernel is one record of `KERNELS`; a function that is put into `NEIGHBORHOOD_FUNCTIONS` makes a record
+of its own.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from somlib.utils.registry import Functions
 
 NeighborhoodFn = Callable[[Tensor, float], Tensor]
 
@@ -81,14 +84,6 @@ def triangle(squared_distance: Tensor, sigma: float) -> Tensor:
     return torch.where(influence > 1e-9, influence, 0)
 
 
-NEIGHBORHOOD_FUNCTIONS: dict[str, NeighborhoodFn] = {
-    "gaussian": gaussian,
-    "mexican_hat": mexican_hat,
-    "bubble": bubble,
-    "triangle": triangle,
-}
-
-
 @dataclass(frozen=True)
 class Kernel:
     """A neighborhood function with what the smoothing may use of its form.
@@ -119,3 +114,11 @@ KERNELS: dict[str, Kernel] = {
     "bubble": Kernel(bubble, reach=1.0),
     "triangle": Kernel(triangle, reach=1.0),
 }
+
+
+def kernel_of(function: NeighborhoodFn) -> Kernel:
+    """The record of a function of which nothing else is known: it reaches everywhere, and may be negative."""
+    return Kernel(function, signed=True)
+
+
+NEIGHBORHOOD_FUNCTIONS: Functions[NeighborhoodFn] = Functions(KERNELS, kernel_of)

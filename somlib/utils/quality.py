@@ -425,7 +425,7 @@ def _distortion_terms(
     Feature by feature it is x^2 sum_j h(c, j) - 2 x sum_j h(c, j) w_j + sum_j h(c, j) w_j^2: one smoothing of the
     codebook and its squares, and one look-up a sample.
     """
-    squares = Metric("euclidean", metric.feature_weights)
+    squares = Metric("euclidean", metric.feature_weights)  # whatever the metric of the map
     d, device = codebook.shape[1], codebook.device
     weights = squares.scaled(codebook.double())
     center = weights.mean(dim=0)  # an offset of the data must not eat the differences
@@ -457,7 +457,7 @@ def _product_terms(neurons: Tensor, codebook: Tensor, grid: Grid, metric: Metric
     own = neurons[:, None] == everyone
     on_grid = _grid_levels(grid, neurons[:, None], everyone)
     apart = metric.pairwise(codebook[neurons], codebook)
-    apart = apart.sqrt() if metric.name == "cosine" else apart
+    apart = apart.sqrt() if metric.angular else apart
     logs = (apart.log() + on_grid.log() / 2).masked_fill(own, 0)  # but for a constant, which cancels
     values = torch.cat((by_rank, by_rank.new_zeros(1)))  # last comes the neuron itself
     on_grid, apart = on_grid.masked_fill(own, torch.inf), apart.masked_fill(own, torch.inf)
@@ -573,26 +573,7 @@ def _sample_distances(metric: Metric, a: Tensor, b: Tensor) -> Tensor:
     As in `masked_pairwise`, with sums scaled by d / shared; a pair that shares nothing, or whose distance is not
     defined, is at the largest number there is.
     """
-    if bool(torch.isfinite(a.sum() + b.sum())):
-        return metric.pairwise(a, b)
-    a, b = metric.scaled(a), metric.scaled(b)
-    has_a, has_b = (~torch.isnan(a)).to(a.dtype), (~torch.isnan(b)).to(b.dtype)
-    share = a.shape[1] / (has_a @ has_b.T)  # infinite where nothing is shared
-    if metric.name == "cosine":
-        a, b = a.nan_to_num(nan=0.0), b.nan_to_num(nan=0.0)
-        lengths = ((a.square() @ has_b.T) * (has_a @ b.square().T)).sqrt()
-        distances = 1 - (a @ b.T) / lengths
-        # All pairs that share one feature are at 0 or 2, which rounding must not put in an order.
-        return distances.round(decimals=12).nan_to_num(nan=torch.finfo(a.dtype).max)
-    total = torch.zeros_like(share)
-    for feature in range(a.shape[1]):  # one feature at a time: no (p, q, d) block
-        step = (a[:, feature, None] - b[:, feature]).abs().nan_to_num(nan=0.0)
-        if metric.name == "chebyshev":
-            total = torch.maximum(total, step)
-        else:
-            total += step.square() if metric.name == "euclidean" else step
-    total = total if metric.name == "chebyshev" else total * share
-    return total.masked_fill(torch.isinf(share), torch.finfo(a.dtype).max)
+    return metric.shared_pairwise(a, b).nan_to_num(nan=torch.finfo(a.dtype).max)
 
 
 def _compared_rows(winner: Tensor, generator: torch.Generator) -> Tensor:

@@ -62,7 +62,7 @@ def make_search(codebook: Tensor, metric: Metric, backend: Backend = "auto") -> 
     6 300 neurons and 4 to 300 features (benchmarks/search.py). On CUDA it stores no scores where it can; see
     `can_fuse`.
     """
-    if backend in ("auto", "torch"):
+    if backend in ("auto", "torch") or metric.distance.faiss is None:
         return FusedSearch(codebook, metric) if can_fuse(codebook, metric) else TorchSearch(codebook, metric)
     approximate = backend == "faiss_ivf" and metric.squared and len(codebook) >= IVF_NEURONS
     return FaissIvfSearch(codebook, metric) if approximate else FaissSearch(codebook, metric)

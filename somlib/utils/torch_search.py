@@ -65,7 +65,7 @@ class TorchSearch:
             points, self._center = product_coordinates(codebook, metric)
             squares = points.square().sum(dim=1)
             self._largest_square = largest_square(squares, metric)
-            if metric.name == "cosine":  # a zero vector never wins
+            if metric.angular:  # a zero vector never wins
                 points, squares = points.nan_to_num(nan=0.0), squares.nan_to_num(nan=torch.inf)
             self._coded = torch.cat((points.neg(), squares[:, None] / 2), dim=1)  # times a sample and a one: (m, d + 1)
 
@@ -111,7 +111,7 @@ class TorchSearch:
     def _among_candidates(self, data: Tensor, k: int) -> Tensor:
         """Winners (b, k) by exact distances to all neurons within rounding of the k nearest."""
         index = torch.empty(len(data), k, dtype=torch.int64, device=data.device)
-        ties = TIED_COSINES if self.metric.name == "cosine" else 0.0
+        ties = TIED_COSINES if self.metric.angular else 0.0
         for rows in self.chunks(len(data)):
             sample, neuron = self._candidates(data[rows], k)
             exact = data.new_full((rows.stop - rows.start, len(self.codebook)), torch.inf)
@@ -146,7 +146,7 @@ class TorchSearch:
         if not self.metric.squared:
             return relative_estimates(distances, d)
         rounding = roundings(d, data.dtype)
-        if self.metric.name == "cosine":
+        if self.metric.angular:
             return Estimates(distances, data.new_full((len(data),), 2 * rounding))
         points = product_coordinates(data, self.metric, self._center)[0]
         observed = (~torch.isnan(points)).sum(dim=1)
@@ -155,9 +155,7 @@ class TorchSearch:
 
     def have_distances(self, data: Tensor) -> Tensor:
         """Whether the distances of each row (b, d) are defined, bool, shape (b,)."""
-        if self.metric.name == "cosine":
-            return self.metric.scaled(data).nan_to_num(nan=0.0).any(dim=1)
-        return ~torch.isnan(data).all(dim=1)
+        return self.metric.defined(data)
 
     @cached_property
     def _in_double(self) -> "TorchSearch":
@@ -175,13 +173,12 @@ def product_coordinates(vectors: Tensor, metric: Metric, center: Tensor | None =
     Returns:
         Coordinates (n, d), NaN in rows of zero vectors under cosine, and the center (d,).
     """
-    cosine = metric.name == "cosine"
     # In float64: the unit vectors of data with an offset lie close together.
-    points = unit_vectors(metric.scaled(vectors.double())) if cosine else vectors
+    points = unit_vectors(metric.scaled(vectors.double())) if metric.angular else vectors
     if center is None:
-        center = points.nanmean(dim=0).nan_to_num(nan=0.0) if cosine else points.mean(dim=0)
+        center = points.nanmean(dim=0).nan_to_num(nan=0.0) if metric.angular else points.mean(dim=0)
     points = points - center
-    return (points.to(vectors.dtype) if cosine else metric.scaled(points)), center
+    return (points.to(vectors.dtype) if metric.angular else metric.scaled(points)), center
 
 
 def roundings(d: int, dtype: torch.dtype) -> float:
@@ -202,4 +199,4 @@ def relative_estimates(distances: Tensor, d: int) -> Estimates:
 
 def largest_square(squares: Tensor, metric: Metric) -> Tensor:
     """Largest squared length of the neurons; NaN, which no estimate survives, after an overflow."""
-    return (squares.nan_to_num(nan=0.0) if metric.name == "cosine" else squares).max()
+    return (squares.nan_to_num(nan=0.0) if metric.angular else squares).max()

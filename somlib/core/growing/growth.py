@@ -73,7 +73,7 @@ def accumulated_errors(winners: Winners, m: int, metric: Metric, weight: Tensor 
     """
     won = winners.index[:, 0] >= 0
     index, distance = winners.index[won, 0], winners.distance[won, 0].double()
-    delta = distance if metric.name == "cosine" else distance.square()
+    delta = distance if metric.angular else distance.square()
     delta = delta if weight is None else delta * weight[won].double()
     return torch.zeros(m, dtype=torch.float64, device=index.device).index_add_(0, index, delta)
 
@@ -102,7 +102,7 @@ def winners_of_mean(rows: TrainingSet, metric: Metric) -> Winners:
     """
     mean = weighted_means(rows).to(rows.data.dtype)
     index = torch.zeros(len(rows.data), 1, dtype=torch.int64, device=rows.data.device)
-    without_direction = metric.name == "cosine" and not bool(metric.scaled(mean).any())
+    without_direction = not bool(metric.defined(mean[None]))
     target = torch.ones_like(mean) if without_direction else mean
     distance = exact_distances(rows.data, target[None], index, metric)
     index[torch.isnan(distance)] = -1

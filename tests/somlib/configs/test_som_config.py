@@ -47,15 +47,9 @@ FULL: dict[str, Any] = {
 }
 COUNTS = ("x", "y", "num_features", "epochs", "batch_size", "neighborhood_order", "steps_per_epoch")
 NAMES = {
-    "topology": som_config.Topology,
-    "algorithm": som_config.Algorithm,
-    "lr_decay_function": som_config.LearningRateDecay,
-    "sigma_decay_function": som_config.SigmaDecay,
-    "neighborhood_function": som_config.Neighborhood,
-    "distance_function": som_config.Distance,
-    "initialization_mode": som_config.Initialization,
-    "search_backend": som_config.SearchBackend,
-    "missing": som_config.Missing,
+    name: tuple(schema.get("enum") or schema["anyOf"][0]["enum"])
+    for name, schema in SOMConfig.model_json_schema()["properties"].items()
+    if "enum" in str(schema)
 }
 
 
@@ -97,20 +91,33 @@ def test_defaults_are_those_that_the_documentation_promises() -> None:
     assert {name: getattr(SOMConfig(), name) for name in promised} == promised
 
 
+def test_the_settings_that_are_names_say_so() -> None:
+    assert set(NAMES) == {
+        "topology", "algorithm", "lr_decay_function", "sigma_decay_function", "neighborhood_function",
+        "distance_function", "initialization_mode", "search_backend", "missing",
+    }  # fmt: skip
+
+
 def test_every_list_of_names_is_that_of_the_registry_it_selects_from() -> None:
-    rates, radii = set(get_args(som_config.LearningRateDecay)), set(get_args(som_config.SigmaDecay))
-    assert get_args(som_config.Topology) == TOPOLOGIES
+    rates, radii = set(NAMES["lr_decay_function"]), set(NAMES["sigma_decay_function"])
+    assert get_args(som_config.Topology) == NAMES["topology"] == TOPOLOGIES
     assert rates | radii == set(DECAY_FUNCTIONS)
     assert rates & radii == {"asymptotic_decay"}
-    assert set(get_args(som_config.Neighborhood)) == set(NEIGHBORHOOD_FUNCTIONS) == set(KERNELS)
-    assert set(get_args(som_config.Distance)) == set(DISTANCE_FUNCTIONS)
+    assert set(NAMES["neighborhood_function"]) == set(NEIGHBORHOOD_FUNCTIONS) == set(KERNELS)
+    assert set(NAMES["distance_function"]) == set(DISTANCE_FUNCTIONS)
+
+
+@pytest.mark.parametrize("value", [3, None, ["euclidean"], b"euclidean"])
+def test_a_name_that_is_no_text_is_refused_with_the_known_ones(value: Any) -> None:
+    with pytest.raises(ArgumentError, match="distance_function must be 'euclidean', 'manhattan', 'cosine' or 'cheb"):
+        SOM(**with_size(distance_function=value))
 
 
 def test_every_field_is_described() -> None:
     assert all(field.description for field in SOMConfig.model_fields.values())
 
 
-@pytest.mark.parametrize(("field", "names"), [(field, get_args(names)) for field, names in NAMES.items()])
+@pytest.mark.parametrize(("field", "names"), NAMES.items())
 def test_every_known_name_makes_a_map_and_an_unknown_one_lists_them(field: str, names: tuple[str, ...]) -> None:
     for name in names:
         assert getattr(SOM(**with_size(**{field: name})), field) == name
