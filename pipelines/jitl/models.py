@@ -74,8 +74,7 @@ class LocalModels:
         For each target `prediction`, the ends `lower` and `upper` of its interval, `n_samples`, how many samples the
         answer rests on, and `fallback`, whether the sample lies off the map, where a global model answers. The names
         end in `_TARGET` where there are several: each has learned other rows. To a sample without any value there is no
-        answer: NaN, NaN, NaN, 0 and True. Intervals hold their share over all samples together; of those that lack many
-        values, fewer may lie within.
+        answer: NaN, NaN, NaN, 0 and True. Intervals are wider where values are missing.
         """
         empty = np.isnan(samples).all(axis=1)
         columns = {}

@@ -26,6 +26,7 @@ from somlib.core.persistence import SavedMap, read_map, write_map
 from somlib.errors import ArgumentError, DataError, SavedMapError, ShapeError, unknown_name
 from somlib.jitl import query_models
 from somlib.jitl.blend import Boosted
+from somlib.jitl.gaps import Hidden, hidden_samples, ridge_answers_to
 from somlib.jitl.local_ridge import LocalRidge
 from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood, RetrievedNeighborhood
@@ -160,20 +161,55 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         index.append_placed(placed.point, torch.from_numpy(placed.winner), time, clock)
         splits = random_splits(len(X), self._seed()) if timestamps is None else forward_splits(time.numpy())
         left_out = self._choose(placed, rows, splits, time.numpy())
+        hidden = hidden_samples(X, placing, splits, self._seed()) if self._needs_hidden else None
+        to_hidden = None if hidden is None else self._answers_to(hidden, placed, rows, splits, time.numpy())
         self._store = RowStore(torch.empty((0, rows.shape[1]), dtype=torch.float64))
         self._store.append(torch.from_numpy(rows))
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
         self._ridge.add(rows, placed.winner)
         self._ridge.solve(rows[:, -target.shape[1] :])
-        self._finish_fit(placed, rows, self._fit_experts(placed, rows, splits, left_out))
+        left_out, to_hidden = self._fit_experts(placed, rows, splits, left_out, hidden, to_hidden)
+        self._finish_fit(placed, rows, left_out, hidden, to_hidden)
 
-    def _fit_experts(self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut) -> LeftOut:
-        """What else answers beside the local models, if anything; the left-out answers of all together."""
-        del placed, rows, splits
-        return left_out
+    @property
+    def _needs_hidden(self) -> bool:
+        """Whether answers to samples with hidden values are to be learned from."""
+        return False
 
-    def _finish_fit(self, placed: Placed, rows: FloatArray, left_out: LeftOut) -> None:
+    def _fit_experts(
+        self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut, hidden: Hidden | None,
+        to_hidden: FloatArray | None,
+    ) -> tuple[LeftOut, FloatArray | None]:  # fmt: skip
+        """What else answers beside the local models, if anything; the left-out answers of all together.
+
+        Also those to samples with hidden values, shape (t, o), where there are any.
+        """
+        del placed, rows, splits, hidden
+        return left_out, to_hidden
+
+    def _finish_fit(
+        self, placed: Placed, rows: FloatArray, left_out: LeftOut, hidden: Hidden | None, to_hidden: FloatArray | None
+    ) -> None:
         """What is to be learned from the left-out answers."""
+
+    def _answers_to(
+        self, hidden: Hidden, placed: Placed, rows: FloatArray, splits: list[Split], time: FloatArray
+    ) -> FloatArray:
+        """Left-out answers (t, o) of the local models to samples with hidden values."""
+        if self.local_model == "ridge":
+            neighborhood, shrinkage = self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_)
+            candidate = Candidate(self.settings_["neighborhood"], neighborhood, shrinkage)
+            winner, m = placed.winner, self.som_.grid.m
+            return ridge_answers_to(hidden, candidate, rows, splits, winner, m, self._outputs)
+        answer = np.full((len(hidden), self._outputs), np.nan)
+        most = JUDGED_BATCHED if self.local_model in ("query_ridge", "mean") else JUDGED_ONE_BY_ONE
+        for number, split in enumerate(splits):
+            chosen, _ = hidden.of(number)
+            chosen = chosen[: math.ceil(most / len(splits))]
+            if len(chosen):
+                history = self._history(placed, rows, split, time)
+                answer[chosen] = self._query_answers(subset(hidden.placed, chosen), *history)
+        return answer
 
     def _update(self, X: NDArray[Any], target: FloatArray, timestamps: Any, judge: bool) -> None:
         """Learn from new checked samples (n, d) and targets (n, o); judge the answers to them first, where wanted."""

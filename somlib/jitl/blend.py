@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from somlib.jitl.boosting import Trees, predict_all
+from somlib.jitl.gaps import Hidden, ridge_answers_to
 from somlib.jitl.local_ridge import LocalRidge
 from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import Neighborhood
@@ -156,8 +157,10 @@ def blend_fitted(
     neighborhoods: Mapping[str, Neighborhood],
     ridge: LocalRidge,
     seed: int,
-) -> tuple[Blend, LeftOut]:
-    """Experts fitted, their weights chosen; and the left-out answers of the blend.
+    hidden: Hidden | None = None,
+    ridge_hidden: FloatArray | None = None,
+) -> tuple[Blend, LeftOut, FloatArray | None]:
+    """Experts fitted, their weights chosen; the left-out answers of the blend, also to samples with hidden values.
 
     Args:
         placed: All samples.
@@ -168,14 +171,22 @@ def blend_fitted(
         neighborhoods: That corrections may have, by name.
         ridge: The local ridges.
         seed: Of the boosting.
+        hidden: Samples with hidden values that `splits` leave out; None for none.
+        ridge_hidden: Answers of the local ridges to these, shape (t, o).
     """
     position = ridge_left_out.position
     o, m = ridge_left_out.answer.shape[1], len(ridge.support)
     experts, answers = {}, {"ridge": ridge_left_out.answer}
+    to_hidden = {} if ridge_hidden is None else {"ridge": ridge_hidden}
     for name in BOOSTED:
         on_ridge = name == "boosting_on_ridge"
-        errors = _left_out_errors(placed, rows, o, boosting_splits, on_ridge, seed)
+        errors, bases = _left_out_errors(placed, rows, o, boosting_splits, on_ridge, seed)
         settings, corrections = _best_correction(placed, errors, splits, neighborhoods, m)
+        if hidden is not None:
+            usable, winner = _usable(placed.inputs, placed.winner, errors)
+            correction = ridge_answers_to(hidden, _candidate(settings, neighborhoods), usable, splits, winner, m, o)
+            to_hidden[name] = base_answers_to(hidden, bases[-len(splits) :]) + correction
+        del bases
         answers[name] = rows[position, -o:] - errors[position] + corrections.answer
         base = Base.fitted(placed, rows, o, on_ridge, seed)
         expert = CorrectedBoosting(base, correction_for(settings, neighborhoods, m, ridge.d, o), settings)
@@ -185,7 +196,8 @@ def blend_fitted(
     weights = convex_weights(np.stack([a.ravel() for a in answers.values()], axis=1), rows[position, -o:].ravel())
     named = {name: float(weight) for name, weight in zip(answers, weights, strict=True)}
     blended = np.sum([named[name] * answer for name, answer in answers.items()], axis=0)
-    return Blend(experts, named), LeftOut(position, blended)
+    blended_hidden = None if hidden is None else np.sum([named[name] * to_hidden[name] for name in answers], axis=0)
+    return Blend(experts, named), LeftOut(position, blended), blended_hidden
 
 
 def correction_for(
@@ -214,13 +226,27 @@ def convex_weights(answers: FloatArray, target: FloatArray) -> FloatArray:
 
 def _left_out_errors(
     placed: Placed, rows: FloatArray, o: int, splits: list[Split], on_ridge: bool, seed: int
-) -> FloatArray:
-    """Errors (n, o) of the boosting on samples that took no part in it; NaN for those never left out."""
-    errors = np.full((len(rows), o), np.nan)
+) -> tuple[FloatArray, list[Base]]:
+    """Errors (n, o) of the boosting on samples that took no part in it, NaN for those never left out; and the boosting.
+
+    Base number i has learned what the split of that number learns from.
+    """
+    errors, bases = np.full((len(rows), o), np.nan), []
     for split in splits:
         base = Base.fitted(subset(placed, split.learn), rows[split.learn], o, on_ridge, seed)
         errors[split.answer] = rows[split.answer, -o:] - base.answer(subset(placed, split.answer))
-    return errors
+        bases.append(base)
+    return errors, bases
+
+
+def base_answers_to(hidden: Hidden, bases: list[Base]) -> FloatArray:
+    """Left-out answers (t, o) of boosting to samples with hidden values, from the base of each split."""
+    answer = np.empty((len(hidden), len(bases[0].trees)))
+    for number, base in enumerate(bases):
+        chosen, asked = hidden.of(number)
+        if len(chosen):
+            answer[chosen] = base.answer(asked)
+    return answer
 
 
 def _best_correction(
@@ -231,13 +257,15 @@ def _best_correction(
         {"neighborhood": name, "ridge": ridge, "level": level}
         for name, ridge, level in product(neighborhoods, RIDGES, LEVELS)
     ]
-    candidates = [
-        Candidate(s["neighborhood"], neighborhoods[s["neighborhood"]], Shrinkage(s["ridge"], s["level"]))
-        for s in settings
-    ]
+    candidates = [_candidate(chosen, neighborhoods) for chosen in settings]
     usable, winner = _usable(placed.inputs, placed.winner, errors)
     chosen, left_out = best_candidate(candidates, placed, usable, splits, m, errors.shape[1], winner)
     return settings[chosen], left_out
+
+
+def _candidate(settings: Mapping[str, Any], neighborhoods: Mapping[str, Neighborhood]) -> Candidate:
+    name = settings["neighborhood"]
+    return Candidate(name, neighborhoods[name], Shrinkage(settings["ridge"], settings["level"]))
 
 
 def _usable(inputs: FloatArray, winner: IntArray, errors: FloatArray) -> tuple[FloatArray, IntArray]:

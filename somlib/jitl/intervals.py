@@ -1,29 +1,49 @@
-r"""Intervals that hold what they promise, also when the data drifts.
+r"""Intervals that hold what they promise, also when the data drifts and where samples have gaps.
 
-Errors differ over the map, so each is measured against what is usual at its neuron,
+Errors differ over the map and grow with what a sample lacks, so each is measured against what is usual,
 
-    score = |error| / s_k,    s_k = (sum_j h(k, j) |errors at j| + PRIOR mean|error|) / (sum_j h(k, j) n_j + PRIOR)
+    score = |error| / (s_k i),
+    s_k   = (sum_j h(k, j) |errors at j| / i + PRIOR mean(|error| / i)) / (sum_j h(k, j) n_j + PRIOR)
+    i     = (1 + sum of v_f over the features f that are missing)^1/2
 
-with h gaussian on the grid. An interval is prediction -+ Q s_k, where Q is the score that a share 1 - alpha of the
-window of latest scores stays below. Each labelled sample moves the level,
+with h gaussian on the grid, and v_f >= 0 learned from samples in which values were hidden (`gaps.py`). An interval is
+prediction -+ Q s_k i. Q is the score that a share 1 - alpha of the window of latest scores stays below, of samples with
+as many gaps: none, one, two, or more. Where few samples have such gaps, those with hidden values stand in. Gaps never
+make an interval narrower. Each labelled sample moves the level,
 
     alpha <- alpha + gamma (target - missed)
 
 so that whatever the data does, the share missed comes to the target in the long run.
 
 References:
-    Gibbs and Candès, Adaptive conformal inference under distribution shift, NeurIPS 2021.
+    Gibbs and Candès, Adaptive conformal inference under distribution shift, NeurIPS 2021. Vovk, Conditional validity
+    of inductive conformal predictors, Mach. Learn. 92, 2013 (groups). Zaffran et al., Conformal prediction with
+    missing values, ICML 2023 (hiding values in calibration).
 """
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood
+from somlib.jitl.placing import Placed
 from somlib.utils.grid import Grid
+
+BoolArray = NDArray[np.bool_]
 
 WINDOW = 4_000  # latest errors that count
 PRIOR = 2.0  # errors' worth of the overall mean that each neuron starts with
 SIGMA = 0.7  # cell widths: wide enough for some tens of errors, narrow enough where noise changes
+LEARNED = ("alpha", "winner", "error", "missing", "growth", "hidden", "ratio")
+GROUPS = 4  # samples without gaps, with one, two, and more
+PRIOR_GAPS = 10.0  # samples' worth of the features' common mean that the growth by each starts with
+ROUNDS = 3
+ENOUGH = 200  # errors of a group that need no others beside them
 
 
 class AdaptiveIntervals:
@@ -34,55 +54,101 @@ class AdaptiveIntervals:
         coverage: Share of targets that intervals shall hold.
         gamma: Step of the level a labelled sample, >= 0; 0 never adapts.
         o: Number of targets.
+        d: Number of features that may be missing; 0 where none may.
 
     Attributes:
         alpha: Present level of each target, shape (o,).
         winner: Neurons of the latest errors, shape (w,).
         error: Their sizes, shape (w, o).
+        missing: What these samples lacked, bool, shape (w, d).
+        growth: What the lack of each feature adds to the squared error, in squares of that without gaps, shape (o, d).
+        hidden: What samples with hidden values lacked, bool, shape (t, d).
+        ratio: Size of their errors against what is usual where they lie, shape (t, o).
     """
 
-    def __init__(self, grid: Grid, coverage: float, gamma: float, o: int) -> None:
+    def __init__(self, grid: Grid, coverage: float, gamma: float, o: int, d: int = 0) -> None:
         self.grid, self.coverage, self.gamma = grid, coverage, gamma
         self.alpha: FloatArray = np.full(o, 1 - coverage)
         self.winner: IntArray = np.empty(0, dtype=np.int64)
         self.error: FloatArray = np.empty((0, o))
+        self.missing: BoolArray = np.empty((0, d), dtype=bool)
+        self.growth: FloatArray = np.zeros((o, d))
+        self.hidden: BoolArray = np.empty((0, d), dtype=bool)
+        self.ratio: FloatArray = np.empty((0, o))
         self._neighborhood = GaussianNeighborhood(grid, SIGMA)
         self._refresh()
 
-    def learn(self, winner: IntArray, error: FloatArray) -> None:
-        """Take errors (n, o) at neurons (n,), in the order of time, without judging the level by them."""
-        placed = winner >= 0
-        self.winner = np.concatenate((self.winner, winner[placed]))[-WINDOW:]
-        self.error = np.concatenate((self.error, np.abs(error[placed])))[-WINDOW:]
+    def learn(self, placed: Placed, error: FloatArray) -> None:
+        """Take errors (n, o) at placed samples, in the order of time, without judging the level by them."""
+        somewhere = placed.winner >= 0
+        self.winner = np.concatenate((self.winner, placed.winner[somewhere]))[-WINDOW:]
+        self.error = np.concatenate((self.error, np.abs(error[somewhere])))[-WINDOW:]
+        self.missing = np.concatenate((self.missing, placed.missing[somewhere]))[-WINDOW:]
         self._refresh()
 
-    def observe(self, winner: IntArray, error: FloatArray, width: FloatArray) -> None:
+    def learn_gaps(self, placed: Placed, error: FloatArray) -> None:
+        """Take errors (t, o) at placed samples in which values were hidden: what intervals of gaps rest on at first."""
+        known = np.isfinite(error).all(axis=1) & (placed.winner >= 0)
+        if not known.any() or not len(self.error):
+            return
+        self.hidden = placed.missing[known]
+        missing = np.concatenate((self.hidden, self.missing))
+        for _ in range(ROUNDS):  # what is usual without gaps, and what gaps add to it, depend on each other
+            self.ratio = (np.abs(error) / self._usual(placed.neuron, placed.share, placed.trust))[known]
+            self.growth = growth_of(missing, np.concatenate((self.ratio, self.error / self._scale[self.winner])))
+            self._refresh()
+        self.ratio = (np.abs(error) / self._usual(placed.neuron, placed.share, placed.trust))[known]
+        self._refresh()
+
+    def observe(self, placed: Placed, error: FloatArray) -> None:
         """Move the level by samples that were answered before their labels came, then learn from them.
 
         Args:
-            winner: Their neurons, shape (n,), in the order of time.
+            placed: The samples, in the order of time.
             error: Of the answers, shape (n, o).
-            width: Typical error at each sample as from `scale`, shape (n, o).
         """
         if len(self.error):
-            score = np.abs(error) / width
+            score = np.abs(error) / self._usual(placed.neuron, placed.share, placed.trust)
+            group, inflation = group_of(placed.missing), self._inflation(placed.missing)
             for output in range(error.shape[1]):
-                self.alpha[output] = self._adapted(score[:, output], output)
-        self.learn(winner, error)
+                self.alpha[output] = self._adapted(score[:, output], group, inflation[:, output], output)
+        self.learn(placed, error)
 
-    def restore(self, alpha: FloatArray, winner: IntArray, error: FloatArray) -> None:
-        """Take over the level and the window of earlier intervals."""
-        self.alpha, self.winner, self.error = alpha, winner, error
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that has been learned, by the names of the attributes."""
+        return {name: getattr(self, name) for name in LEARNED}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `arrays` of other intervals gave; models saved before they knew gaps have only the first."""
+        self.missing = np.zeros((len(arrays["winner"]), self.growth.shape[1]), dtype=bool)
+        for name in LEARNED:
+            if name in arrays:
+                setattr(self, name, arrays[name])
         self._refresh()
 
-    def scale(self, neuron: IntArray, share: FloatArray, trust: FloatArray) -> FloatArray:
-        """Typical error (n, o) at samples, mixed like their answers, wider off the map; NaN before any error is known.
+    def half_width(self, placed: Placed) -> FloatArray:
+        """How far intervals reach to either side of the answers to samples, shape (n, o); NaN before any error.
 
-        Args:
-            neuron: Nearest neurons, shape (n, k), -1 for none.
-            share: Of each, shape (n, k).
-            trust: In the map, shape (n,).
+        Never less far than they would without the gaps of the sample.
         """
+        factor = self.factor()
+        reach = np.maximum(factor[0], factor[group_of(placed.missing)] * self._inflation(placed.missing))
+        half: FloatArray = self._usual(placed.neuron, placed.share, placed.trust) * reach
+        return half
+
+    def factor(self) -> FloatArray:
+        """How many typical errors an interval reaches, for samples without gaps, with one, two, more, shape (4, o)."""
+        outputs = range(len(self.alpha))
+        return np.array([[self._reach(g, float(self.alpha[o]), o) for o in outputs] for g in range(GROUPS)])
+
+    def _reach(self, group: int, alpha: float, output: int) -> float:
+        """The factor of a group at a level: its score of that rank; NaN before any error is known."""
+        scores = self._scores[group]
+        n = len(scores)
+        return float(scores[min(max(math.ceil((n + 1) * (1 - alpha)), 1), n) - 1, output]) if n else np.nan
+
+    def _usual(self, neuron: IntArray, share: FloatArray, trust: FloatArray) -> FloatArray:
+        """Typical error (n, o) at samples if these had no gaps."""
         at_neurons = (share[..., None] * self._scale[neuron]).sum(axis=1)
         nowhere = share.sum(axis=1) == 0
         at_neurons[nowhere] = self._typical
@@ -90,33 +156,73 @@ class AdaptiveIntervals:
         scale: FloatArray = at_neurons / widening[:, None]
         return scale
 
-    def factor(self) -> FloatArray:
-        """How many typical errors an interval reaches to either side, shape (o,); NaN before any error is known."""
-        n = len(self.error)
-        if not n:
-            return np.full(len(self.alpha), np.nan)
-        rank = np.ceil((n + 1) * (1 - self.alpha)).astype(int).clip(1, n)
-        factor: FloatArray = self._scores[rank - 1, np.arange(len(self.alpha))]
-        return factor
+    def _inflation(self, missing: BoolArray) -> FloatArray:
+        """What gaps (n, d) do to the typical error, shape (n, o)."""
+        inflation: FloatArray = np.sqrt(1 + missing @ self.growth.T)
+        return inflation
 
-    def _adapted(self, score: FloatArray, output: int) -> float:
-        """The level after samples with these scores (n,), one by one."""
-        ranked, alpha, target = self._scores[:, output], float(self.alpha[output]), 1 - self.coverage
-        n = len(ranked)
-        # A sample is missed when its score lies above the rank-th smallest, so its own rank among them decides.
-        place = np.searchsorted(ranked, score, side="left").tolist()
+    def _adapted(self, score: FloatArray, group: IntArray, inflation: FloatArray, output: int) -> float:
+        """The level after samples with these errors in typical ones, groups and inflations (n,), one by one."""
+        alpha, target, n = float(self.alpha[output]), 1 - self.coverage, len(self.error)
         lowest, highest = 0.5 / (n + 1), 1 - 0.5 / (n + 1)
-        for below in place:
-            rank = min(max(int(np.ceil((n + 1) * (1 - alpha))), 1), n)
-            alpha = min(max(alpha + self.gamma * (target - (below >= rank)), lowest), highest)
+        for size, gaps, by in zip(score.tolist(), group.tolist(), inflation.tolist(), strict=True):
+            reach = self._reach(0, alpha, output)
+            missed = size > (max(reach, self._reach(gaps, alpha, output) * by) if gaps else reach)
+            alpha = min(max(alpha + self.gamma * (target - missed), lowest), highest)
         return alpha
 
     def _refresh(self) -> None:
         m, o = self.grid.m, self.error.shape[1]
+        size = self.error / self._inflation(self.missing)
         total, count = np.zeros((m, o)), np.bincount(self.winner, minlength=m).astype(np.float64)
-        np.add.at(total, self.winner, self.error)
-        self._typical: FloatArray = self.error.mean(axis=0) if len(self.error) else np.full(o, np.nan)
+        np.add.at(total, self.winner, size)
+        self._typical: FloatArray = size.mean(axis=0) if len(size) else np.full(o, np.nan)
         around = self._neighborhood.smoothed(np.column_stack((total, count)), count)
         scale = (around[:, :o] + PRIOR * self._typical) / (around[:, o:] + PRIOR)
         self._scale: FloatArray = np.where(scale > 0, scale, np.finfo(np.float64).tiny)
-        self._scores: FloatArray = np.sort(self.error / self._scale[self.winner], axis=0)
+        self._scores = self._by_group(size / self._scale[self.winner])
+
+    def _by_group(self, score: FloatArray) -> list[FloatArray]:
+        """Scores of the window (w, o) by group, each ascending; all of them where a group has none."""
+        group, stand_in = group_of(self.missing), group_of(self.hidden)
+        hidden = self.ratio / self._inflation(self.hidden)
+        found = []
+        for g in range(GROUPS):
+            own = score[group == g]
+            if len(own) < ENOUGH:
+                own = np.concatenate((own, hidden[stand_in == g]))
+            found.append(np.sort(own if len(own) else score, axis=0))
+        return found
+
+
+def group_of(missing: BoolArray) -> IntArray:
+    """0 for samples without gaps, 1 and 2 for one and two, 3 for more, shape (n,), from what is missing (n, d)."""
+    group: IntArray = np.minimum(missing.sum(axis=1), GROUPS - 1)
+    return group
+
+
+def growth_of(missing: BoolArray, ratio: FloatArray) -> FloatArray:
+    """What the lack of each feature adds to the squared error, in squares of that without gaps, shape (o, d), >= 0.
+
+    Least squares of the squared errors, which are cut at a high quantile: one huge error is no reason to take a feature
+    for decisive. Features are drawn to their common mean.
+
+    Args:
+        missing: What samples lack, shape (n, d).
+        ratio: Size of their errors against what is usual where they lie, shape (n, o).
+    """
+    d = missing.shape[1]
+    count = missing.sum(axis=1).astype(np.float64)
+    complete = count == 0
+    growth = np.zeros((ratio.shape[1], d))
+    for output, size in enumerate(ratio.T):
+        square = np.minimum(size, np.quantile(size, 0.99)) ** 2
+        base = float(square[complete].mean()) if complete.any() else float(square.mean())
+        if not base > 0 or not count.any():
+            continue
+        excess = square / base - 1
+        common = max(float(count @ excess) / float(count @ count), 0.0)
+        strength = np.sqrt(PRIOR_GAPS)
+        equations = np.vstack((missing[~complete].astype(np.float64), strength * np.eye(d)))
+        growth[output] = nnls(equations, np.append(excess[~complete], np.full(d, strength * common)))[0]
+    return growth

@@ -80,6 +80,7 @@ class Placed:
         share: What part each has in an answer, shape (n, k); rows sum to 1, or to 0 for a sample without neurons.
         trust: In the map's answer against the global one, in [0, 1], shape (n,).
         point: Samples in the coordinates of the map, on the CPU, shape (n, d).
+        missing: Which inputs were missing, bool, shape (n, d); (n, 0) where none may be.
     """
 
     inputs: FloatArray
@@ -88,6 +89,7 @@ class Placed:
     share: FloatArray
     trust: FloatArray
     point: torch.Tensor
+    missing: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -134,12 +136,12 @@ class Placing:
         inputs = np.empty((len(X), X.shape[1] + 1))
         inputs[:, 0], inputs[:, 1:] = 1.0, self.standardizer.clipped(X)
         point = torch.from_numpy(inputs[:, 1:]).to(self._cpu_codebook.dtype) if self.own_units else _tensor(X, self.som)
-        holes = np.isnan(inputs) if self.som.missing == "mask" else np.zeros(0, dtype=bool)
+        holes = np.isnan(inputs) if self.som.missing == "mask" else np.zeros((len(X), 1), dtype=bool)
         incomplete = bool(holes.any())
         neuron, distance = self._nearest(point, incomplete)
         if incomplete:
             inputs = np.where(holes, self._stand_in_for(neuron[:, 0]), inputs)
-        return Placed(inputs, neuron, distance, shares(distance), self._trust(distance[:, 0]), point)
+        return Placed(inputs, neuron, distance, shares(distance), self._trust(distance[:, 0]), point, holes[:, 1:])
 
     def place_one(self, x: FloatArray) -> tuple[FloatArray, IntArray, FloatArray, float] | None:
         """Inputs (1 + d,), neurons (k,), shares (k,) and trust for one complete sample (d,), in few steps.

@@ -24,6 +24,7 @@ from torch import Tensor
 from somlib.errors import ArgumentError, ShapeError, unknown_name
 from somlib.jitl.base import Account, JITLEstimator
 from somlib.jitl.blend import Blend, Boosted, blend_fitted, blend_from, blend_state, blend_tensors
+from somlib.jitl.gaps import Hidden
 from somlib.jitl.intervals import AdaptiveIntervals
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood
@@ -184,8 +185,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
 
     def _details(self, placed: Placed) -> JITLPrediction:
         value = self._targets.undo(self._answer(placed, self._boosted(placed)))
-        half = self._intervals.scale(placed.neuron, placed.share, placed.trust) * self._intervals.factor()
-        half = half * self._targets.scale
+        half = self._intervals.half_width(placed) * self._targets.scale
         return JITLPrediction(
             prediction=self._shaped(value),
             lower=self._shaped(value - half),
@@ -193,7 +193,14 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             **self._account(placed),
         )
 
-    def _fit_experts(self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut) -> LeftOut:
+    @property
+    def _needs_hidden(self) -> bool:
+        return self.missing == "mask"
+
+    def _fit_experts(
+        self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut, hidden: Hidden | None,
+        to_hidden: FloatArray | None,
+    ) -> tuple[LeftOut, FloatArray | None]:  # fmt: skip
         self._blend: Blend | None = None
         wanted = self._blends
         if wanted and len(rows) < FEWEST_FOR_BLEND:
@@ -201,13 +208,14 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
                 "experts='blend' needs at least %d rows, got %d: local models alone", FEWEST_FOR_BLEND, len(rows)
             )
         if not wanted or len(rows) < FEWEST_FOR_BLEND:
-            return left_out
+            return left_out, to_hidden
         timed = self.index_.clock != "rows"
         more = forward_splits(self.index_.time.numpy(), BLOCKS, BLOCKS - 1) if timed else splits
-        self._blend, left_out = blend_fitted(
-            placed, rows, left_out, more, splits, self._correction_neighborhoods, self._ridge, self._seed()
-        )
-        return left_out
+        self._blend, left_out, to_hidden = blend_fitted(
+            placed, rows, left_out, more, splits, self._correction_neighborhoods, self._ridge, self._seed(), hidden,
+            to_hidden,
+        )  # fmt: skip
+        return left_out, to_hidden
 
     @property
     def _blends(self) -> bool:
@@ -250,22 +258,26 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
 
     def _begin(self, placing: Placing, targets: Standardizer, index: SampleIndex) -> None:
         super()._begin(placing, targets, index)
-        self._intervals = AdaptiveIntervals(self.som_.grid, self.coverage, self.gamma, self._outputs)
+        d = len(placing.standardizer.center) if placing.som.missing == "mask" else 0
+        self._intervals = AdaptiveIntervals(self.som_.grid, self.coverage, self.gamma, self._outputs, d)
 
-    def _finish_fit(self, placed: Placed, rows: FloatArray, left_out: LeftOut) -> None:
+    def _finish_fit(
+        self, placed: Placed, rows: FloatArray, left_out: LeftOut, hidden: Hidden | None, to_hidden: FloatArray | None
+    ) -> None:
         """Learn intervals from errors on the samples left out, in the order of time."""
         order = np.argsort(self.index_.time.numpy()[left_out.position], kind="stable")
         position = left_out.position[order]
-        self._intervals.learn(placed.winner[position], left_out.answer[order] - rows[position, -self._outputs :])
+        targets = rows[:, -self._outputs :]
+        self._intervals.learn(subset(placed, position), left_out.answer[order] - targets[position])
+        if hidden is not None and to_hidden is not None:
+            self._intervals.learn_gaps(hidden.placed, to_hidden - targets[hidden.position])
         if not len(position):
             logger.warning("fit had too few rows to leave some out: intervals are NaN until labels arrive")
 
     def _judge(self, placed: Placed, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
         """Let the intervals see the errors of answers to labelled samples, in the order of time."""
         order = np.argsort(time, kind="stable")
-        placed = subset(placed, order)
-        width = self._intervals.scale(placed.neuron, placed.share, placed.trust)
-        self._intervals.observe(placed.winner, answer[order] - target[order], width)
+        self._intervals.observe(subset(placed, order), answer[order] - target[order])
 
     def _shaped(self, answer: FloatArray) -> FloatArray:
         return answer.reshape(len(answer), *self._output_shape)
@@ -283,9 +295,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         return {**super()._state(), "output_shape": list(self._output_shape), "blend": blend}
 
     def _tensors(self) -> dict[str, Tensor]:
-        intervals = self._intervals
-        arrays = {"alpha": intervals.alpha, "winner": intervals.winner, "error": intervals.error}
-        tensors = {f"intervals.{name}": torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+        arrays = self._intervals.arrays().items()
+        tensors = {f"intervals.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays}
         return super()._tensors() | tensors | ({} if self._blend is None else blend_tensors(self._blend))
 
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -293,7 +304,9 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         self.n_outputs_ = self._output_shape[0] if self._output_shape else 1
         self._blend = None
         super()._restore(state, tensors)
-        self._intervals.restore(*(tensors[f"intervals.{name}"].numpy() for name in ("alpha", "winner", "error")))
+        self._intervals.restore(
+            {name.removeprefix("intervals."): t.numpy() for name, t in tensors.items() if name.startswith("intervals.")}
+        )
         if state["blend"] is not None:
             self._blend = blend_from(state["blend"], tensors, self._correction_neighborhoods, self._ridge)
 

@@ -156,14 +156,14 @@ def ridge_answers(
     found: list[list[FloatArray]] = [[] for _ in candidates]
     for split, position in zip(splits, asked, strict=True):
         queries = among(subset(placed, position), neurons, m)
-        models = _split_answers(candidates, queries, rows[split.learn], winner[split.learn], neurons, m, o)
+        models = split_answers(candidates, queries, rows[split.learn], winner[split.learn], neurons, m, o)
         for answers, answer in zip(found, models, strict=True):
             answers.append(answer)
     position = np.concatenate(asked)
     return [LeftOut(position, np.concatenate(answers)) for answers in found]
 
 
-def _split_answers(
+def split_answers(
     candidates: Sequence[Candidate], asked: Placed, rows: FloatArray, winner: IntArray, neurons: IntArray, m: int,
     o: int,
 ) -> Iterator[FloatArray]:  # fmt: skip
@@ -224,7 +224,7 @@ def subset(placed: Placed, position: IntArray | NDArray[np.bool_]) -> Placed:
     """Some of the placed samples."""
     return Placed(
         placed.inputs[position], placed.neuron[position], placed.distance[position], placed.share[position],
-        placed.trust[position], placed.point[position],
+        placed.trust[position], placed.point[position], placed.missing[position],
     )  # fmt: skip
 
 
