@@ -109,7 +109,7 @@ def _most_missing(source: Source, found: Survey) -> str:
 
 def remarks(source: Source, found: Survey) -> list[str]:
     """What a user should know of the data, though it stops nothing; one line each."""
-    lines = []
+    lines = [*source.notes]
     if found.left_out:
         lines.append(f"{found.left_out} of {found.found} rows are left out because a feature is missing in them")
     elif found.incomplete:

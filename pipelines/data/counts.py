@@ -1,14 +1,16 @@
 """What the wanted rows hold, counted in passes that keep no row (`validation.py` judges it)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from pipelines.data.faults import damage_named
+from pipelines.data.rows import exactly, times_of
 from pipelines.data.source import Source
 from pipelines.errors import DatasetError
+
+Facts = dict[str, pl.Expr]
 
 
 class ColumnSurvey(NamedTuple):
@@ -62,26 +64,17 @@ def survey(source: Source, drop_incomplete: bool) -> Survey:
     """Counts and ranges of the wanted columns, in one pass in bounded memory.
 
     Raises:
-        DatasetError: A file turned out to be damaged, or files do not fit together.
+        DatasetError: A file turned out to be damaged, or a row has no time.
     """
-    columns = dict.fromkeys((*source.features, *source.target))
-    incomplete = pl.any_horizontal(is_missing(name) for name in source.features)
-    used = ~incomplete if drop_incomplete else pl.lit(value=True)
-    wanted = [pl.len().alias("found"), incomplete.sum().alias("incomplete")]
-    for i, name in enumerate(columns):
-        finite = pl.col(name).filter(used & pl.col(name).is_finite())
-        wanted += [
-            is_missing(name).sum().alias(f"missing {i}"),
-            (pl.col(name).is_infinite() & used).sum().alias(f"infinite {i}"),
-            finite.min().alias(f"low {i}"),
-            finite.max().alias(f"high {i}"),
-        ]
-    if source.time is not None:
-        time = pl.col(source.time).filter(used)
-        wanted += [time.min().alias("first"), time.max().alias("last"), time.null_count().alias("timeless")]
-    with damage_named(source.files, source.path):
-        row = source.rows.select(wanted).collect(engine="streaming").row(0, named=True)
-    if row.get("timeless"):
+    columns = tuple(dict.fromkeys((*source.features, *source.target)))
+    sums, lows, highs = _facts(source, columns, drop_incomplete)
+    read = (*columns, source.time) if source.time else columns
+    parts = [batch.select(**sums, **lows, **highs) for batch in source.rows.batches(read)]
+    row: dict[str, Any] = dict.fromkeys(sums, 0) | dict.fromkeys((*lows, *highs))
+    if parts:
+        combined = (pl.col(*sums).sum(), pl.col(*lows).min(), pl.col(*highs).max())
+        row = pl.concat(parts).select(*combined).row(0, named=True)
+    if row["timeless"]:
         raise DatasetError(f"data.time: column {source.time!r} is missing in {row['timeless']} of {row['found']} rows")
     return Survey(
         found=row["found"],
@@ -98,15 +91,33 @@ def survey(source: Source, drop_incomplete: bool) -> Survey:
     )
 
 
+def _facts(source: Source, columns: Sequence[str], drop_incomplete: bool) -> tuple[Facts, Facts, Facts]:
+    """What is asked of each batch: facts that add up, smallest and largest values."""
+    incomplete = pl.any_horizontal(is_missing(name) for name in source.features)
+    used = ~incomplete if drop_incomplete else pl.lit(value=True)
+    sums, lows, highs = {"found": pl.len(), "incomplete": incomplete.sum(), "timeless": pl.lit(0)}, {}, {}
+    for i, name in enumerate(columns):
+        column = exactly(name)
+        finite = column.filter(used & column.is_finite())
+        sums |= {f"missing {i}": is_missing(name).sum(), f"infinite {i}": (column.is_infinite() & used).sum()}
+        lows[f"low {i}"], highs[f"high {i}"] = finite.min(), finite.max()
+    if source.time is not None:
+        time = exactly(source.time).filter(used)
+        sums["timeless"], lows["first"], highs["last"] = time.null_count(), time.min(), time.max()
+    return sums, lows, highs
+
+
 def time_span(source: Source) -> tuple[Any, Any]:
     """The first and the last time of the wanted rows; None, None where there is no row.
 
     Args:
         source: Rows with a time column.
     """
-    time = pl.col(str(source.time))
-    with damage_named(source.files, source.path):
-        first, last = source.rows.select(time.min().alias("first"), time.max().alias("last")).collect().row(0)
+    time = str(source.time)
+    parts = [batch.select(first=exactly(time).min(), last=exactly(time).max()) for batch in source.rows.batches([time])]
+    if not parts:
+        return None, None
+    first, last = pl.concat(parts).select(pl.col("first").min(), pl.col("last").max()).row(0)
     return first, last
 
 
@@ -117,15 +128,15 @@ def newest_share_from(source: Source, share: float) -> Any:
         source: Rows with a time column.
         share: From 0 to 1.
     """
-    time = pl.col(str(source.time)).drop_nulls()
-    with damage_named(source.files, source.path):
-        count = int(source.rows.select(time.len()).collect().item() * share)
-        return source.rows.select(time.top_k(count).min()).collect().item() if count else None
+    time = str(source.time)
+    times = [times_of(batch, time).drop_nulls() for batch in source.rows.batches([time])]
+    count = int(sum(map(len, times)) * share)
+    return pl.concat(times).top_k(count).min() if count else None
 
 
 def is_missing(name: str) -> pl.Expr:
     """Whether a row lacks a value of a column: null or NaN."""
-    return pl.col(name).is_null() | pl.col(name).is_nan().fill_null(value=False)
+    return exactly(name).is_null() | exactly(name).is_nan().fill_null(value=False)
 
 
 def _number(value: float | None) -> float:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,16 +10,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.data.counts import Survey, is_missing
-from pipelines.data.faults import damage_named
+from pipelines.data.counts import ColumnSurvey, Survey, is_missing
+from pipelines.data.rows import exactly, times_of
 from pipelines.data.source import Source
 from pipelines.errors import DatasetError
 
 logger = logging.getLogger(__name__)
 
-BATCH_ROWS = 131_072
 # A feature whose size is more than this many times its spread has under 12 of float32's 24 bits left for the spread.
 FLOAT32_SIZE_TO_SPREAD = 2.0**12
+FLOAT32 = np.finfo(np.float32)
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,16 @@ def read_dataset(
     features = np.empty((found.used, len(source.features)), dtype=dtype or _feature_type(source, found))
     target = np.empty((found.used, len(source.target)), dtype=np.float64)
     time: list[NDArray[Any]] = []
-    rows = _used_rows(source, drop_incomplete)
     start = 0
-    with damage_named(source.files, source.path):
-        for batch in rows.collect_batches(chunk_size=BATCH_ROWS):
-            stop = start + batch.height
-            if stop > found.used:
-                break
-            features[start:stop] = batch.select(source.features).to_numpy()
-            target[start:stop] = batch.select(source.target).to_numpy() if source.target else 0.0
-            if source.time is not None:
-                time.append(batch[source.time].to_physical().to_numpy())
-            start = stop
+    for batch in _used_rows(source, drop_incomplete):
+        stop = start + batch.height
+        if stop > found.used:
+            break
+        features[start:stop] = batch.select(map(exactly, source.features)).to_numpy()
+        target[start:stop] = batch.select(map(exactly, source.target)).to_numpy() if source.target else 0.0
+        if source.time is not None:
+            time.append(times_of(batch, source.time).to_physical().to_numpy())
+        start = stop
     if start != found.used:
         raise DatasetError(f"data.path: {source.path} changed while it was read: run again when its writer is done")
     moments = np.concatenate(time) if time else None
@@ -115,25 +113,34 @@ def known_times(source: Source, column: str, drop_incomplete: bool) -> pl.Series
     Raises:
         DatasetError: A file is damaged.
     """
-    known = _used_rows(source, drop_incomplete).filter(~is_missing(column))
-    with damage_named(source.files, source.path):
-        return known.select(str(source.time)).collect().to_series()
+    known = [
+        times_of(batch.filter(~is_missing(column)), str(source.time)) for batch in _used_rows(source, drop_incomplete)
+    ]
+    return pl.concat(known) if known else pl.Series("time", [], source.time_type)
 
 
-def _used_rows(source: Source, drop_incomplete: bool) -> pl.LazyFrame:
+def _used_rows(source: Source, drop_incomplete: bool) -> Iterator[pl.DataFrame]:
     """The wanted rows, without those that lack a feature where these are to be left out."""
-    if not drop_incomplete:
-        return source.rows
-    return source.rows.filter(~pl.any_horizontal(is_missing(name) for name in source.features))
+    columns = dict.fromkeys((*source.features, *source.target, *([source.time] if source.time else [])))
+    for batch in source.rows.batches([*columns]):
+        if drop_incomplete:
+            yield batch.filter(~pl.any_horizontal(is_missing(name) for name in source.features))
+        else:
+            yield batch
 
 
 def _feature_type(source: Source, found: Survey) -> type[np.floating[Any]]:
     columns = [found.columns[name] for name in source.features]
-    size_to_spread = [max(abs(c.low), abs(c.high)) / (c.high - c.low) for c in columns if c.high > c.low]
-    if max(size_to_spread, default=0.0) <= FLOAT32_SIZE_TO_SPREAD:
+    if all(_fits_float32(column) for column in columns if column.high > column.low):
         return np.float32
-    logger.info("features are read as float64: one varies too little around a large value for float32")
+    logger.info("features are read as float64: one has values that float32 cannot tell apart or hold")
     return np.float64
+
+
+def _fits_float32(column: ColumnSurvey) -> bool:
+    size, spread = max(abs(column.low), abs(column.high)), column.high - column.low
+    held = size <= float(FLOAT32.max) and spread >= float(FLOAT32.tiny) * FLOAT32_SIZE_TO_SPREAD
+    return held and size <= spread * FLOAT32_SIZE_TO_SPREAD
 
 
 def content_digest(names: Sequence[str], *arrays: NDArray[Any] | None) -> str:

@@ -1,31 +1,27 @@
 """Errors of reading, as one line each that names the file or the setting to blame."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 from polars.exceptions import PolarsError
 
 from pipelines.errors import DatasetError
 
+# What pyarrow raises of a file that is not as it should be; a KeyError is a column that is gone.
+READING = (pa.ArrowException, OSError, KeyError, UnicodeDecodeError)
+
 
 @contextmanager
-def damage_named(files: Sequence[Path], path: str) -> Iterator[None]:
-    """Turns an error of reading rows into one line that names the file to blame, where a single one is."""
+def damage_named(file: Path) -> Iterator[None]:
+    """Turns an error of reading rows of a file into one line that names it."""
     try:
         yield
-    except (PolarsError, OSError) as error:
-        culprit = next((file for file in files if not _readable(file)), path)
-        raise DatasetError(f"data.path: {culprit} cannot be read: {reason(error)}") from error
-
-
-def _readable(file: Path) -> bool:
-    try:
-        pl.scan_parquet(file, glob=False).select(pl.all().null_count()).collect(engine="streaming")
-    except (PolarsError, OSError):
-        return False
-    return True
+    except READING as error:
+        raise DatasetError(f"data.path: {file} cannot be read: {reason(error)}") from error
 
 
 @contextmanager
@@ -33,10 +29,12 @@ def polars_errors(setting: str, value: str) -> Iterator[None]:
     """Turns what polars raises inside into one line about a setting."""
     try:
         yield
-    except (PolarsError, OSError) as error:
+    except (PolarsError, pl.exceptions.PanicException) as error:
         raise DatasetError(f"{setting}: {value}: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error's text, without what polars puts before it."""
-    return str(error).strip().partition("\n")[0].removeprefix("parquet: ").removeprefix("File out of specification: ")
+    """The first line of an error's text."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error).strip().partition("\n")[0]

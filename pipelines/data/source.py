@@ -1,17 +1,22 @@
-"""The files and columns that a configuration names, and the wanted rows of them as a lazy frame; no row is read."""
+"""The files and columns that a configuration names; no row is read here."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
-from pipelines.data.faults import damage_named, polars_errors
+from pipelines.data import column_types as kinds
+from pipelines.data.conditions import Condition, parsed
 from pipelines.data.files import data_files
-from pipelines.data.schemas import Table, file_schemas, partition_schema, type_in_words
+from pipelines.data.footers import read_footers
+from pipelines.data.partitions import named_by_folders, partition_value
+from pipelines.data.rows import Rows
+from pipelines.data.schemas import Table
 from pipelines.errors import DatasetError
 from pipelines.sections import DataConfig
+from pipelines.wording import counted, some
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Source:
         features: Names of the d features, patterns resolved.
         target: Names of the targets.
         time: Name of the column that orders the rows, if any.
-        rows: The wanted rows and columns, lazily: features and targets as Float64, time as it is.
+        notes: What was passed over or brought to a common form, a line each.
+        rows: The wanted rows: features and targets as Float64, time in its type.
     """
 
     path: str
@@ -32,118 +38,86 @@ class Source:
     features: tuple[str, ...]
     target: tuple[str, ...]
     time: str | None
-    rows: pl.LazyFrame
+    notes: tuple[str, ...]
+    rows: Rows = field(repr=False)
 
     @property
     def time_type(self) -> pl.DataType | None:
         """Type of the time column, None without one."""
-        return None if self.time is None else self.rows.collect_schema()[self.time]
+        return self.rows.time_type
 
 
 def find_source(config: DataConfig) -> Source:
     """The files and columns that a configuration names.
 
     Raises:
-        DatasetError: Missing path, files that are not (whole) Parquet, columns that are absent or not numeric, a row
-            filter that cannot be understood; every problem has its line.
+        DatasetError: Missing path, files that are not (whole) Parquet, columns that are absent or not numeric, or of
+            types that have nothing in common, a row filter that cannot be understood; every problem has its line.
     """
-    files = data_files(config.path)
-    table = Table(config.path, file_schemas(files), partition_schema(files))
+    table, notes = _table(config.path)
     features = table.expanded(config.features, reserved=(*config.target, config.time or ""))
-    condition = _condition(config.where)
-    in_condition = condition.meta.root_names() if condition is not None else []
+    condition = None if config.where is None else parsed(config.where, table.names)
+    return Source(
+        path=config.path,
+        files=tuple(footer.file for footer in table.footers),
+        features=features,
+        target=config.target,
+        time=config.time,
+        notes=(*notes, *(table.remarks(config.time) if config.time else ())),
+        rows=_rows(config, table, features, condition),
+    )
+
+
+def _table(path: str) -> tuple[Table, tuple[str, ...]]:
+    """The columns of the files of a path, and what was passed over."""
+    found = data_files(path)
+    footers = read_footers(found.files, named_by_folders(found.files, found.root))
+    filled = [footer for footer in footers if footer.rows]
+    if not filled or len(filled) == len(footers):
+        return Table(path, footers), found.notes
+    empty = [footer.file.name for footer in footers if not footer.rows]
+    return Table(path, filled), (*found.notes, f"{counted(len(empty), 'file')} without rows: {some(empty)}")
+
+
+def _rows(config: DataConfig, table: Table, features: Sequence[str], condition: Condition | None) -> Rows:
+    """What is to be read.
+
+    Raises:
+        DatasetError: It cannot be.
+    """
+    about = list(condition.columns) if condition else []
+    time = [config.time] if config.time else []
     problems = [
         *table.numeric_problems("data.features", features),
         *table.numeric_problems("data.target", config.target),
-        *table.presence_problems("data.time", [config.time] if config.time else []),
-        *table.presence_problems("data.where", in_condition),
+        *table.presence_problems("data.time", time),
+        *table.presence_problems("data.where", about),
     ]
     if not problems:
-        problems = [*_time_problems(config, table)]
+        problems = [*table.type_problems("data.time", time), *table.type_problems("data.where", about)]
+    problems = problems or [*_time_problems(config, table)]
     if problems:
         raise DatasetError(*problems)
-    rows = _wanted_rows(config, table, list(dict.fromkeys((*features, *config.target))), condition)
-    return Source(config.path, files, features, config.target, config.time, rows)
-
-
-def _wanted_rows(config: DataConfig, table: "Table", numbers: Sequence[str], condition: pl.Expr | None) -> pl.LazyFrame:
-    """The rows and columns that are read, with numbers as Float64; no row is read here."""
-    rows = _filtered_rows(config, table, numbers, condition)
-    return rows.select(*(pl.col(name).cast(pl.Float64) for name in numbers), *([config.time] if config.time else []))
-
-
-def _filtered_rows(
-    config: DataConfig, table: "Table", numbers: Sequence[str], condition: pl.Expr | None
-) -> pl.LazyFrame:
-    """The rows that are read, with the columns that are read or filtered by."""
-    in_condition = [] if condition is None else condition.meta.root_names()
-    others = [name for name in (*in_condition, config.time) if name is not None and name not in numbers]
-    rows = _scan(table, numbers, others)
-    with polars_errors("data.path", config.path):
-        schema = rows.collect_schema()
+    numbers = tuple(dict.fromkeys((*features, *config.target)))
+    types = dict.fromkeys(numbers, kinds.NUMBER)
+    types |= {name: table.common(name) for name in (*about, *time)}
+    rows = Rows(table.footers, types, table.partitions, numbers, config.time, config.start, config.end, condition)
     if condition is not None:
-        with polars_errors("data.where", str(config.where)):
-            pl.DataFrame(schema=schema).filter(condition)  # shows errors that would come up with the first row
-    for keep in _row_filters(config, table, condition):
-        rows = rows.filter(keep)
+        condition.kept(pl.DataFrame(schema={name: kinds.in_polars(types[name]) for name in about}))
     return rows
-
-
-def _condition(where: str | None) -> pl.Expr | None:
-    if where is None:
-        return None
-    with polars_errors("data.where", where):
-        return pl.sql_expr(where)
 
 
 def _time_problems(config: DataConfig, table: Table) -> Iterator[str]:
     if config.time is None:
         return
-    dtype = table.type(config.time)
-    dated = isinstance(dtype, pl.Date | pl.Datetime)
-    if not dated and not dtype.is_numeric():
-        yield f"data.time: column {config.time!r} must hold dates, times or numbers, got {type_in_words(dtype)}"
-    elif not dated and (config.start or config.end):
+    dtype = table.common(config.time) or pa.null()
+    if not kinds.is_moment(dtype) and (not kinds.is_number(dtype) or dtype in (pa.bool_(), pa.null())):
+        yield f"data.time: column {config.time!r} must hold dates, times or numbers, got {kinds.in_words(dtype)}"
+    elif not kinds.is_moment(dtype) and (config.start or config.end):
         yield (
-            f"data.start and data.end need dates or times in data.time, got {config.time!r} of type {dtype}: "
-            "use data.where instead"
+            f"data.start and data.end need dates or times in data.time, got {config.time!r} of type "
+            f"{kinds.type_name(dtype)}: use data.where instead"
         )
-
-
-def _row_filters(config: DataConfig, table: Table, condition: pl.Expr | None) -> Iterator[pl.Expr]:
-    if condition is not None:
-        yield condition
-    if config.time is not None and (config.start or config.end):
-        dtype = table.type(config.time)
-        time = pl.col(config.time) if isinstance(dtype, pl.Datetime) else pl.col(config.time).cast(pl.Datetime("us"))
-        if config.start:
-            yield time >= _literal(config.start, dtype)
-        if config.end:
-            yield time < _literal(config.end, dtype)
-
-
-def _literal(moment: datetime, dtype: pl.DataType) -> pl.Expr:
-    """A moment as the column would hold it. Without a zone it means UTC, and so do columns without one."""
-    utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    literal = pl.lit(utc, dtype=pl.Datetime("us", "UTC"))
-    zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
-    return literal.dt.convert_time_zone(zone) if zone else literal.dt.replace_time_zone(None)
-
-
-def _scan(table: Table, numbers: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
-    """Columns of all files, numbers as Float64 whatever their width in each file."""
-    schema = {name: _read_type(table, name) for name in numbers if name not in table.partitions}
-    schema |= {name: table.type(name) for name in others if name not in table.partitions}
-    casts = pl.ScanCastOptions(integer_cast=["upcast", "allow-float"], float_cast=["upcast", "downcast"])
-    return pl.scan_parquet(
-        list(table.files), schema=schema, cast_options=casts, extra_columns="ignore", hive_partitioning=True, glob=False
-    )
-
-
-def _read_type(table: Table, name: str) -> pl.DataType:
-    types = set(table.types(name).values())
-    castable = all(dtype.is_integer() or dtype.is_float() for dtype in types)
-    return pl.Float64() if castable else table.type(name)
 
 
 def partitions(config: DataConfig) -> pl.DataFrame:
@@ -156,11 +130,10 @@ def partitions(config: DataConfig) -> pl.DataFrame:
     Raises:
         DatasetError: As `find_source`.
     """
-    source = find_source(config)
-    table = Table(config.path, file_schemas(source.files), partition_schema(source.files))
-    keys = list(table.partitions)
-    if not keys:
+    rows = find_source(config).rows
+    if not rows.partitions:
         return pl.DataFrame()
-    rows = _filtered_rows(config, table, [], _condition(config.where))
-    with damage_named(source.files, source.path):
-        return rows.select(keys).unique().drop_nulls().sort(keys).collect()
+    said = [footer.partition for footer in rows.footers if rows.any_of(footer)]
+    values = [[partition_value(texts.get(name), dtype) for name, dtype in rows.partitions.items()] for texts in said]
+    schema = {name: kinds.in_polars(dtype) for name, dtype in rows.partitions.items()}
+    return pl.DataFrame(values, schema=schema, orient="row").unique().drop_nulls().sort(pl.all())

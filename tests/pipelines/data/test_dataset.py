@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from pipelines.config import load_config
-from pipelines.data import dataset as reading_rows
 from pipelines.data import (
     find_source,
     known_times,
     read_dataset,
+    rows,
     survey,
 )
 from pipelines.errors import DatasetError
@@ -58,7 +58,7 @@ def test_float64_is_taken_where_float32_cannot_tell_values_apart(write: WriteDat
 
 
 def test_rows_are_read_in_batches_into_one_array(write: WriteDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading_rows, "BATCH_ROWS", 7)
+    monkeypatch.setattr(rows, "BATCH_ROWS", 7)
     dataset = read(write(table()), time="time", target=["y", "c"])
     np.testing.assert_array_equal(dataset.features, table().select("a", "b").to_numpy().astype(np.float32))
     np.testing.assert_array_equal(dataset.target, table().select("y", "c").to_numpy())
@@ -70,9 +70,9 @@ def test_the_digest_is_that_of_the_content_however_it_is_stored(write: WriteData
     whole = read(write(table(), "whole/1.parquet"), target="y").sha256
     for start in (0, 120):
         path = write(table()[start : 120 + start], f"parts/{start:03}.parquet")
-    table().write_parquet(path.with_name("packed"), compression="gzip", row_group_size=17)
+    table().write_parquet(path.parents[1] / "packed", compression="gzip", row_group_size=17)
     assert read(path.parent, target="y").sha256 == whole
-    assert read(path.with_name("packed"), target="y").sha256 == whole
+    assert read(path.parents[1] / "packed", target="y").sha256 == whole
 
 
 def test_the_digest_sees_values_names_and_roles(write: WriteDataset) -> None:
@@ -97,8 +97,8 @@ def test_files_that_change_between_survey_and_reading_are_noticed(write: WriteDa
     path = write(table())
     source = find_source(wanted(path))
     found = survey(source, drop_incomplete=False)
-    for rows in (table()[:150], pl.concat([table(), table()])):
-        rows.write_parquet(path)
+    for changed in (table()[:150], pl.concat([table(), table()])):
+        changed.write_parquet(path)
         with pytest.raises(DatasetError, match="changed while it was read"):
             read_dataset(source, found, drop_incomplete=False)
 
@@ -124,3 +124,9 @@ def test_features_are_read_as_float64_where_that_is_asked_for(write: WriteDatase
     assert read_dataset(source, found, False).features.dtype == np.float32
     exact = read_dataset(source, found, False, np.float64).features
     np.testing.assert_array_equal(exact, [[0.1, 1.0], [0.7, 2.0]])
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e39, 1e-40, 1e-300])
+def test_float64_is_taken_where_float32_cannot_hold_the_values(write: WriteDataset, scale: float) -> None:
+    dataset = read(write(table().with_columns(pl.col("a") * scale)))
+    np.testing.assert_array_equal(dataset.features[:, 0], table()["a"].to_numpy() * scale)

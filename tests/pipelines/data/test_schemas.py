@@ -28,7 +28,7 @@ def test_absent_columns_are_told_with_the_nearest_names(write: WriteDataset) -> 
     lines = problems(path, features=["temp_inn", "flow*"], target="yy", time="tme", where="cc > 1")
     assert lines == [
         f"data.features: no column 'temp_inn' in {path}: did you mean temp_in or temp_out?",
-        f"data.features: no column matches flow* in {path}",
+        f"data.features: no column matches flow* in {path}: columns are time, temp_in, temp_out, c, y",
         f"data.target: no column 'yy' in {path}: did you mean y?",
         f"data.time: no column 'tme' in {path}: did you mean time?",
         f"data.where: no column 'cc' in {path}: did you mean c?",
@@ -46,9 +46,11 @@ def test_a_file_that_lacks_a_column_is_named(write: WriteDataset) -> None:
 def test_columns_that_are_not_numbers_are_named_with_what_they_are(write: WriteDataset) -> None:
     path = write(table().with_columns(s=pl.lit("x"), when=pl.col("time")))
     assert problems(path, features=["s", "when"], target="time") == [
-        "data.features: column 's' must be numeric, got text",
+        "data.features: column 's' must be numeric, got text: text must become numbers first, such as a column of 0 "
+        "and 1 for each class or category",
         "data.features: column 'when' must be numeric, got dates or times",
         "data.target: column 'time' must be numeric, got dates or times",
     ]
     other = write(table().with_columns(a=pl.lit("x")), "data/part-1.parquet")
-    assert problems(path.parent) == [f"data.features: column 'a' must be numeric, got text in {other}"]
+    (line,) = problems(path.parent)
+    assert line.startswith(f"data.features: column 'a' must be numeric, got text in {other}, and double in {path}: ")

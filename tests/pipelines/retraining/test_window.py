@@ -37,7 +37,7 @@ def data_config(path: Path, **settings: Any) -> DataConfig:
 def rows(config: DataConfig, column: str) -> list[Any]:
     """What a part of the window holds, read the way a flow reads it."""
     assert config.holdout == 0
-    return find_source(config).rows.select(column).collect()[column].sort().to_list()
+    return pl.concat(list(find_source(config).rows.batches([column])))[column].sort().to_list()
 
 
 def chosen(config: DataConfig, column: str, **settings: Any) -> tuple[list[Any], list[Any]]:
