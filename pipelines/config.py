@@ -25,6 +25,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 
 from pipelines.errors import ConfigError
+from pipelines.masking import masked
 from pipelines.sections import (
     AnalysisConfig,
     DataConfig,
@@ -173,7 +174,7 @@ def checked(settings: Mapping[str, Any], origin: str) -> PipelineConfig:
 
 def problem_lines(error: ValidationError) -> list[str]:
     """One line for each problem: the setting, what it must be, what came, and near names for an unknown one."""
-    return [line for problem in error.errors() for line in _lines(problem)]
+    return [masked(line) for problem in error.errors() for line in _lines(problem)]
 
 
 # ---------------------------------------------------------------- reading
@@ -228,12 +229,12 @@ def _apply(settings: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     *sections, field = name.strip().split(".")
     if not equals or not field:
-        raise ConfigError(f"--set must look like som.sigma=2.5, got {override!r}")
-    value = _parsed(text, f"--set {override}")
+        raise ConfigError(f"--set must look like som.sigma=2.5, got {masked(override)!r}")
+    value = _parsed(text, f"--set {masked(override)}")
     for section in sections:
         inner = settings.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override}: {section} is not a section, it is set to {inner!r}")
+            raise ConfigError(masked(f"--set {override}: {section} is not a section, it is set to {inner!r}"))
         settings = inner
     settings[field] = value
 

@@ -24,7 +24,7 @@ DEFAULTS: Mapping[str, str] = {
 # Only for the command line, which says in its own words what happens.
 QUIET: Mapping[str, str] = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # of a locked database it logs a traceback for each try
 }
 
 # Only for the server, which answers several requests at once, each of them small: one thread for each is enough.

@@ -15,7 +15,8 @@ from pipelines.report import notebook_facts, write_report
 from pipelines.results import LoggedMap, log_map
 from pipelines.scaling import Scaler
 from pipelines.sections import AnalysisConfig
-from pipelines.store.tracking import TrackedRun, active_run_id, environment_tags
+from pipelines.store.origin import environment_tags
+from pipelines.store.tracking import TrackedRun, active_run_id
 from pipelines.training import TrainedMap
 from somlib import SOM
 from somlib.core.trainer import EpochReport

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from pipelines.masking import holds_secret
 
 ScalingMethod = Literal["standard", "minmax", "robust", "none"]
 ClusteringMethod = Literal["kmeans", "gmm", "hdbscan", "ward"]
@@ -93,6 +94,16 @@ class DataConfig(Section):
     where: str | None = Field(default=None, description="Rows for which this SQL condition holds, e.g. month <= 6")
     drop_incomplete: bool = Field(default=False, description="Leave out rows in which a feature is missing")
     holdout: float = Field(default=0.2, ge=0, le=0.9, description="Share of rows kept from training, to measure on")
+
+    @field_validator("path")
+    @classmethod
+    def _without_secret(cls, path: str) -> str:
+        if "://" in path and holds_secret(path):
+            raise ValueError(
+                "must not hold a password or a token, for it would end up in logs and in the run: give it in the "
+                "environment"
+            )
+        return path
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -200,10 +211,10 @@ class TrackingConfig(Section):
     @field_validator("uri")
     @classmethod
     def _without_secret(cls, uri: str | None) -> str | None:
-        if without_password(uri) != uri:
+        if uri is not None and holds_secret(uri):
             raise ValueError(
-                "must not hold a password, for it would end up in logs and in the run: set MLFLOW_TRACKING_URI, or "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in the environment"
+                "must not hold a password or a token, for it would end up in logs and in the run: set "
+                "MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in the environment"
             )
         return uri
 
@@ -341,15 +352,6 @@ class RuntimeConfig(Section):
         min_length=1,
         description="Folder for checkpoints of runs that are not done, from the working folder like mlflow.db",
     )
-
-
-def without_password(uri: str | None) -> str | None:
-    """The URI with the password in it, if any, replaced by ***."""
-    parts = urlsplit(uri or "")
-    if parts.password is None:
-        return uri
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
 
 
 def _roles_problems(features: Sequence[str], target: Sequence[str], time: str | None) -> Iterator[str]:

@@ -15,8 +15,9 @@ from pipelines.config import PipelineConfig, checked, load_config, read_settings
 from pipelines.data import Source, Survey, find_source, survey
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.jitl.models import leaves_out, require_dates, size_remark
+from pipelines.masking import masked_uri
 from pipelines.progress import Stages, listening
-from pipelines.sections import DataConfig, without_password
+from pipelines.sections import DataConfig
 from pipelines.terminal import TerminalListener, facts_table, records_table
 from pipelines.validation import remarks, require_map, require_usable
 from pipelines.wording import some
@@ -83,7 +84,7 @@ def _ready(name: str, config: PipelineConfig) -> Iterator[Callable[..., Any]]:
         with Stages()("start"):
             wait_for_engine = start_engine()
             flow: Callable[..., Any] = getattr(import_module("pipelines.flows"), name)
-            from pipelines.store.tracking import connect
+            from pipelines.store.connection import connect
 
             connect(config.tracking.uri)
             wait_for_engine()
@@ -208,4 +209,4 @@ def _without_local_models(config: PipelineConfig, features: int) -> bool:
 
 
 def _tracking_default() -> str:
-    return without_password(os.environ.get("MLFLOW_TRACKING_URI")) or "mlflow.db in the working folder"
+    return masked_uri(os.environ.get("MLFLOW_TRACKING_URI", "")) or "mlflow.db in the working folder"

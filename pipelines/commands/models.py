@@ -12,10 +12,10 @@ from rich.text import Text
 
 from pipelines.serving import Service, run
 from pipelines.store import registry
+from pipelines.store.connection import tracking_store
 from pipelines.store.names import CHAMPION, LOCAL_ERRORS, PREVIOUS_TAG, VERDICT_TAG
 from pipelines.store.registry import Version, champion, holding, versions
 from pipelines.store.smoke import smoke_test
-from pipelines.store.tracking import tracking_store
 from pipelines.terminal import facts_table
 
 VERSIONS_SHOWN = 30

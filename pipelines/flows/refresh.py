@@ -19,6 +19,7 @@ from pipelines.refreshing.arrivals import Arrivals, require_dated_models
 from pipelines.refreshing.summary import RefreshResult, RunPlace, idle_reason
 from pipelines.retraining.drift import DriftReport
 from pipelines.store import registry
+from pipelines.store.connection import tracking_store
 from pipelines.store.finished import Work
 from pipelines.store.names import (
     CHAMPION,
@@ -33,10 +34,11 @@ from pipelines.store.names import (
     WATERMARK_BEFORE_TAG,
     WATERMARK_TAG,
 )
+from pipelines.store.origin import RunFacts, environment_tags
 from pipelines.store.registry import Version
 from pipelines.store.runs import last_run
 from pipelines.store.smoke import smoke_test
-from pipelines.store.tracking import REASON_CHARACTERS, RunFacts, TrackedRun, environment_tags, open_run, tracking_store
+from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, open_run
 
 KIND = "refresh"
 REPEATS = 3  # times that another champion may come in between

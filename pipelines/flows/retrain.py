@@ -38,9 +38,10 @@ from pipelines.store import registry
 from pipelines.store.finished import Work
 from pipelines.store.locks import exclusive
 from pipelines.store.names import CONFIG_TAG, DRIFT_TAG, KIND_TAG, MODEL_TAG, PREVIOUS_TAG, PUBLICATION_TAG
+from pipelines.store.origin import environment_tags
 from pipelines.store.registry import Version
 from pipelines.store.smoke import smoke_test
-from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, environment_tags, open_run
+from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, open_run
 from pipelines.training import TrainedMap, in_units_of
 from pipelines.validation import remarks
 from somlib import SOM

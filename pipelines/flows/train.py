@@ -15,7 +15,8 @@ from pipelines.progress import Stages, announced, tell
 from pipelines.store import registry
 from pipelines.store.finished import Work, finished_runs
 from pipelines.store.names import CONFIG_TAG, KIND_TAG
-from pipelines.store.tracking import TrackedRun, environment_tags, open_run
+from pipelines.store.origin import environment_tags
+from pipelines.store.tracking import TrackedRun, open_run
 from pipelines.summary import TrainResult
 from pipelines.validation import remarks
 

@@ -24,6 +24,7 @@ import psutil
 
 from pipelines.environment import QUIET
 from pipelines.errors import ServerError
+from pipelines.store.addresses import DATABASE, artifact_root, sqlite_uri
 
 HOST = "127.0.0.1"
 STATE_FOLDER = ".som"
@@ -153,11 +154,15 @@ def running(folder: Path, prefect_port: int, mlflow_port: int, pool: str) -> Ite
 
     Raises:
         ServerError: A port is in use, or one of them ends or does not answer; with what to do.
+        TrackingError: MLflow's database cannot be made, or is not whole.
     """
     require_free(prefect_port, "--prefect-port")
     require_free(mlflow_port, "--mlflow-port")
     logs = folder / STATE_FOLDER / "logs"
     logs.mkdir(parents=True, exist_ok=True)
+    from pipelines.store.database import ready  # loads MLflow: not before the ports are known to be free
+
+    ready(sqlite_uri(folder / DATABASE))
     addresses = Addresses(f"http://{HOST}:{prefect_port}", f"http://{HOST}:{mlflow_port}", logs)
     stack = ExitStack()
     try:
@@ -244,8 +249,8 @@ def mlflow_server(folder: Path, addresses: Addresses, port: int) -> Service:
     """
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-        *("--no-serve-artifacts", "--default-artifact-root", str(folder / "mlruns")),
+        *("--backend-store-uri", sqlite_uri(folder / DATABASE)),
+        *("--no-serve-artifacts", "--default-artifact-root", artifact_root(folder)),
         *("--uvicorn-opts", "--log-level warning"),
     ]
     # Without this the server starts a pool of ten processes for jobs that nothing here uses, 2 GB in all.

@@ -15,9 +15,10 @@ from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
 from pipelines.operations.orchestration import FlowRunLife, flow_run_life
 from pipelines.operations.processes import ProcessName
+from pipelines.store.connection import tracking_store
 from pipelines.store.names import FLOW_PAGE_TAG, FLOW_RUN_TAG, PROCESS_TAG
+from pipelines.store.origin import RunFacts
 from pipelines.store.runs import close, last_point, open_runs
-from pipelines.store.tracking import RunFacts, tracking_store
 
 SILENCE = timedelta(hours=24)
 FRESH = timedelta(minutes=10)  # Prefect's flows send a heartbeat every three minutes

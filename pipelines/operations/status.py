@@ -11,10 +11,11 @@ from pipelines.errors import FlowEngineError
 from pipelines.operations.orchestration import Deployed, deployed
 from pipelines.operations.stale import StaleRun, stale_runs
 from pipelines.store import registry
+from pipelines.store.connection import tracking_store
 from pipelines.store.names import DRIFT_TAG, FAILURE_TAG, PROMOTED_TAG, VERDICT_REASON_TAG, VERDICT_TAG
+from pipelines.store.origin import RunFacts
 from pipelines.store.registry import Version
 from pipelines.store.runs import last_run
-from pipelines.store.tracking import RunFacts, tracking_store
 
 KINDS = ("train", "retrain", "refresh")
 METRICS_SHOWN = {"train_qe": "QE", "heldout_qe": "QE held out", "train_te": "TE"}

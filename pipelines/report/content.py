@@ -13,7 +13,7 @@ from pipelines.analysis import Analysis, file_stems
 from pipelines.errors import TrackingError
 from pipelines.model import MapModel
 from pipelines.report.facts import Facts, RunData
-from pipelines.store.tracking import RunFacts
+from pipelines.store.origin import RunFacts
 from pipelines.training import TrainedMap
 from somlib import SOM
 

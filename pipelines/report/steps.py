@@ -12,7 +12,8 @@ from pipelines.model import MapModel
 from pipelines.report.content import PREDICTIONS, ReportContent
 from pipelines.report.facts import FACTS, ROWS, RunData
 from pipelines.report.page import render_report
-from pipelines.store.tracking import TrackedRun, connect, tracking_store
+from pipelines.store.connection import connect, tracking_store
+from pipelines.store.tracking import TrackedRun
 from pipelines.training import TrainedMap
 
 REPORT = "report.html"

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from pipelines.store.connection import mlflow_errors
 from pipelines.store.names import CHAMPION_VERSION_TAG, CONFIG_TAG, DATA_TAG, KIND_TAG, PACKAGE_TAG
-from pipelines.store.tracking import DISTRIBUTION, TrackedRun, mlflow_errors
+from pipelines.store.origin import DISTRIBUTION
+from pipelines.store.tracking import TrackedRun
 
 MOST = 20  # newest runs that are looked at
 

@@ -24,6 +24,7 @@ from mlflow.types import Schema
 
 from pipelines.errors import ChampionChanged, ModelError
 from pipelines.model import ARTIFACT, MapModel
+from pipelines.store.connection import mlflow_errors, suppress_existing, written
 from pipelines.store.locks import exclusive
 from pipelines.store.names import (
     CHALLENGER,
@@ -33,7 +34,6 @@ from pipelines.store.names import (
     PROMOTION_REASON_TAG,
     PUBLICATION_TAG,
 )
-from pipelines.store.tracking import mlflow_errors, suppress_existing
 from pipelines.wording import some
 
 NAMES_SHOWN = 20
@@ -292,7 +292,7 @@ def annotate(version: Version, tags: Mapping[str, str]) -> None:
     with mlflow_errors():
         for key, value in tags.items():
             if value:
-                MlflowClient().set_model_version_tag(version.name, version.version, key, value)
+                _tag(version, key, value)
 
 
 def promote(name: str, version: str, *, expected: str | None, check: Check, reason: str) -> Version:
@@ -436,10 +436,14 @@ def _crown(version: Version, previous: str | None, reason: str) -> None:
     tags = {PREVIOUS_TAG: previous or "", PROMOTED_TAG: datetime.now(UTC).isoformat(timespec="seconds")}
     with mlflow_errors():
         for key, value in {**tags, PROMOTION_REASON_TAG: reason}.items():
-            MlflowClient().set_model_version_tag(version.name, version.version, key, value)
+            _tag(version, key, value)
     _move(version, CHAMPION)
+
+
+def _tag(version: Version, key: str, value: str) -> None:
+    written(lambda: MlflowClient().set_model_version_tag(version.name, version.version, key, value))
 
 
 def _move(version: Version, alias: str) -> None:
     with mlflow_errors():
-        MlflowClient().set_registered_model_alias(version.name, alias, version.version)
+        written(lambda: MlflowClient().set_registered_model_alias(version.name, alias, version.version))

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 
 from mlflow import MlflowClient
 
+from pipelines.store.connection import mlflow_errors
 from pipelines.store.names import CURVE, FAILURE_TAG, PROCESS_TAG
-from pipelines.store.tracking import REASON_CHARACTERS, RunFacts, mlflow_errors
+from pipelines.store.origin import RunFacts
+from pipelines.store.tracking import REASON_CHARACTERS
 
 MOST = 500
 

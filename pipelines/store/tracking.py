@@ -7,20 +7,16 @@ task in another. `open_run` is the life of a run; `TrackedRun` writes into one, 
 import json
 import logging
 import math
-import platform
 import shutil
-import subprocess
 import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
@@ -28,25 +24,23 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
-from requests.exceptions import RequestException
-from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.data import Dataset
 from pipelines.errors import TrackingError
+from pipelines.masking import masked, masked_uri
 from pipelines.model import ARTIFACT, MapModel
 from pipelines.operations.processes import ProcessName
-from pipelines.sections import without_password
-from pipelines.store.names import COMMIT_TAG, DATA_TAG, FAILURE_TAG, PACKAGE_TAG, PROCESS_TAG, PYTHON_TAG, UNDEFINED_TAG
+from pipelines.store.addresses import is_server, local_artifacts, ui_command
+from pipelines.store.connection import experiment_id, mlflow_errors, tracking_store, written
+from pipelines.store.names import DATA_TAG, FAILURE_TAG, PROCESS_TAG, UNDEFINED_TAG
+from pipelines.store.origin import DISTRIBUTION, RunFacts
 from somlib.core.trainer import EpochReport
 
 logger = logging.getLogger(__name__)
 
-DISTRIBUTION = "som-pipelines"
 MODEL_NAME_IN_RUN = "model"
-SQLITE = "sqlite:///"
 PYFUNC_SCRIPT = Path(__file__).with_name("pyfunc_model.py")
 FLUSH_SECONDS = 5.0
 MOST_CHARACTERS = 6_000  # of a param value; MLflow cuts longer ones with a warning
@@ -54,25 +48,6 @@ REASON_CHARACTERS = 5_000  # of the tag with the reason of a failure; MLflow tak
 DIGEST_CHARACTERS = 36  # of a dataset digest
 EXAMPLE_ROWS = 3
 MEASURED_BY = ("torch", "numpy", "pandas", "scikit-learn", "scipy", "safetensors", "pydantic", "mlflow")
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """Which run it is.
-
-    Attributes:
-        run_id: In MLflow.
-        name: Its name there.
-        experiment: That of its experiment.
-        started: When, in UTC.
-        tags: As set on the run: versions, digests, commit.
-    """
-
-    run_id: str
-    name: str
-    experiment: str
-    started: datetime
-    tags: Mapping[str, str]
 
 
 class TrackedRun:
@@ -104,16 +79,14 @@ class TrackedRun:
     def page(self) -> str:
         """Address of the run in the MLflow UI; for a store without a server, as `mlflow ui` will show it."""
         uri = mlflow.get_tracking_uri()
-        host = uri.rstrip("/") if _is_server(uri) else "http://127.0.0.1:5000"
-        return f"{without_password(host)}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        host = uri.rstrip("/") if is_server(uri) else "http://127.0.0.1:5000"
+        return f"{masked_uri(host)}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
 
     @property
     def how_to_open(self) -> str:
         """What a user types or visits to see the run."""
         uri = mlflow.get_tracking_uri()
-        if _is_server(uri):
-            return self.page
-        return f"mlflow ui --backend-store-uri {_relative_sqlite(uri)}"
+        return self.page if is_server(uri) else ui_command(uri)
 
     # ---------------------------------------------------------------- facts
 
@@ -122,13 +95,13 @@ class TrackedRun:
         entries = [Param(name, _param_text(value)) for name, value in values.items()]
         with mlflow_errors():
             for start in range(0, len(entries), 100):
-                self.client.log_batch(self.run_id, params=entries[start : start + 100])
+                self._batch(params=entries[start : start + 100])
 
     def tags(self, values: Mapping[str, str | None]) -> None:
         """Set tags; those without a value are left out."""
         entries = [RunTag(name, value) for name, value in values.items() if value]
         with mlflow_errors():
-            self.client.log_batch(self.run_id, tags=entries)
+            self._batch(tags=entries)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers; those that are not finite are left out and named in the tag `som.undefined`."""
@@ -136,9 +109,7 @@ class TrackedRun:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         undefined = sorted(set(values) - set(finite))
         with mlflow_errors():
-            self.client.log_batch(
-                self.run_id, metrics=[Metric(name, value, now, step) for name, value in finite.items()]
-            )
+            self._batch(metrics=[Metric(name, value, now, step) for name, value in finite.items()])
         if undefined:
             logger.info("not defined, and not logged: %s", ", ".join(undefined))
             self.tags({UNDEFINED_TAG: ", ".join(undefined)})
@@ -161,8 +132,11 @@ class TrackedRun:
         waiting, self._waiting = self._waiting, []
         with mlflow_errors():
             for start in range(0, len(waiting), 1000):
-                self.client.log_batch(self.run_id, metrics=waiting[start : start + 1000])
+                self._batch(metrics=waiting[start : start + 1000])
         self._flushed = time.monotonic()
+
+    def _batch(self, **entries: Any) -> None:
+        written(lambda: self.client.log_batch(self.run_id, **entries))
 
     def dataset(self, dataset: Dataset, name: str) -> None:
         """Log the data as input of the run: source, columns, row count and digest; the whole digest as a tag."""
@@ -172,13 +146,13 @@ class TrackedRun:
             name=name,
             digest=dataset.sha256[:DIGEST_CHARACTERS],
             source_type="local",
-            source=json.dumps({"uri": dataset.path}),
+            source=json.dumps({"uri": masked_uri(dataset.path)}),
             schema=json.dumps({"mlflow_colspec": Schema([ColSpec(DataType.double, c) for c in columns]).to_dict()}),
             profile=json.dumps(profile),
         )
         with mlflow_errors():
-            tags = [InputTag("mlflow.data.context", "training")]
-            self.client.log_inputs(self.run_id, [DatasetInput(entity, tags)])
+            given = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
+            written(lambda: self.client.log_inputs(self.run_id, given))
         self.tags({DATA_TAG: dataset.sha256})
 
     def discard(self) -> None:
@@ -204,8 +178,8 @@ class TrackedRun:
         """Where a person finds an artifact: its file, or its page in the MLflow UI where it is kept elsewhere."""
         with mlflow_errors():
             uri = str(self.client.get_run(self.run_id).info.artifact_uri)
-        local = Path(uri.removeprefix("file://"))
-        return str(local / artifact) if local.is_dir() else f"{self.page}/artifacts/{artifact}"
+        local = local_artifacts(uri)
+        return str(local / artifact) if local else f"{self.page}/artifacts/{artifact}"
 
     # ---------------------------------------------------------------- reading back
 
@@ -342,7 +316,7 @@ def open_run(
         with mlflow_errors():
             client = MlflowClient()
             told = {**tags, PROCESS_TAG: str(ProcessName.own())}
-            run = client.create_run(_experiment_id(client, experiment), run_name=name, tags=_given(told))
+            run = client.create_run(experiment_id(client, experiment), run_name=name, tags=_given(told))
         with _until_its_end(TrackedRun(run.info.run_id)) as tracked:
             yield tracked
 
@@ -378,36 +352,12 @@ def _until_its_end(tracked: TrackedRun) -> Iterator[TrackedRun]:
             tracked.client.set_terminated(tracked.run_id, "FINISHED")
 
 
-def connect(uri: str | None) -> None:
-    """Make sure that the tracking store answers; a new SQLite store gets its tables here, which takes seconds.
-
-    Raises:
-        TrackingError: It cannot be reached, or refuses.
-    """
-    with tracking_store(uri), mlflow_errors():
-        MlflowClient().search_experiments(max_results=1)
-
-
-@contextmanager
-def tracking_store(uri: str | None) -> Iterator[None]:
-    """Let MLflow use the tracking store of that URI inside; None leaves its own settings."""
-    if uri is None:
-        yield
-        return
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
-
-
 def _close(tracked: TrackedRun, error: BaseException) -> None:
     """End a run that failed; must not hide why, so what goes wrong here is only logged."""
     interrupted = not isinstance(error, Exception)
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".rstrip(": ")
     try:
-        tracked.tags({FAILURE_TAG: reason[:REASON_CHARACTERS]})
+        tracked.tags({FAILURE_TAG: masked(reason, mlflow.get_tracking_uri())[:REASON_CHARACTERS]})
         tracked.flush()
         with mlflow_errors():
             tracked.client.set_terminated(tracked.run_id, "KILLED" if interrupted else "FAILED")
@@ -415,38 +365,7 @@ def _close(tracked: TrackedRun, error: BaseException) -> None:
         logger.warning("the failure of run %s could not be recorded: %s", tracked.run_id, second)
 
 
-def _experiment_id(client: MlflowClient, name: str) -> str:
-    known = client.get_experiment_by_name(name)
-    if known is None:
-        with suppress_existing():
-            return str(client.create_experiment(name))
-        known = client.get_experiment_by_name(name)  # another process was faster
-    if known is None or known.lifecycle_stage != "active":
-        raise TrackingError(
-            f"tracking.experiment: {name!r} was deleted in MLflow: restore it there, or choose another name"
-        )
-    return str(known.experiment_id)
-
-
-# ---------------------------------------------------------------- facts about here and now
-
-
-def environment_tags() -> dict[str, str | None]:
-    """Where a run comes from: package, Python, git commit."""
-    return {
-        PACKAGE_TAG: version(DISTRIBUTION),
-        PYTHON_TAG: platform.python_version(),
-        COMMIT_TAG: _git_commit(),
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of the repository around the working folder, None outside of one."""
-    with suppress(OSError, subprocess.SubprocessError):
-        git = ["git", "rev-parse", "--verify", "HEAD"]
-        done = subprocess.run(git, capture_output=True, text=True, timeout=5, check=True)
-        return done.stdout.strip()
-    return None
+# ---------------------------------------------------------------- the model's interface
 
 
 def signature(model: MapModel) -> ModelSignature:
@@ -461,65 +380,13 @@ def requirements() -> list[str]:
     return [f"{name}=={number}" for name, number in exact.items()]
 
 
-# ---------------------------------------------------------------- errors and small change
-
-
-@contextmanager
-def mlflow_errors() -> Iterator[None]:
-    """Turns what MLflow raises inside into one line with the address of the store."""
-    try:
-        yield
-    except ModuleNotFoundError as error:  # the driver of a database
-        raise TrackingError(f"MLflow at {_store()} needs the package {error.name}, which is not installed") from error
-    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"MLflow at {_store()}: {_reason(error)}") from error
-
-
-def _store() -> str | None:
-    return without_password(mlflow.get_tracking_uri())
-
-
-def _reason(error: BaseException) -> str:
-    """Why, in one line; of a failed connection the innermost reason, not the whole stack of clients around it."""
-    cause: BaseException | None = error
-    while cause is not None and "Max retries exceeded" in str(cause):
-        cause = cause.__cause__ or cause.__context__
-    return str(cause or error).strip().partition("\n")[0]
-
-
-@contextmanager
-def suppress_existing() -> Iterator[None]:
-    """Go on where what shall be made is there already."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def registry_store() -> str:
-    """Where registered models are, without password; a SQLite file by one name, whatever the working folder."""
-    uri = str(without_password(mlflow.get_registry_uri()))
-    path = uri.removeprefix(SQLITE)
-    return uri if path == uri else str(Path(path).resolve())
-
-
-def _is_server(uri: str) -> bool:
-    return urlsplit(uri).scheme in ("http", "https")
-
-
-def _relative_sqlite(uri: str) -> str:
-    """A SQLite URI as short as it works from the working folder."""
-    path = Path(uri.removeprefix(SQLITE))
-    if uri.startswith(SQLITE) and path.is_relative_to(Path.cwd()):
-        return SQLITE + str(path.relative_to(Path.cwd()))
-    return str(without_password(uri))
+# ---------------------------------------------------------------- small change
 
 
 def _param_text(value: Any) -> str:
     if value is None:
         return ""
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple | bool) else str(value)
+    text = masked(json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple | bool) else str(value))
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
 
 

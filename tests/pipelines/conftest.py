@@ -66,7 +66,7 @@ def config(write: WriteDataset) -> PipelineConfig:
 @pytest.fixture(scope="session")
 def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs; to make one takes seconds, to copy it does not."""
-    from pipelines.store.tracking import connect
+    from pipelines.store.connection import connect
 
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
     with contextlib.chdir(path.parent):  # MLflow makes its folder of artifacts where it is

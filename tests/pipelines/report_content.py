@@ -11,7 +11,7 @@ import polars as pl
 
 from pipelines.report.content import ReportContent
 from pipelines.report.facts import ColumnFacts, Facts
-from pipelines.store.tracking import RunFacts
+from pipelines.store.origin import RunFacts
 from somlib import SOM
 
 METRICS = {

@@ -18,8 +18,8 @@ import pytest
 
 from pipelines.errors import ServerError
 from pipelines.serving import Service, _listening, application, on_loopback, run
+from pipelines.store.connection import tracking_store
 from pipelines.store.registry import Servable, find, promote
-from pipelines.store.tracking import tracking_store
 from tests.pipelines.registered import FEATURES, RAW, damage, map_model, post, register_model
 
 ROWS = RAW[:5].tolist()

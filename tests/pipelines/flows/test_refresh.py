@@ -34,8 +34,8 @@ from pipelines.operations.events import DRIFT_DETECTED
 from pipelines.progress import listening
 from pipelines.refreshing import tasks
 from pipelines.store import registry
+from pipelines.store.connection import tracking_store
 from pipelines.store.registry import Version
-from pipelines.store.tracking import tracking_store
 from tests.pipelines.flows.refresh_process import STAGES
 from tests.pipelines.live import eventually
 from tests.pipelines.refreshed import (

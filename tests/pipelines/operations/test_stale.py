@@ -12,7 +12,8 @@ from pipelines.operations.orchestration import FlowRunLife
 from pipelines.operations.processes import ProcessName
 from pipelines.operations.stale import FRESH, SILENCE, Evidence, close_stale_runs, evidence, stale_runs, why_dead
 from pipelines.store.names import PROCESS_TAG
-from pipelines.store.tracking import RunFacts, open_run
+from pipelines.store.origin import RunFacts
+from pipelines.store.tracking import open_run
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 JUST_NOW, LONG_AGO = NOW - timedelta(minutes=1), NOW - timedelta(days=30)

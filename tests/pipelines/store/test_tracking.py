@@ -17,16 +17,10 @@ from pipelines.errors import TrackingError
 from pipelines.model import MapModel
 from pipelines.operations.processes import ProcessName
 from pipelines.scaling import fit_scaler
+from pipelines.store.connection import connect, tracking_store
 from pipelines.store.names import PROCESS_TAG
-from pipelines.store.tracking import (
-    TrackedRun,
-    connect,
-    environment_tags,
-    open_run,
-    reopened_run,
-    requirements,
-    tracking_store,
-)
+from pipelines.store.origin import environment_tags
+from pipelines.store.tracking import TrackedRun, open_run, reopened_run, requirements
 from pipelines.training import train_som
 from somlib import SOMConfig
 from somlib.core.trainer import EpochReport
@@ -217,7 +211,7 @@ def test_pages_lead_to_the_server_or_to_the_local_interface(run: TrackedRun, mon
     assert run.page == "http://127.0.0.1:5000" + place
     assert run.how_to_open == "mlflow ui --backend-store-uri sqlite:///mlflow.db"
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "https://me:secret@tracking.example/")
-    assert run.page == "https://me:***@tracking.example" + place
+    assert run.page == "https://***@tracking.example" + place
     assert run.how_to_open == run.page
 
 
