@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from somlib.errors import ShapeError
+from somlib.utils import masked_distances
 from somlib.utils.distances import DISTANCE_FUNCTIONS, Metric, masked_pairwise, unit_vectors
 from tests.somlib.largest import largest_tensor
 from tests.somlib.oracle import feature_distance
@@ -119,7 +120,10 @@ def test_unit_vectors_have_length_1_at_any_size(size: float) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_distance_builds_a_block_of_samples_by_neurons_by_features(name: str) -> None:
+def test_no_distance_builds_a_block_of_samples_by_neurons_by_features(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masked_distances, "BLOCK_ENTRIES", {"cpu": 3_000})
     data, weights = torch.ones(60, 50), torch.ones(6, 10, 50)
     assert largest_tensor(lambda: data[:, None] - weights.reshape(1, 60, 50)) == 60 * 60 * 50  # it would be seen
     assert largest_tensor(lambda: DISTANCE_FUNCTIONS[name](data, weights)) == 60 * 60

@@ -39,8 +39,12 @@ def test_distances_between_samples_are_over_the_features_of_both(name: str) -> N
     torch.testing.assert_close(shared(a, b), expected, rtol=1e-9, atol=1e-11, equal_nan=True)
 
 
+@pytest.mark.parametrize("entries", [1, 4 * 7 * 4, 2**16])  # 1, 4 and all 9 rows at a time
 @pytest.mark.parametrize("name", DISTANCES)
-def test_distances_to_neurons_are_over_the_observed_features(name: str) -> None:
+def test_distances_to_neurons_are_over_the_observed_features(
+    name: str, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masked_distances, "BLOCK_ENTRIES", {"cpu": entries})
     x, w = with_gaps(9, 4, seed=2), with_gaps(7, 4, seed=3).nan_to_num(nan=0.5)
     x[3] = torch.nan
     masked = DISTANCES[name].masked
