@@ -18,7 +18,7 @@ from somlib.jitl.moments import FloatArray, IntArray
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.maps import NeuronSamples
-from somlib.utils.neighborhood import KERNELS, gaussian
+from somlib.utils.neighborhood import KERNELS, gaussian, influence
 from somlib.utils.retrieval import retrieve
 from somlib.utils.smoothing import Smoother
 from somlib.utils.topology import neighbor_table
@@ -60,7 +60,7 @@ class GaussianNeighborhood:
     def weights(self, neuron: int, count: FloatArray) -> FloatArray:
         """h(neuron, j) of every j, shape (m,)."""
         del count
-        return gaussian(self.grid.squared_distances_from(neuron), self.sigma).numpy()
+        return influence(gaussian, self.grid.squared_distances_from(neuron), self.sigma).numpy()
 
 
 class RetrievedNeighborhood:

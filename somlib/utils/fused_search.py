@@ -81,18 +81,22 @@ class FusedSearch:
 
     def _nearest_of_chunk(self, data: Tensor, k: int) -> Tensor:
         points = product_coordinates(data, self.metric, self._neurons.center)[0]
+        squares = points.square().sum(dim=1)
+        held = torch.isfinite(squares)  # others, with missing values too, have no score that float32 holds
+        points = torch.where(held[:, None], points, 0)
         value, index = ranked(points, self._neurons.points, self._neurons.half_squares, k)
-        clear = self._estimates(points, value).tell_apart(value)  # false for rows with missing values
+        clear = held & self._estimates(squares, points.shape[1], value).tell_apart(value)
         doubtful = torch.nonzero(~clear).flatten()  # the only wait for the device
         if len(doubtful):
             index[doubtful] = self._exact.nearest(data[doubtful], k, distances=False).index
         return index
 
-    def _estimates(self, points: Tensor, value: Tensor) -> Estimates:
-        d = points.shape[1]
-        squares = points.square().sum(dim=1) + self._neurons.largest_square
-        rounding = roundings(d, points.dtype) + tensor_core_roundings(d)
-        return Estimates(value, rounding * squares + 4 * d * TINY)  # each product of parts may fall below TINY
+    def _estimates(self, squares: Tensor, d: int, value: Tensor) -> Estimates:
+        rounding = roundings(d, squares.dtype) + tensor_core_roundings(d)
+        bound = (
+            rounding * (squares + self._neurons.largest_square) + 4 * d * TINY
+        )  # each product of parts may fall below
+        return Estimates(value, bound)
 
     @cached_property
     def _neurons(self) -> "Neurons":
@@ -108,10 +112,10 @@ class Neurons:
     """A codebook as the kernel wants it.
 
     Attributes:
-        points: In the coordinates of products, shape (m, d); 0 for a neuron that never wins.
-        half_squares: Half their squared lengths, shape (m,); infinite for a neuron that never wins.
+        points: In the coordinates of products, shape (m, d); 0 for a neuron that never wins or whose square overflows.
+        half_squares: Half their squared lengths, shape (m,); infinite for such neurons.
         center: Of the coordinates, shape (d,).
-        largest_square: The largest squared length; NaN after an overflow.
+        largest_square: The largest squared length; infinite or NaN after an overflow, which no estimate survives.
     """
 
     points: Tensor
@@ -125,7 +129,8 @@ def neurons_of(codebook: Tensor, metric: Metric) -> Neurons:
     points, center = product_coordinates(codebook, metric)
     squares = points.square().sum(dim=1)
     largest = largest_square(squares, metric)
-    return Neurons(points.nan_to_num(nan=0.0), squares.nan_to_num(nan=torch.inf) / 2, center, largest)
+    held = torch.isfinite(squares)
+    return Neurons(torch.where(held[:, None], points, 0), squares.where(held, torch.inf) / 2, center, largest)
 
 
 def ranked(points: Tensor, neurons: Tensor, half_squares: Tensor, k: int) -> tuple[Tensor, Tensor]:

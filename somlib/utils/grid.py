@@ -10,7 +10,8 @@ difference along an axis is the shorter way around. Rows and columns wrap indepe
 number of rows, so that parity survives the wrap), which keeps the squared distance a sum of a row part and a column
 part. All of training's smoothing rests on that separation; see `smoothing.py`.
 
-Everything here is exact integer arithmetic in half cells until the last step.
+Everything here is exact arithmetic in rows and half cells until the last step. Squared distances are exact: whole
+numbers, or on hexagons sums of 3/4 and 1/4 of squares, so in float32 up to 2 000 cells, too.
 """
 
 import math
@@ -60,6 +61,10 @@ class Grid:
         """Whether the cells are hexagons."""
         return self.topology == "hexagonal"
 
+    def squared_rows(self, steps: Tensor) -> Tensor:
+        """Squared distance of so many rows (int64), float64, exact."""
+        return steps.double().square() * (0.75 if self.hexagonal else 1.0)
+
     @property
     def row_height(self) -> float:
         """Distance between the centers of two rows, in cell widths."""
@@ -105,9 +110,9 @@ class Grid:
             Squared distances in squared cell widths, float64, in the broadcast shape.
         """
         rows, half = self.coordinates[:, 0].to(a.device), self.half_columns.to(a.device)
-        vertical = self.row_steps(rows[a], rows[b]).double() * self.row_height
+        vertical = self.squared_rows(self.row_steps(rows[a], rows[b]))
         horizontal = self.half_column_steps(half[a], half[b]).double() / 2
-        return vertical.square() + horizontal.square()
+        return vertical + horizontal.square()
 
     def squared_distances_from(self, neuron: int) -> Tensor:
         """Squared grid distance from one neuron to every neuron, float64, shape (m,)."""

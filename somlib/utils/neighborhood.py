@@ -8,6 +8,11 @@ r"""How strongly a winner pulls the neurons around it, by their distance `r` on 
 All take the squared distance, which is what a grid gives exactly, and compute elementwise on whatever device and
 dtype it has. A kernel is one record of `KERNELS`; a function that is put into `NEIGHBORHOOD_FUNCTIONS` makes a record
 of its own.
+
+What is influence is decided here alone, by `influence`: what a function gives, but none below `FAINTEST`. At r = s the
+last bit of sigma says whether a triangle is 0 or 1e-16, and at the zero of the hat likewise; under the batch rule,
+which divides by influence, a neuron with no other would jump to a mean or stay where it is. A radius is compared with
+a distance beyond the rounding of both (`BOUNDARY`).
 """
 
 from collections.abc import Callable
@@ -19,6 +24,27 @@ from torch import Tensor
 from somlib.utils.registry import Functions
 
 NeighborhoodFn = Callable[[Tensor, float], Tensor]
+
+# Of the influence 1 of a winner on itself: far above the rounding of float64, and far below what any mean would feel.
+# A Gaussian ends there at 7.4 sigma. A product of two such factors is a normal number in float32, too: denormal ones
+# are ten times as slow on a CPU, and soon rounded away.
+FAINTEST = 2.0**-40
+BOUNDARY = 1e-9  # share of a squared radius by which a squared distance may miss it
+
+
+def influence(function: NeighborhoodFn, squared_distance: Tensor, sigma: float) -> Tensor:
+    """What a neighborhood function, or a factor of one, gives, computed in float64; none where it is below rounding.
+
+    Args:
+        function: Of `NEIGHBORHOOD_FUNCTIONS`, of `Kernel.factors`, or a user's.
+        squared_distance: r^2 on the grid, any shape, in squared cell widths.
+        sigma: Radius in cell widths, > 0.
+
+    Returns:
+        Influence, shape and dtype of `squared_distance`: 0, or of a size above `FAINTEST`.
+    """
+    values = function(squared_distance.double(), sigma)
+    return torch.nn.functional.hardshrink(values, FAINTEST).to(squared_distance.dtype)
 
 
 def gaussian(squared_distance: Tensor, sigma: float) -> Tensor:
@@ -64,8 +90,7 @@ def bubble(squared_distance: Tensor, sigma: float) -> Tensor:
     Returns:
         0 or 1, shape and dtype of `squared_distance`.
     """
-    # A hexagonal r^2 comes from (sqrt(3) / 2)^2 and may miss an integer by an ulp.
-    return (squared_distance <= sigma**2 * (1 + 1e-9)).to(squared_distance.dtype)
+    return (squared_distance.double() <= sigma**2 * (1 + BOUNDARY)).to(squared_distance.dtype)
 
 
 def triangle(squared_distance: Tensor, sigma: float) -> Tensor:
@@ -78,10 +103,8 @@ def triangle(squared_distance: Tensor, sigma: float) -> Tensor:
     Returns:
         Influence in [0, 1], shape of `squared_distance`.
     """
-    influence = 1 - squared_distance.sqrt() / sigma
-    # A hexagon at exactly sigma may come out an ulp nearer; a crumb of influence would move a whole neuron under the
-    # batch rule, which divides by it.
-    return torch.where(influence > 1e-9, influence, 0)
+    inside = squared_distance.double() < sigma**2 * (1 - BOUNDARY)
+    return torch.where(inside, 1 - squared_distance.sqrt() / sigma, 0)
 
 
 @dataclass(frozen=True)

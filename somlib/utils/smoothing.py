@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from somlib.utils.grid import Grid
-from somlib.utils.neighborhood import Kernel, NeighborhoodFn
+from somlib.utils.neighborhood import Kernel, NeighborhoodFn, influence
 
 
 class Smoother:
@@ -38,24 +38,36 @@ class Smoother:
 
     def smooth(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
         """The neighborhood sums of `values` (m, c), shape (m, c)."""
+        return self._smoothed(values, kernel, sigma, sizes=False)
+
+    def sizes(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
+        """The sums of the sizes of all terms that `smooth` adds up, of `values` (m, c) >= 0, shape (m, c).
+
+        Where a kernel is negative in places, terms cancel; a sum that is next to nothing beside this is rounding.
+        """
+        return self._smoothed(values, kernel, sigma, sizes=True)
+
+    def _smoothed(self, values: Tensor, kernel: Kernel, sigma: float, sizes: bool) -> Tensor:
         on_grid = values.reshape(self.grid.x, self.grid.y, -1)
         smooth = self._by_factors if kernel.factors else self._by_row_offsets
-        return smooth(on_grid, kernel, sigma).reshape(values.shape)
+        return smooth(on_grid, kernel, sigma, sizes).reshape(values.shape)
 
-    def _by_factors(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
+    def _by_factors(self, values: Tensor, kernel: Kernel, sigma: float, sizes: bool) -> Tensor:
         total: Tensor | None = None
         for row_function, column_function in kernel.factors:
-            rows = self._matrices(row_function, sigma)[0]  # (x, x)
-            passed = self._columns_passed(values, column_function, sigma)
+            rows = self._matrices(row_function, sigma, sizes)[0]  # (x, x)
+            passed = self._columns_passed(values, column_function, sigma, sizes)
             terms = [torch.mm(rows[target], column.flatten(1)) for target, column in passed]
             term = terms[0] if len(terms) == 1 else self._interleaved(terms)
             total = term if total is None else total.add_(term)
         assert total is not None  # a kernel with factors has one at least
         return total
 
-    def _columns_passed(self, values: Tensor, function: NeighborhoodFn, sigma: float) -> Iterator[tuple[slice, Tensor]]:
+    def _columns_passed(
+        self, values: Tensor, function: NeighborhoodFn, sigma: float, sizes: bool
+    ) -> Iterator[tuple[slice, Tensor]]:
         """For the target rows of each parity: values (x, y, c) smoothed along the columns as those rows see them."""
-        columns = iter(self._matrices(function, sigma)[1:])  # (y, y) each
+        columns = iter(self._matrices(function, sigma, sizes)[1:])  # (y, y) each
         for target, sources in self._parities:
             parts = [torch.matmul(next(columns), values[source]) for source, _ in sources]
             yield target, parts[0] if len(parts) == 1 else self._interleaved(parts)
@@ -66,36 +78,34 @@ class Smoother:
         whole[::2], whole[1::2] = parts
         return whole
 
-    def _matrices(self, function: NeighborhoodFn, sigma: float) -> list[Tensor]:
+    def _matrices(self, function: NeighborhoodFn, sigma: float, sizes: bool) -> list[Tensor]:
         """A factor of the kernel between all rows, and between all columns as rows of each parity see each other.
 
-        They are kept while sigma stays, as in one epoch's batches.
+        They are kept while sigma stays, as in one epoch's batches; of their `sizes`, copies are made.
         """
         if sigma != self._sigma:
             self._sigma, self._kept = sigma, {}
         if function not in self._kept:
-            # Products of two of them would be denormal numbers: ten times as slow on a CPU, and soon rounded away.
-            negligible = math.sqrt(torch.finfo(self.dtype).tiny)
-            factors = torch.nn.functional.hardshrink(function(self._squares, sigma), negligible)
+            factors = influence(function, self._squares, sigma).to(self.device, self.dtype)
             sides = [self.grid.x] + [self.grid.y] * sum(len(sources) for _, sources in self._parities)
             parts = torch.split_with_sizes(factors, [side**2 for side in sides])
             self._kept[function] = [part.view(side, side) for part, side in zip(parts, sides, strict=True)]
-        return self._kept[function]
+        kept = self._kept[function]
+        return [part.abs() for part in kept] if sizes else kept
 
     @cached_property
     def _squares(self) -> Tensor:
         """Squared distances along the axes, all after one another, in the order of `_matrices`."""
         rows = torch.arange(self.grid.x)
-        vertical = (self.grid.row_steps(rows[:, None], rows).double() * self.grid.row_height).square()
+        vertical = self.grid.squared_rows(self.grid.row_steps(rows[:, None], rows))
         horizontal = [squares for _, sources in self._parities for _, squares in sources]
-        flat = torch.cat([squares.flatten() for squares in (vertical, *horizontal)])
-        return flat.to(self.device, self.dtype)
+        return torch.cat([squares.flatten() for squares in (vertical, *horizontal)])
 
-    def _by_row_offsets(self, values: Tensor, kernel: Kernel, sigma: float) -> Tensor:
+    def _by_row_offsets(self, values: Tensor, kernel: Kernel, sigma: float, sizes: bool) -> Tensor:
         x = self.grid.x
         total = torch.zeros_like(values)
         for offset in self._row_offsets(math.inf if kernel.reach is None else kernel.reach * sigma):
-            vertical = (self._row_steps_of(offset) * self.grid.row_height) ** 2
+            vertical = self.grid.squared_rows(torch.tensor(self._row_steps_of(offset)))
             for target_rows, sources in self._parities:
                 for source_rows, squares in sources:
                     target = torch.arange(x)[target_rows]
@@ -104,7 +114,8 @@ class Smoother:
                     usable = (source >= 0) & (source < x) & (source % step == first % step)
                     if not bool(usable.any()):
                         continue
-                    columns = kernel.function(vertical + squares, sigma).to(self.device, self.dtype)  # (y, y)
+                    columns = influence(kernel.function, vertical + squares, sigma).to(self.device, self.dtype)
+                    columns = columns.abs() if sizes else columns  # (y, y)
                     total[target[usable]] += torch.matmul(columns, values[source[usable]])
         return total
 

@@ -198,5 +198,5 @@ def relative_estimates(distances: Tensor, d: int) -> Estimates:
 
 
 def largest_square(squares: Tensor, metric: Metric) -> Tensor:
-    """Largest squared length of the neurons; NaN, which no estimate survives, after an overflow."""
+    """Largest squared length of the neurons; inf or NaN, which no estimate survives, after an overflow."""
     return (squares.nan_to_num(nan=0.0) if metric.angular else squares).max()

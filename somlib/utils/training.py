@@ -5,7 +5,7 @@ needs the smoothed sums (H S)_k = sum_j h(k, j) S_j and (H c)_k only: its cost a
 the number of samples.
 
     minibatch   w_k += alpha / b * ((H S)_k - (H c)_k w_k)      = alpha * mean over the batch of h(k, bmu) (x - w_k)
-    batch       w_k  = (H S)_k / (H c)_k                        Kohonen's batch map; kept where (H c)_k is 0
+    batch       w_k  = (H S)_k / (H c)_k                        Kohonen's batch map; kept where (H c)_k is 0 or rounding
 
 Sums are taken around a fixed center, so that an offset of the data costs no precision. A sample weight multiplies a
 sample in S, c and b. A missing value counts for its feature in neither S, c nor b: c and b are then per feature.
@@ -26,6 +26,8 @@ from somlib.utils.winners import block_entries, row_chunks
 
 # How far outside of the data a kernel that repels may push a neuron, in ranges of each feature.
 CONFINED_TO = 1.0
+# Roundings of a sum over a neighborhood, beside the sizes of its terms: as many as maps of 200 x 200 have them at most.
+CANCELLED = 2**10
 
 
 @dataclass(frozen=True)
@@ -137,13 +139,22 @@ def minibatch_step(
 def batch_step(codebook: Tensor, sums: WinnerSums, smoother: Smoother, kernel: Kernel, sigma: float) -> Tensor:
     """The codebook (m, d) after one epoch of the batch map.
 
-    Neurons whose denominator is 0, or negative under a kernel that repels, keep their weights.
+    Neurons whose denominator is 0, or under a kernel that repels negative or only what rounding leaves of terms that
+    cancel, keep their weights.
     """
     total, count = _smoothed(sums, smoother, kernel, sigma)
-    usable = count > torch.finfo(count.dtype).tiny * 2**20
+    usable = count > _rounding(sums, smoother, kernel, sigma)
     if count.device.type == "cpu" and bool(usable.all()):  # nearly always, and one call instead of five
         return torch.addcdiv(sums.center, total, count)
     return torch.where(usable, sums.center + total / torch.where(usable, count, 1), codebook)
+
+
+def _rounding(sums: WinnerSums, smoother: Smoother, kernel: Kernel, sigma: float) -> Tensor | float:
+    """Up to where a denominator of the batch map may be nothing but rounding, shape of the denominators or one."""
+    limits = torch.finfo(sums.values.dtype)
+    if not kernel.signed:
+        return limits.tiny * 2**20  # a sum of terms of one sign is as good as they are, unless they are denormal
+    return CANCELLED * limits.eps * smoother.sizes(sums.count, kernel, sigma)
 
 
 def confined(codebook: Tensor, low: Tensor, high: Tensor) -> Tensor:

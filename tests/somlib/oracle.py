@@ -208,12 +208,12 @@ def sums_by_winner(
 
 
 def smoothed_means(weights: Array, sums: Array, counts: Array, kernel: Array) -> Array:
-    """w_k = sum_j h(k, j) S_j / sum_j h(k, j) c_j; kept where the denominator is not above 0."""
+    """w_k = sum_j h(k, j) S_j / sum_j h(k, j) c_j; kept where the denominator is not above 0 and its rounding."""
     after = weights.copy()
     for k in range(len(weights)):
         for a in range(weights.shape[1]):
             denominator = sum(kernel[k, j] * counts[j, a] for j in range(len(weights)))
-            if denominator > 0:
+            if denominator > 1e-12 * sum(abs(kernel[k, j]) * counts[j, a] for j in range(len(weights))):
                 after[k, a] = sum(kernel[k, j] * sums[j, a] for j in range(len(weights))) / denominator
     return after
 

@@ -1,6 +1,7 @@
 """The loop over epochs, driven with the same shuffles as a plain-loop oracle."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,22 @@ def test_batch_epochs_are_kohonens_batch_map_with_the_errors_of_each_codebook(la
         measured = (epoch.report.quantization_error, epoch.report.topographic_error)
         assert measured == pytest.approx(oracle.errors(expected, data, lattice), rel=1e-9)
         assert math.isnan(epoch.report.learning_rate)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("lattice", FOUR, ids=str)
+def test_no_map_hangs_on_the_last_bits_of_its_radius(
+    lattice: Lattice, name: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its radii, 2, 4/3, 1 and 4/5 (in three steps, whole and half ones too), end at neurons."""
+    monkeypatch.setattr(heuristics, "ROWS_PER_NEIGHBORHOOD", 12)
+    data, codebook = data_and_codebook(lattice.m)
+    rule = rule_on(lattice, kernel=BY_NAME[name], batch=steps > 0, steps=max(steps, 1))
+    expected = run(codebook, rows_of(data), rule)[-1].codebook
+    for bits in (-2, -1, 1, 2):
+        moved = replace(rule, sigma=2.0 * (1 + bits * 2.0**-52))
+        torch.testing.assert_close(run(codebook, rows_of(data), moved)[-1].codebook, expected, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("batch", [False, True])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from somlib.errors import ArgumentError
-from somlib.utils.grid import Grid
+from somlib.utils.grid import Grid, Topology
 from tests.somlib import oracle
 from tests.somlib.oracle import SMALL, Lattice
 
@@ -127,3 +127,12 @@ def test_a_hexagonal_torus_with_an_odd_number_of_rows_is_refused() -> None:
     with pytest.raises(ArgumentError, match="even number of rows, got x=3"):
         Grid(3, 4, "hexagonal", pbc=True)
     assert Grid(3, 4, "rectangular", pbc=True).m == 12
+
+
+@pytest.mark.parametrize("pbc", [False, True])
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+def test_squared_distances_are_exact_whole_numbers_in_float32_too(topology: Topology, pbc: bool) -> None:
+    grid = Grid(40, 30, topology, pbc)
+    squares = grid.squared_distances_from(0)
+    assert torch.equal(squares.float().double(), squares)
+    assert torch.equal(squares.round(), squares)

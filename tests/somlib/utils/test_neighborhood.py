@@ -8,7 +8,7 @@ import torch
 from somlib.configs.som_config import SOMConfig
 from somlib.utils.grid import Grid
 from somlib.utils.neighborhood import KERNELS as BY_NAME
-from somlib.utils.neighborhood import NEIGHBORHOOD_FUNCTIONS, bubble, gaussian, mexican_hat, triangle
+from somlib.utils.neighborhood import NEIGHBORHOOD_FUNCTIONS, bubble, gaussian, influence, mexican_hat, triangle
 from tests.somlib import oracle
 from tests.somlib.oracle import KERNELS
 
@@ -60,6 +60,36 @@ def test_bubble_includes_hexagons_at_exactly_sigma(sigma: int) -> None:
     inside = bubble(grid.squared_distances_from(40), float(sigma)) > 0
     assert inside.tolist() == [r <= sigma + 1e-9 for r in oracle.distances(oracle.Lattice(9, 9, True, False))[40]]
     assert int(inside.sum()) == {1: 7, 2: 19, 3: 37}[sigma]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bits", range(-3, 4))
+def test_what_is_influence_does_not_hang_on_the_last_bits_of_sigma(bits: int, dtype: torch.dtype) -> None:
+    """At whole quarters, which is what squared distances on a grid are; a hat is 0 at r^2 = 2 sigma^2."""
+    for quarters in range(1, 400):
+        squared = torch.tensor([quarters / 4], dtype=dtype)
+        sigma = math.sqrt(quarters / 4) * (1 + bits * 2.0**-52)
+        assert float(influence(bubble, squared, sigma)) == 1
+        assert float(influence(triangle, squared, sigma)) == 0
+        assert float(influence(mexican_hat, squared, sigma / math.sqrt(2))) == 0
+
+
+def test_a_function_of_a_user_has_no_influence_below_rounding_either() -> None:
+    def cone(squared: torch.Tensor, sigma: float) -> torch.Tensor:
+        return (1 - squared.sqrt() / sigma).clamp_min(0)
+
+    crumbs = [float(cone(torch.tensor([k / 4]).double(), math.sqrt(k / 4) * (1 + 2.0**-52))) for k in range(1, 50)]
+    assert any(crumbs)  # 1e-16
+    for k in range(1, 50):
+        assert float(influence(cone, torch.tensor([k / 4]).double(), math.sqrt(k / 4) * (1 + 2.0**-52))) == 0
+
+
+def test_a_gaussian_ends_where_float64_would_not_feel_it() -> None:
+    squared = torch.tensor([7.4, 7.5], dtype=torch.float64).square()
+    near, far = influence(gaussian, squared, 1.0).tolist()
+    assert near == pytest.approx(math.exp(-27.38))
+    assert far == 0
+    assert float(gaussian(squared[1:], 1.0)) > 0  # the function itself is the formula
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

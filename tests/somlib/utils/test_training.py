@@ -171,7 +171,7 @@ def test_a_neuron_that_nothing_pulls_keeps_its_weights_exactly() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_influence_that_underflows_leaves_neurons_where_they_are_and_never_spoils_them(dtype: torch.dtype) -> None:
+def test_influence_below_rounding_leaves_neurons_where_they_are_in_every_number_type(dtype: torch.dtype) -> None:
     """All samples alike, all won by the first of many neurons: a neuron either goes there or stays."""
     m, target = 300, 7.0
     sums = empty_sums(m, torch.zeros(2, dtype=dtype), per_feature=False)
@@ -180,11 +180,58 @@ def test_influence_that_underflows_leaves_neurons_where_they_are_and_never_spoil
     smoother = Smoother(Grid(1, m), torch.device("cpu"), dtype)
     after = batch_step(before, sums, smoother, BY_NAME["gaussian"], 2.0)
     moved = after[:, 0] != 100.0
-    reach = {torch.float32: 18, torch.float64: 53}[dtype]  # sigma sqrt(-ln tiny)
+    reach = 14  # sigma sqrt(2 ln 2^40) = 14.9
     assert moved.tolist() == [k <= reach for k in range(m)]
     torch.testing.assert_close(after[moved], torch.full_like(after[moved], target))
     stepped = minibatch_step(before, sums, smoother, BY_NAME["gaussian"], 2.0, 0.5)
     assert bool(((stepped >= target) & (stepped <= 100)).all())
+
+
+# Squared radius, in squared sigmas, at which a kernel is exactly none (or for a bubble, exactly all).
+EDGES = {"triangle": 1.0, "bubble": 1.0, "mexican_hat": 2.0}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(sorted(EDGES)),
+    lattice=st.sampled_from(FOUR),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    pair=st.tuples(st.integers(0, 19), st.integers(0, 19)),
+    bits=st.integers(-3, 3),
+)
+def test_no_step_hangs_on_the_last_bits_of_a_radius_that_ends_at_a_neuron(
+    name: str, lattice: Lattice, dtype: torch.dtype, pair: tuple[int, int], bits: int
+) -> None:
+    winner, other = pair
+    apart = round(4 * oracle.distances(lattice)[winner, other] ** 2) / 4  # squares of distances are whole quarters
+    if not apart:
+        return
+    sigma = float(np.sqrt(apart / EDGES[name]) * (1 + bits * 2.0**-52))
+    sums = empty_sums(lattice.m, torch.zeros(1, dtype=dtype), per_feature=False)
+    add_samples(sums, torch.full((3, 1), 7.0, dtype=dtype), torch.full((3,), winner))
+    before = torch.full((lattice.m, 1), 100.0, dtype=dtype)
+    smoother = Smoother(Grid(**lattice.arguments), torch.device("cpu"), dtype)
+    after = batch_step(before, sums, smoother, BY_NAME[name], sigma)
+    squares = oracle.distances(lattice)[winner] ** 2
+    edge = sigma**2 * EDGES[name]
+    inside = squares < edge + 1e-6 if name == "bubble" else squares < edge - 1e-6
+    np.testing.assert_allclose(after.flatten().numpy(), np.where(inside, 7.0, 100.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_neuron_whose_attraction_and_repulsion_cancel_keeps_its_weights(dtype: torch.dtype) -> None:
+    """1 / e of attraction and e^-2 of repulsion, weighed so that nothing is left but rounding."""
+    lattice, sigma = Lattice(1, 40, False, False), 7.0
+    kernel = oracle.kernel_matrix(lattice, "mexican_hat", sigma)
+    for near, far in ((4, 25), (7, 18), (2, 30)):
+        sums = empty_sums(40, torch.zeros(1, dtype=dtype), per_feature=False)
+        weight = torch.tensor([-kernel[0, far] / kernel[0, near], 1.0], dtype=dtype)
+        add_samples(sums, torch.tensor([[3.0], [-5.0]], dtype=dtype), torch.tensor([near, far]), weight)
+        before = torch.full((40, 1), 100.0, dtype=dtype)
+        smoother = Smoother(Grid(1, 40), torch.device("cpu"), dtype)
+        after = batch_step(before, sums, smoother, BY_NAME["mexican_hat"], sigma)
+        assert float(after[0, 0]) == 100.0
+        assert float(after[far, 0]) != 100.0
 
 
 def test_a_repelled_neuron_keeps_its_weights_under_the_batch_rule() -> None:
