@@ -121,6 +121,12 @@ class BatchSteps:
         return wide and not self.rule.kernel.signed and self.scan.is_plain(codebook)
 
     @cached_property
+    def _weight_of_row(self) -> float:
+        """Mean weight of a row, by which sums are divided, so that weights of any size stay far from underflow."""
+        weight = self.scan.rows.weight
+        return 1.0 if weight is None else float(weight.double().mean())
+
+    @cached_property
     def _narrow(self) -> tuple[Subspace, Scan]:
         """The leading axes of the rows, the same wherever a training is taken up, and passes over the rows there."""
         own = torch.Generator().manual_seed(self.generator.initial_seed())
@@ -139,7 +145,7 @@ class BatchSteps:
             wanted = n if last or self.rule.steps == 1 else rows_of_step(self.rule.grid, sigma, n)
             if known is None or seen < wanted:
                 known, seen = _sums(scan, codebook, k, shuffled.take(wanted)), wanted
-            running = _drawn_to_past(known, seen, running if seen < n else None)
+            running = _drawn_to_past(known, seen * self._weight_of_row, running if seen < n else None)
             after = self._confined(batch_step(codebook, running, self.smoother, self.rule.kernel, sigma))
             ahead = SETTLING if k == self.steps - 2 else 1 + MOMENTUM
             codebook = after
@@ -158,8 +164,8 @@ def _sums(scan: Scan, codebook: Tensor, k: int, index: Tensor | None) -> WinnerS
     return scan.sums(codebook, index) if k else scan.measured(codebook, index, certain=True).sums
 
 
-def _drawn_to_past(new: WinnerSums, rows: int, past: WinnerSums | None) -> WinnerSums:
-    """The sums of so many rows, per row and drawn towards those of earlier steps."""
+def _drawn_to_past(new: WinnerSums, rows: float, past: WinnerSums | None) -> WinnerSums:
+    """The sums of rows, by their number or weight, per row and drawn towards those of earlier steps."""
     if past is None:
         return new.forgotten(1 / rows)
     return WinnerSums(torch.add(past.values * PAST, new.values, alpha=(1 - PAST) / rows), new.center)

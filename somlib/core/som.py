@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,7 @@ from somlib.utils.initialization import feature_means, interpolated_weights, pca
 from somlib.utils.inputs import feature_names, read_outputs, read_sample_weight, read_samples
 from somlib.utils.maps import hit_map, neuron_samples
 from somlib.utils.neighborhood import KERNELS
+from somlib.utils.precision import trainable
 from somlib.utils.quality import QualityReport
 from somlib.utils.retrieval import Retrieved, groups_from_dict, retrieve
 from somlib.utils.smoothing import Smoother
@@ -121,7 +123,7 @@ class SOM(BaseSOM):
         arguments = {name: value for name, value in locals().items() if name in SOMConfig.model_fields}
         if preset is not None:
             fields = SOMConfig.model_fields
-            arguments = {name: value for name, value in arguments.items() if value != fields[name].default}
+            arguments = {name: value for name, value in arguments.items() if not _is(value, fields[name].default)}
             arguments["preset"] = preset
         arguments["device"] = None if device is None else str(device)
         super().__init__(SOMConfig.checked(arguments))
@@ -143,13 +145,14 @@ class SOM(BaseSOM):
         mode = self.initialization_mode if mode is None else mode
         if mode not in ("random", "pca"):
             raise unknown_name("mode", mode, ("random", "pca"))
-        samples = self._samples(data)
+        samples = trainable(self._samples(data))
         self._require_feature_weights(samples.shape[1])
         self._size_for(samples)
         if mode == "pca":
-            flat = pca_weights(samples, self.grid)
+            flat = pca_weights(samples, self.grid, self.metric)
         else:
-            flat = sampled_weights(samples, self.grid, torch.Generator().manual_seed(self.random_seed))
+            generator = torch.Generator().manual_seed(self.random_seed)
+            flat = sampled_weights(samples, self.grid, generator, self.metric)
         self._start_from(flat)
 
     def initialize_from(self, other: BaseSOM | Tensor) -> None:
@@ -356,7 +359,7 @@ class SOM(BaseSOM):
             self._calibration = anomaly.anomaly_scores(epoch.found.winners, self._scales)
 
     def _training_set(self, data: Any, sample_weight: Any) -> TrainingSet:
-        samples = self._samples(data)
+        samples = trainable(self._samples(data))
         self._require_feature_weights(samples.shape[1])
         weight = read_sample_weight(sample_weight, len(samples), samples)
         if self.initialized and self.weights.dtype == torch.float64:
@@ -398,7 +401,7 @@ class SOM(BaseSOM):
         if self.num_features is None:
             self.num_features = samples.shape[1]
         if self.x is None:
-            self._take_grid(*map_size(samples, self.topology == "hexagonal", self.pbc))
+            self._take_grid(*map_size(samples, self.topology == "hexagonal", self.pbc, self.metric))
         elif not self.weights.numel():
             self._random_start(samples.shape[1])
 
@@ -741,3 +744,8 @@ class SOM(BaseSOM):
         """The settings that differ from the defaults, for `print(som)`."""
         changed = self.config.model_dump(exclude_defaults=True)
         return ", ".join(f"{name}={value!r}" for name, value in changed.items())
+
+
+def _is(value: Any, default: Any) -> bool:
+    """Whether an argument is at its default; an array, tensor or frame never is."""
+    return value is default or (np.ndim(value) == 0 and bool(value == default))

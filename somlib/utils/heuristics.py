@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
-from somlib.utils.initialization import leading_axes, moments
+from somlib.utils.initialization import PLAIN, leading_variances
 
 LARGEST_RATIO = 4.0
 LARGEST_MAP = 10_000
@@ -21,15 +22,16 @@ SHORT_STEPS = 4  # an epoch, unless asked for
 FEWEST_ROWS = 2_000  # below, an epoch over all of them takes a millisecond or two
 
 
-def map_size(data: Tensor, hexagonal: bool = False, pbc: bool = False) -> tuple[int, int]:
+def map_size(data: Tensor, hexagonal: bool = False, pbc: bool = False, metric: Metric = PLAIN) -> tuple[int, int]:
     """Rows and columns for samples (n, d); at least one neuron, at most one a sample.
 
-    A hexagonal torus gets an even number of rows, so at least two neurons.
+    The proportions are those of the data in the metric that the map trains in. A hexagonal torus gets an even number of
+    rows, so at least two neurons.
     """
     n = len(data)
     most = min(n, LARGEST_MAP)
     m = min(round(5 * math.sqrt(n)), most)
-    first, second = leading_axes(moments(data)[1], 2)[0].tolist()
+    first, second = leading_variances(data, metric)
     ratio = min(math.sqrt(first / second), LARGEST_RATIO) if second > 0 else (LARGEST_RATIO if first > 0 else 1.0)
     row_height = math.sqrt(3) / 2 if hexagonal else 1.0
     rows = max(1, min(round(math.sqrt(m * ratio / row_height)), most))

@@ -7,6 +7,10 @@ r"""Where the neurons of a map start.
 with (u, v) the grid positions scaled to run from -1 to 1 on each axis, the longer side (in neurons; rows if equal) on
 the first axis. Samples lie sqrt(lambda) around the mean along an axis, so the map starts as large as the bulk of the
 data. `random`: distinct samples of the data, put in order over the grid.
+
+Both find their axes in the metric that the map trains in: with coordinates scaled by the feature weights, and under
+cosine with rows at one length (`in_metric`). A plane there is carried back into the features by regression, which is
+the plane itself where every feature has a weight, and gives a feature of weight 0 the mean that goes with each place.
 """
 
 import numpy as np
@@ -14,18 +18,23 @@ import torch
 from scipy.sparse.linalg import ArpackError, eigsh
 from torch import Tensor
 
+from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 
 MOST_FOR_ALL_AXES = 100  # features up to which all principal axes take no longer than two
 GRAM_ENTRIES = 2**17  # values at a time in sums over the data: half a megabyte, copies and all in the cache
 
 
-def pca_weights(data: Tensor, grid: Grid) -> Tensor:
+PLAIN = Metric("euclidean")
+
+
+def pca_weights(data: Tensor, grid: Grid, metric: Metric = PLAIN) -> Tensor:
     """The codebook on the plane of the two leading principal axes.
 
     Args:
         data: Samples, NaN where not observed, shape (n, d).
         grid: The grid; hexagonal positions are used as they are.
+        metric: The distance that the map trains in.
 
     Returns:
         Codebook, dtype and device of `data`, shape (m, d). Constant data gives the mean everywhere.
@@ -33,16 +42,20 @@ def pca_weights(data: Tensor, grid: Grid) -> Tensor:
     References:
         Kohonen, Self-Organizing Maps, 3rd ed., Springer 2001, sec. 3.7 (linear initialization).
     """
-    mean, covariance = moments(data)
-    eigenvalues, axes = leading_axes(covariance, 2)
+    mean, covariance = moments(in_metric(data, metric))
+    eigenvalues, axes = leading_axes(_scaled_covariance(covariance, metric), 2)
+    if metric.feature_weights is None:
+        spread = eigenvalues.sqrt()[:, None] * axes.T  # (2, d)
+    else:  # Cov(x, t) / sd(t) of the coordinate t along each axis
+        spread = (covariance @ metric.scaled(axes.T).T).T / eigenvalues.sqrt()[:, None]
+        spread = torch.where(eigenvalues[:, None] > 0, spread, 0)
     rows, columns = grid.positions.to(data.device).unbind(1)
     vertical, horizontal = _from_minus_one_to_one(rows, grid.x), _from_minus_one_to_one(columns, grid.y)
     first, second = (vertical, horizontal) if grid.x >= grid.y else (horizontal, vertical)
-    spread = eigenvalues.sqrt()[:, None] * axes.T  # (2, d)
     return (mean + first[:, None] * spread[0] + second[:, None] * spread[1]).to(data.dtype)
 
 
-def sampled_weights(data: Tensor, grid: Grid, generator: torch.Generator) -> Tensor:
+def sampled_weights(data: Tensor, grid: Grid, generator: torch.Generator, metric: Metric = PLAIN) -> Tensor:
     """Distinct samples as codebook, shape (m, d); again from the start where there are fewer than m.
 
     A missing value takes the mean of its feature. Which samples it is, is left to chance; where they go is not: see
@@ -51,20 +64,41 @@ def sampled_weights(data: Tensor, grid: Grid, generator: torch.Generator) -> Ten
     n = len(data)
     order = torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-grid.m // n))])[: grid.m]
     chosen = data[order.to(data.device)]
-    return arranged(torch.where(torch.isnan(chosen), feature_means(data).to(data.dtype), chosen), grid)
+    return arranged(torch.where(torch.isnan(chosen), feature_means(data).to(data.dtype), chosen), grid, metric)
 
 
-def arranged(codebook: Tensor, grid: Grid) -> Tensor:
-    """The same neurons (m, d), sorted over the grid by their two leading principal axes.
+def arranged(codebook: Tensor, grid: Grid, metric: Metric = PLAIN) -> Tensor:
+    """The same neurons (m, d), sorted over the grid by their two leading principal axes in the metric.
 
     Along the longer side by the first axis, within each line across it by the second. A map that starts in disorder may
     keep a fold for good, more likely the fewer steps it is trained for; one that starts in order has none.
     """
-    mean, covariance = moments(codebook)
-    first, second = ((codebook - mean) @ leading_axes(covariance, 2)[1]).unbind(1)
+    places = metric.scaled(in_metric(codebook, metric).double())
+    mean, covariance = moments(places)
+    centered = (places - mean).nan_to_num(nan=0.0)  # a zero vector has no place under cosine
+    first, second = (centered @ leading_axes(covariance, 2)[1]).unbind(1)
     lines = first.argsort(stable=True).reshape(max(grid.x, grid.y), min(grid.x, grid.y))
     lines = lines.gather(1, second[lines].argsort(dim=1, stable=True))
     return codebook[(lines if grid.x >= grid.y else lines.T).flatten()]
+
+
+def in_metric(data: Tensor, metric: Metric) -> Tensor:
+    """The data (n, d) as far as the metric sees it; under cosine all rows at their mean length, zero vectors NaN.
+
+    A row with missing values has the length of what was observed, scaled by the root of d / observed.
+    """
+    if not metric.angular:
+        return data
+    scaled = metric.scaled(data.double())
+    largest = scaled.abs().nan_to_num(nan=0.0).amax(dim=1, keepdim=True)
+    length = largest * (scaled / largest).square().nanmean(dim=1, keepdim=True).sqrt()
+    length = torch.where(length > 0, length, torch.nan)
+    return data * (length.nanmean() / length).to(data.dtype)
+
+
+def _scaled_covariance(covariance: Tensor, metric: Metric) -> Tensor:
+    """The covariance (d, d) of coordinates where every feature weighs 1."""
+    return metric.scaled(metric.scaled(covariance).T).T
 
 
 def feature_means(data: Tensor) -> Tensor:
@@ -129,6 +163,13 @@ def leading_axes(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     missing = max(k - d, 0)
     values = torch.cat((values, values.new_zeros(missing)))
     return values, torch.cat((vectors, vectors.new_zeros(d, missing)), dim=1)
+
+
+def leading_variances(data: Tensor, metric: Metric = PLAIN) -> tuple[float, float]:
+    """The two largest variances of data (n, d) along axes in the metric; 0 where there is no such axis."""
+    covariance = _scaled_covariance(moments(in_metric(data, metric))[1], metric)
+    first, second = leading_axes(covariance, 2)[0].tolist()
+    return first, second
 
 
 def _few_axes(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Where neurons start: against NumPy's eigenvectors, and ramps that interpolation must keep."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from somlib.utils import initialization
+from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.initialization import (
     feature_means,
@@ -292,3 +294,55 @@ def test_random_samples_start_in_order_over_the_grid(shape: tuple[int, int]) -> 
     assert bool((first[:-1].amax(dim=1) <= first[1:].amin(dim=1)).all())  # lines do not overlap along the first axis
     second = short[..., 1]
     assert bool((second.diff(dim=0) >= 0).all())  # and rise along the second within
+
+
+# ---- the metric that trains
+
+NAN, COSINE = math.nan, Metric("cosine")
+NUISANCE = torch.tensor([1000.0, -500.0, 1.0, 1.0, 1.0])
+FACTORS = {"euclidean": math.sqrt, "manhattan": float, "chebyshev": float, "cosine": math.sqrt}
+
+
+def with_nuisance(n: int = 300) -> torch.Tensor:
+    return torch.randn(n, 5, generator=generator(3), dtype=torch.float64) * NUISANCE * torch.tensor([1, 1, 3, 2, 1])
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_random_samples_are_put_in_order_as_if_scaled_by_hand(name: str) -> None:
+    data, weights = with_nuisance(), (0.0, 0.0, 4.0, 1.0, 0.25)
+    by_hand = data * torch.tensor([FACTORS[name](w) for w in weights], dtype=torch.float64)
+    started = sampled_weights(data, Grid(6, 5), generator(), Metric(name, weights))
+    expected = sampled_weights(by_hand, Grid(6, 5), generator(), Metric(name))
+    torch.testing.assert_close(started * (by_hand / data)[0], expected)
+    assert set(started[:, 0].tolist()) <= set(data[:, 0].tolist())
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_the_plane_lies_as_if_scaled_by_hand_and_features_of_no_weight_follow_it_by_regression(name: str) -> None:
+    data, weights = with_nuisance(), (0.0, 0.0, 4.0, 1.0, 0.25)
+    data[:, 0] += 700 * data[:, 2]
+    by_hand = data * torch.tensor([FACTORS[name](w) for w in weights], dtype=torch.float64)
+    started = pca_weights(data, Grid(6, 5), Metric(name, weights))
+    expected = pca_weights(by_hand, Grid(6, 5), Metric(name))
+    torch.testing.assert_close(started[:, 2:] * (by_hand / data)[0, 2:], expected[:, 2:], rtol=1e-8, atol=1e-8)
+    if name != "cosine":  # least squares of the first feature on the coordinates along both axes
+        centered = (by_hand - by_hand.mean(dim=0)).numpy()
+        axes = np.linalg.eigh(np.cov(centered.T))[1][:, ::-1][:, :2]
+        slopes = np.linalg.lstsq(centered @ axes, data[:, 0].numpy() - float(data[:, 0].mean()), rcond=None)[0]
+        places = (expected - expected.mean(dim=0)).numpy() @ axes
+        np.testing.assert_allclose(started[:, 0] - started[:, 0].mean(), places @ slopes, rtol=1e-8, atol=1e-6)
+
+
+def test_under_cosine_the_length_of_a_row_moves_no_start() -> None:
+    data = torch.randn(200, 3, generator=generator(4), dtype=torch.float64) + 2
+    stretched = data * torch.rand(200, 1, generator=generator(5), dtype=torch.float64).exp().pow(3)
+    planes = [torch.nn.functional.normalize(pca_weights(rows, Grid(5, 4), COSINE)) for rows in (data, stretched)]
+    torch.testing.assert_close(*planes)
+    starts = [
+        torch.nn.functional.normalize(sampled_weights(rows, Grid(5, 4), generator(), COSINE))
+        for rows in (data, stretched)
+    ]
+    torch.testing.assert_close(*(torch.nn.functional.normalize(start) for start in starts))
+    stretched[7], stretched[8, 1] = 0, NAN
+    assert bool(torch.isfinite(pca_weights(stretched, Grid(5, 4), COSINE)).all())
+    assert bool(torch.isfinite(sampled_weights(stretched, Grid(15, 14), generator(), COSINE)).all())
