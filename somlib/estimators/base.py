@@ -20,11 +20,12 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from somlib.core import SOM
 from somlib.errors import ArgumentError
+from somlib.utils.estimator_inputs import checked
 from somlib.utils.inputs import read_samples
 
 FloatArray = NDArray[np.float64]
@@ -125,16 +126,9 @@ class SOMEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
             raise ArgumentError(f"random_state must be None, >= 0 or a RandomState, got {self.random_state!r}")
         return int(self.random_state)
 
-    @property
-    def _input_checks(self) -> dict[str, Any]:
-        return {
-            "dtype": [np.float64, np.float32],
-            "ensure_all_finite": "allow-nan" if self.missing == "mask" else True,
-        }
-
-    def _checked_weight(self, sample_weight: Any, X: NDArray[Any]) -> FloatArray:
-        weight: FloatArray = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return weight
+    def _read(self, X: Any, y: Any = "no_validation", **checks: Any) -> Any:
+        """Samples of a new fit as an array (n, d), with targets where given."""
+        return checked(self, X, y, fresh=True, missing=self.missing, squares=True, **checks)
 
     def _take_over(self, som: SOM) -> None:
         """Make a trained map the one that answers."""
@@ -146,8 +140,8 @@ class SOMEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
     def _checked(self, X: Any) -> NDArray[Any]:
         """New samples as an array (n, d), refused unless they are like those of `fit`."""
         check_is_fitted(self)
-        checked: NDArray[Any] = validate_data(self, X, reset=False, **self._input_checks)
-        return checked
+        samples: NDArray[Any] = checked(self, X, fresh=False, missing=self.missing, squares=True)
+        return samples
 
     def _samples_and_codebook(self, X: NDArray[Any]) -> tuple[Tensor, Tensor]:
         """Checked samples (n, d) and codebook (m, d) as tensors of one type, on the device of the map."""

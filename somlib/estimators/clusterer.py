@@ -6,9 +6,9 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClusterMixin
-from sklearn.utils.validation import validate_data
 
 from somlib.estimators.base import IntArray, SOMEstimator, trained_map, winners
+from somlib.utils.estimator_inputs import checked_weight
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -57,8 +57,8 @@ class SOMClusterer(ClusterMixin, SOMEstimator):  # type: ignore[misc]  # scikit-
             ArgumentError: A parameter has a value that is not allowed; it is a `ValueError`.
         """
         del y
-        X = validate_data(self, X, **self._input_checks)
-        weight = self._checked_weight(sample_weight, X)
+        X = self._read(X)
+        weight = checked_weight(sample_weight, X)
         som = trained_map(self._map_settings(), X, weight)
         found = som.cluster(self.method, self.n_clusters, self.feature_space, **(self.method_options or {}))
         winner = winners(som, X)

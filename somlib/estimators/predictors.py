@@ -29,13 +29,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from somlib.core import SOM
 from somlib.errors import ArgumentError, DataError
 from somlib.estimators.base import FloatArray, IntArray, SOMEstimator, trained_map, winners
+from somlib.utils.estimator_inputs import checked_weight, classes_of, numbers
 from somlib.utils.inputs import read_samples
 from somlib.utils.search import make_search
 
@@ -131,10 +130,9 @@ class SOMClassifier(ClassifierMixin, SOMPredictor):  # type: ignore[misc]  # sci
         Raises:
             ArgumentError: A parameter has a value that is not allowed; it is a `ValueError`.
         """
-        X, y = validate_data(self, X, y, **self._input_checks)
-        check_classification_targets(y)
-        weight = self._checked_weight(sample_weight, X)
-        self.classes_, code = np.unique(y, return_inverse=True)
+        X, y = self._read(X, y)
+        weight = checked_weight(sample_weight, X)
+        self.classes_, code = classes_of(y)
         one_hot = np.eye(len(self.classes_))[code]  # (n, c)
         self._fit_answers(X, one_hot, one_hot, weight)
         return self
@@ -184,9 +182,9 @@ class SOMRegressor(RegressorMixin, SOMPredictor):  # type: ignore[misc]  # sciki
         Raises:
             ArgumentError: A parameter has a value that is not allowed; it is a `ValueError`.
         """
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, **self._input_checks)
-        weight = self._checked_weight(sample_weight, X)
-        target = y.astype(np.float64).reshape(len(y), -1)
+        X, y = self._read(X, y, multi_output=True)
+        weight = checked_weight(sample_weight, X)
+        target = numbers(y).reshape(len(y), -1)
         deviation = deviations(target, weight)
         self._fit_answers(X, target, target / np.where(deviation > 0, deviation, 1.0), weight)
         self.n_outputs_ = target.shape[1]

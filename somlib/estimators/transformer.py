@@ -8,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from torch import Tensor
 
 from somlib.errors import unknown_name
 from somlib.estimators.base import SOMEstimator, trained_map, winners
 from somlib.utils.distances import Metric, masked_pairwise
+from somlib.utils.estimator_inputs import checked_weight
 
 OUTPUTS = ("positions", "distances")
 
@@ -56,8 +57,8 @@ class SOMTransformer(TransformerMixin, SOMEstimator):  # type: ignore[misc]  # s
         del y
         if self.output not in OUTPUTS:
             raise unknown_name("output", self.output, OUTPUTS)
-        X = validate_data(self, X, **self._input_checks)
-        self._take_over(trained_map(self._map_settings(), X, self._checked_weight(sample_weight, X)))
+        X = self._read(X)
+        self._take_over(trained_map(self._map_settings(), X, checked_weight(sample_weight, X)))
         return self
 
     def transform(self, X: Any) -> NDArray[Any]:

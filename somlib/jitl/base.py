@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from somlib.core import SOM
 from somlib.core.persistence import SavedMap, read_map, write_map
@@ -49,6 +49,7 @@ from somlib.jitl.validation import (
     random_splits,
     subset,
 )
+from somlib.utils.estimator_inputs import checked, own_errors
 from somlib.utils.heuristics import map_size
 from somlib.utils.retrieval import RETRIEVAL_MODES
 
@@ -59,6 +60,8 @@ NEIGHBORHOODS = ("gaussian", *RETRIEVAL_MODES)
 FEWEST_NEURONS, MOST_NEURONS, ROWS_PER_NEURON = 16, 900, 10
 NEIGHBORS = (25, 80, 250)
 JUDGED_ONE_BY_ONE, JUDGED_BATCHED = 500, 2_000  # left-out rows that per-query models answer in `fit`, at most
+NEVER_CUT = 1e100  # deviations: their squares still are floats
+LEAST_SIGMA = 1e-3  # cell widths: the square of much less is no float
 MOST_MOMENTS = 2**28  # numbers in the moments of all neurons: 2 GB
 
 
@@ -330,7 +333,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             first; samples of weight below a thousandth of the heaviest are left out. The global model, which every
             local one is drawn to, rests on all samples besides.
         """
-        X = self._checked(np.asarray(x)[None])
+        X = self._one(x)[None]
         placed = self._placing.place(X)
         if self.local_model == "ridge":
             weight = self._weights_of_samples(placed)
@@ -343,6 +346,16 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
         position = position[weight[position] >= 1e-3 * weight.max(initial=0.0)]
         position = position[np.argsort(-weight[position], kind="stable")]
         return self.index_.number.numpy()[position], weight[position]
+
+    def _one(self, x: Any) -> NDArray[Any]:
+        """One sample as checked values (d,)."""
+        check_is_fitted(self)
+        with own_errors():
+            shape = np.shape(x)
+        if shape != (self.n_features_in_,):
+            raise ShapeError(f"x must have shape ({self.n_features_in_},), got {shape}")
+        sample: NDArray[Any] = self._checked(np.asarray(x)[None])[0]
+        return sample
 
     def _weights_of_samples(self, placed: Placed) -> FloatArray:
         """Weight of every sample in the answer to one placed query, shape (n,)."""
@@ -468,7 +481,7 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
 
     @property
     def _limit(self) -> float:
-        return math.inf if self.clip is None else float(self.clip)
+        return NEVER_CUT if self.clip is None else float(self.clip)
 
     @property
     def _query_settings(self) -> query_models.QuerySettings:
@@ -613,6 +626,8 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             raise unknown_name("local_model", self.local_model, LOCAL_MODELS)
         if not isinstance(self.local_model, str):
             query_models.require_regressor(self.local_model)
+        if self.som is not None and not isinstance(self.som, SOM):
+            raise ArgumentError(f"som must be a trained somlib.SOM or None, got {type(self.som).__name__}")
         if self.som is not None and self.missing == "mask" and self.som.missing != "mask":
             raise ArgumentError("som must have missing='mask' when missing is 'mask', got one with 'error'")
         self._require_numbers()
@@ -623,10 +638,12 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             whole = isinstance(value, Integral) and not isinstance(value, bool)
             if not (value is None and name == "n_neighbors") and not (whole and value >= low):
                 raise ArgumentError(f"{name} must be a whole number of at least {low}, got {value!r}")
-        for name in ("sigma", "ridge", "half_life", "clip"):
+        for name, least in (("sigma", LEAST_SIGMA), ("ridge", 0.0), ("half_life", 0.0), ("clip", 0.0)):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, Real) and 0 < float(value) < math.inf):
                 raise ArgumentError(f"{name} must be finite and > 0, got {value!r}")
+            if value is not None and float(value) < least:
+                raise ArgumentError(f"{name} must be at least {least}, got {value!r}: less lets no neighbor take part")
         if self.level is not None and not (isinstance(self.level, Real) and 0 <= self.level < math.inf):
             raise ArgumentError(f"level must be finite and >= 0, got {self.level!r}")
 
@@ -638,22 +655,15 @@ class JITLEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships 
             )
 
     def _seed(self) -> int:
-        if not isinstance(self.random_state, Integral) or int(self.random_state) < 0:
-            raise ArgumentError(f"random_state must be a whole number >= 0, got {self.random_state!r}")
+        if not isinstance(self.random_state, Integral) or not 0 <= int(self.random_state) < 2**32:
+            raise ArgumentError(f"random_state must be a whole number from 0 to 2^32 - 1, got {self.random_state!r}")
         return int(self.random_state)
 
-    @property
-    def _input_checks(self) -> dict[str, Any]:
-        return {
-            "dtype": [np.float64, np.float32],
-            "ensure_all_finite": "allow-nan" if self.missing == "mask" else True,
-        }
-
-    def _checked(self, X: Any) -> NDArray[Any]:
-        """New samples as an array (n, d), refused unless they are like those of `fit`."""
-        check_is_fitted(self)
-        checked: NDArray[Any] = validate_data(self, X, reset=False, **self._input_checks)
-        return checked
+    def _checked(self, X: Any, y: Any = "no_validation", fresh: bool = False, **checks: Any) -> Any:
+        """Samples as an array (n, d), with targets where given; refused unless they are like those of `fit`."""
+        if not fresh:
+            check_is_fitted(self)
+        return checked(self, X, y, fresh=fresh, missing=self.missing, squares=False, **checks)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

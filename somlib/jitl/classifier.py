@@ -7,14 +7,13 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from somlib.errors import ArgumentError, SavedMapError
 from somlib.jitl.base import Account, JITLEstimator
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.placing import Placed
+from somlib.utils.estimator_inputs import classes_of
 
 LEAST = 1e-3  # probability that every class has: a linear model may say 0 or less of what it has only not seen there
 
@@ -67,9 +66,8 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
         Raises:
             ArgumentError: A parameter has a value that is not allowed; it is a `ValueError`.
         """
-        X, y = validate_data(self, X, y, **self._input_checks)
-        check_classification_targets(y)
-        self.classes_, code = np.unique(y, return_inverse=True)
+        X, y = self._checked(X, y, fresh=True)
+        self.classes_, code = classes_of(y)
         self._fit(X, np.eye(len(self.classes_))[code], timestamps)
         return self
 
@@ -84,8 +82,7 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
         Raises:
             ArgumentError: A class that `fit` has not seen; nothing has changed then.
         """
-        check_is_fitted(self)
-        X, y = validate_data(self, X, y, reset=False, **self._input_checks)
+        X, y = self._checked(X, y)
         known = np.isin(y, self.classes_)
         if not known.all():
             raise ArgumentError(f"y must hold classes that fit has seen, got {y[~known][0]!r}: fit anew to add one")

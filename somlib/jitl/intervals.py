@@ -176,10 +176,11 @@ class AdaptiveIntervals:
         size = self.error / self._inflation(self.missing)
         total, count = np.zeros((m, o)), np.bincount(self.winner, minlength=m).astype(np.float64)
         np.add.at(total, self.winner, size)
-        self._typical: FloatArray = size.mean(axis=0) if len(size) else np.full(o, np.nan)
+        least = np.finfo(np.float64).tiny  # errors may all be 0, and are divided by
+        self._typical: FloatArray = np.maximum(size.mean(axis=0), least) if len(size) else np.full(o, np.nan)
         around = self._neighborhood.smoothed(np.column_stack((total, count)), count)
         scale = (around[:, :o] + PRIOR * self._typical) / (around[:, o:] + PRIOR)
-        self._scale: FloatArray = np.where(scale > 0, scale, np.finfo(np.float64).tiny)
+        self._scale: FloatArray = np.where(scale > 0, scale, least)
         self._scores = self._by_group(size / self._scale[self.winner])
 
     def _by_group(self, score: FloatArray) -> list[FloatArray]:

@@ -48,15 +48,20 @@ class Standardizer:
         """That of the columns of `values` (n, d), NaN left out."""
         known = ~np.isnan(values)
         count = np.maximum(known.sum(axis=0), 1)
-        values = values.astype(np.float64)
-        center = np.where(known, values, 0.0).sum(axis=0) / count
-        scale = np.sqrt((np.where(known, values - center, 0.0) ** 2).sum(axis=0) / count)
+        # Sums of parts of the largest: neither they nor squares leave the range of floats, whatever the units.
+        values = np.where(known, values.astype(np.float64), 0.0)
+        top = _or_one(np.abs(values).max(axis=0, initial=0.0))
+        center = top * ((values / top).sum(axis=0) / count)
+        gap = np.where(known, values - center, 0.0)
+        widest = np.abs(gap).max(axis=0, initial=0.0)
+        scale = widest * np.sqrt(((gap / _or_one(widest)) ** 2).sum(axis=0) / count)
         constant = scale <= 1e-12 * np.abs(center)  # rounding of the mean
         return cls(center, np.where(constant, 1.0, scale), limit)
 
     def apply(self, values: NDArray[Any]) -> FloatArray:
         """Standardized values, float64, in the same shape."""
-        standard: FloatArray = (values - self.center) / self.scale
+        with np.errstate(over="ignore"):  # what lies that far off is cut
+            standard: FloatArray = (values - self.center) / self.scale
         return standard
 
     def clipped(self, values: NDArray[Any]) -> FloatArray:
@@ -243,6 +248,10 @@ class NearestFew:
         spread = torch.from_numpy(lane)[:, None].expand(-1, by_lane.shape[1], -1)
         place = _smallest(by_lane.gather(2, spread).flatten(1).numpy(), self._found)
         return place // self._found * self._lanes + np.take_along_axis(lane, place % self._found, axis=1)
+
+
+def _or_one(values: FloatArray) -> FloatArray:
+    return np.where(values > 0, values, 1.0)
 
 
 def _smallest(values: NDArray[np.float32], k: int) -> IntArray:

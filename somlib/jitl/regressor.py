@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from somlib.errors import ArgumentError, ShapeError, unknown_name
@@ -31,6 +30,7 @@ from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood
 from somlib.jitl.placing import Placed, Placing, Standardizer
 from somlib.jitl.sample_index import SampleIndex
 from somlib.jitl.validation import BLOCKS, SIGMAS, LeftOut, Split, forward_splits, subset
+from somlib.utils.estimator_inputs import numbers
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             raise ArgumentError(f"coverage must lie between 0 and 1, got {self.coverage!r}")
         if not isinstance(self.gamma, Real) or not 0 <= self.gamma < 1:
             raise ArgumentError(f"gamma must be at least 0 and below 1, got {self.gamma!r}")
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, **self._input_checks)
-        target = y.astype(np.float64).reshape(len(y), -1)
+        X, y = self._checked(X, y, fresh=True, multi_output=True)
+        target = numbers(y).reshape(len(y), -1)
         self._output_shape: tuple[int, ...] = y.shape[1:]
         self.n_outputs_: int = target.shape[1]
         self._fit(X, target, timestamps)
@@ -169,12 +169,9 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             ShapeError: Not of shape (d,).
             DataError: A value is not finite, and not merely missing where that is allowed.
         """
-        x = np.asarray(x, dtype=np.float64)
         d = getattr(self, "n_features_in_", None)
-        if d is None:
-            check_is_fitted(self)
-        if x.shape != (d,):
-            raise ShapeError(f"x must have shape ({d},), got {x.shape}")
+        if type(x) is not np.ndarray or x.dtype != np.float64 or x.shape != (d,):  # the checks take their time
+            x = self._one(x).astype(np.float64)
         if self.local_model != "ridge" or self._blend is not None or not np.isfinite(x).all():
             return self.predict(x[None])[0]  # type: ignore[no-any-return]  # indexing yields Any
         place = self._placing.place_one(x)
@@ -283,12 +280,10 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         return answer.reshape(len(answer), *self._output_shape)
 
     def _checked_labelled(self, X: Any, y: Any) -> tuple[NDArray[Any], FloatArray]:
-        check_is_fitted(self)
-        checks = {**self._input_checks, "multi_output": True, "y_numeric": True}
-        X, y = validate_data(self, X, y, reset=False, **checks)
+        X, y = self._checked(X, y, multi_output=True)
         if y.shape[1:] != self._output_shape:
             raise ShapeError(f"y must have {self.n_outputs_} targets like those of fit, got shape {y.shape}")
-        return X, y.astype(np.float64).reshape(len(y), -1)
+        return X, numbers(y).reshape(len(y), -1)
 
     def _state(self) -> dict[str, Any]:
         blend = None if self._blend is None else blend_state(self._blend)

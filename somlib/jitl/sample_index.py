@@ -15,6 +15,7 @@ Retrieval by neuron is `somlib.utils.retrieval.retrieve`. On top come what a fit
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import torch
@@ -179,8 +180,8 @@ class SampleIndex:
         """Which samples `expire` would keep, bool, shape (n,); arguments and errors as there."""
         if keep not in ("newest", "nearest"):
             raise unknown_name("keep", keep, ("newest", "nearest"))
-        if per_neuron is not None and per_neuron < 1:
-            raise ArgumentError(f"per_neuron must be at least 1, got {per_neuron}")
+        if per_neuron is not None and not (isinstance(per_neuron, Integral) and per_neuron >= 1):
+            raise ArgumentError(f"per_neuron must be a whole number of at least 1, got {per_neuron!r}")
         kept = torch.ones(len(self), dtype=torch.bool)
         if before is not None:
             kept = self.time >= read_time(before, self.clock, "before")
