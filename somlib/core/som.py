@@ -25,8 +25,9 @@ from somlib.core.rule import Rule, TrainingSet
 from somlib.core.scan import Pass, Scan
 from somlib.core.trainer import Epoch, EpochReport, OnEpoch, train
 from somlib.errors import ArgumentError, DataError, NotFittedError, ShapeError, unknown_name, warn
-from somlib.utils import anomaly, quality
+from somlib.utils import quality
 from somlib.utils.alignment import require_symmetry
+from somlib.utils.anomaly import NormalDistances
 from somlib.utils.clustering import ClusterResult, cluster_neurons
 from somlib.utils.decay import SCHEDULES, DecayFn, sigma_schedule
 from somlib.utils.heuristics import map_size, minibatch_size, steps_per_epoch
@@ -131,8 +132,7 @@ class SOM(BaseSOM):
         self._last_epoch = 0
         self._course: Course | None = None
         self._sums: WinnerSums | None = None
-        self._scales: Tensor | None = None
-        self._calibration: Tensor | None = None
+        self._normal: NormalDistances | None = None
 
     # ---------------------------------------------------------------- training
 
@@ -352,11 +352,13 @@ class SOM(BaseSOM):
         """Take over the codebook of an epoch, and of the last one what is known about its samples."""
         self.weights = epoch.codebook.reshape(self.grid.x, self.grid.y, -1)
         self.initialized = True
-        self._sums = self._scales = self._calibration = None
+        self._sums = self._normal = None
         if epoch.found is not None:
             self._sums = epoch.found.sums
-            self._scales = anomaly.distance_scales(epoch.found.winners, self.grid.m, rows.weight)
-            self._calibration = anomaly.anomaly_scores(epoch.found.winners, self._scales)
+            count = epoch.found.sums.count
+            smoother = Smoother(self.grid, count.device, count.dtype)
+            influence = smoother.smooth(count, KERNELS[self.neighborhood_function], epoch.report.sigma)[:, 0]
+            self._normal = NormalDistances.of_training(epoch.found.winners, influence, rows.weight)
 
     def _training_set(self, data: Any, sample_weight: Any) -> TrainingSet:
         samples = trainable(self._samples(data))
@@ -409,7 +411,7 @@ class SOM(BaseSOM):
         self.weights = flat.reshape(self.grid.x, self.grid.y, -1)
         self.num_features = flat.shape[1]
         self.initialized = True
-        self._sums = self._scales = self._calibration = None
+        self._sums = self._normal = None
 
     def _rule(self, rows: TrainingSet) -> Rule:
         config = self.config
@@ -456,8 +458,8 @@ class SOM(BaseSOM):
         turned.weights = self.codebook[order].reshape(self.weights.shape)
         if self._sums is not None:
             turned._sums = WinnerSums(self._sums.values[order], self._sums.center)
-        if self._scales is not None:
-            turned._scales = self._scales[order]
+        if self._normal is not None:
+            turned._normal = self._normal.reordered(order)
         return turned
 
     # ---------------------------------------------------------------- maps
@@ -673,37 +675,41 @@ class SOM(BaseSOM):
         Raises:
             NotFittedError: The map was not trained, or its weights were replaced since.
         """
-        return anomaly.anomaly_scores(self.winners(self._samples(data), distances=True), self._known_scales())
+        return self._known_distances().scores_of(self.winners(self._samples(data), distances=True))
 
     def calibrate_anomalies(self, data: Any) -> None:
         """Take the scores of normal samples (n, d), held out from training, as the measure for thresholds."""
-        self._calibration = self.anomaly_score(data)
+        self._normal = self._known_distances().calibrated(self.anomaly_score(data))
 
     def anomaly_threshold(self, alpha: float = 0.01) -> float:
         """The score that a new normal sample exceeds with probability at most `alpha`.
 
-        From the scores of the calibration data; without one from those of the training data, which run a little low.
+        From the scores of the calibration data; without any from those of the training samples, each as if the map had
+        been trained without it. See `somlib.utils.anomaly`.
+
+        Raises:
+            NotFittedError: As in `anomaly_score`.
+            ArgumentError: `alpha` is not between 0 and 1.
+            DataError: Too few samples for so small an `alpha`.
         """
-        self._known_scales()
-        assert self._calibration is not None  # set with the scales
-        return anomaly.conformal_threshold(self._calibration, alpha)
+        return self._known_distances().threshold(alpha)
 
     def is_anomaly(self, data: Any, alpha: float = 0.01) -> Tensor:
         """Whether each sample's score exceeds `anomaly_threshold(alpha)`, bool, shape (n,)."""
         return self.anomaly_score(data) > self.anomaly_threshold(alpha)
 
-    def _known_scales(self) -> Tensor:
-        if self._scales is None:
+    def _known_distances(self) -> NormalDistances:
+        if self._normal is None:
             raise NotFittedError("anomaly scores need the distances seen in training: call fit first")
-        return self._scales
+        return self._normal
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Follow `.to(device)` with what training learned beside the weights."""
         super()._apply(fn, recurse)
         if self._sums is not None:
             self._sums = self._sums.to(self._sums.values.to(self.device))
-        if self._scales is not None and self._calibration is not None:
-            self._scales, self._calibration = self._scales.to(self.device), self._calibration.to(self.device)
+        if self._normal is not None:
+            self._normal = self._normal.to(self.device)
         return self
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
@@ -712,7 +718,7 @@ class SOM(BaseSOM):
         problems = rest[-1]
         if f"{prefix}weights" in state_dict and not problems:
             self.initialized = True
-            self._sums = self._scales = self._calibration = None
+            self._sums = self._normal = None
 
     # ---------------------------------------------------------------- saving
 
@@ -727,8 +733,8 @@ class SOM(BaseSOM):
                 "sums.count": self._sums.count,
                 "sums.center": self._sums.center,
             }
-        if self._scales is not None and self._calibration is not None:
-            tensors |= {"anomaly.scales": self._scales, "anomaly.calibration": self._calibration}
+        if self._normal is not None:
+            tensors |= self._normal.tensors()
         return tensors
 
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -738,7 +744,7 @@ class SOM(BaseSOM):
         if "sums.total" in tensors:
             values = torch.cat((tensors["sums.total"], tensors["sums.count"]), dim=1)
             self._sums = WinnerSums(values, tensors["sums.center"])
-        self._scales, self._calibration = tensors.get("anomaly.scales"), tensors.get("anomaly.calibration")
+        self._normal = NormalDistances.of_tensors(tensors)
 
     def extra_repr(self) -> str:
         """The settings that differ from the defaults, for `print(som)`."""
