@@ -38,17 +38,28 @@ _SHORT_STEPS = {
 }
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {**_SHORT_STEPS, "epochs": 1, "steps_per_epoch": 24, "final_sigma": 1.05},
-    "balanced": {**_SHORT_STEPS, "epochs": 4, "steps_per_epoch": 12, "final_sigma": 1.05},
+    "balanced": {**_SHORT_STEPS, "epochs": 4, "steps_per_epoch": 12},
     "faithful": {**_SHORT_STEPS, "epochs": 4, "steps_per_epoch": 20, "final_sigma": 1.7},
 }
+# A wider last radius keeps neighbors together where every cell has eight of them. At the border of a flat hexagonal map
+# neurons are drawn inward: row 2 comes as close to row 0 as row 1 does, and is no neighbor. On a torus a wider radius
+# cannot undo a fold. There more steps at the usual radius help, and a wider one harms; see benchmarks/README.md.
+_FAITHFUL_ELSEWHERE = {"epochs": 6, "steps_per_epoch": 40, "final_sigma": 1.0}
+
+
+def preset_settings(name: str, topology: str = "rectangular", pbc: bool = False) -> dict[str, Any]:
+    """The settings that a preset stands for on a map of this geometry; `name` is a key of `PRESETS`."""
+    elsewhere = name == "faithful" and (pbc or topology != "rectangular")
+    return {**PRESETS[name], **(_FAITHFUL_ELSEWHERE if elsewhere else {})}
 
 
 class SOMConfig(BaseModel):
     r"""All settings of a map; frozen, unknown fields refused.
 
     Beside the fields there is `preset`: `"fast"` (one look at the errors, at the end), `"balanced"`, or `"faithful"`,
-    which keeps neighbors together at the cost of a higher quantization error. It stands for the settings in `PRESETS`;
-    those given beside it come first. A config holds the settings, not the name.
+    which keeps neighbors together: for a higher quantization error on flat rectangular maps, for more time on others.
+    It stands for the settings of `preset_settings`; those given beside it come first. A config holds the settings, not
+    the name.
 
     Raises:
         pydantic.ValidationError: A value is out of bounds or of the wrong type, or a field is unknown. It is a
@@ -112,7 +123,10 @@ class SOMConfig(BaseModel):
         if name is not None and name not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
         given = {field: value for field, value in values.items() if field != "preset"}
-        return {**PRESETS.get(name, {}), **given}
+        if name is None:
+            return given
+        geometry = {field: given[field] for field in ("topology", "pbc") if field in given}
+        return {**preset_settings(name, **geometry), **given}
 
     @field_validator(
         "x", "y", "num_features", "epochs", "batch_size", "sigma", "final_sigma", "steps_per_epoch", "learning_rate",

@@ -141,6 +141,30 @@ def test_a_preset_stands_for_its_settings_in_config_and_constructor(name: str) -
     assert all(value != getattr(SOMConfig(), field) for field, value in settings.items())  # else it would say nothing
 
 
+@pytest.mark.parametrize("geometry", [{"topology": "hexagonal"}, {"pbc": True}, {"topology": "hexagonal", "pbc": True}])
+@pytest.mark.parametrize("name", som_config.PRESETS)
+def test_a_preset_follows_the_geometry_in_config_and_constructor(name: str, geometry: dict[str, Any]) -> None:
+    written_out = SOMConfig(**with_size(**geometry, **som_config.preset_settings(name, **geometry)))
+    assert SOMConfig(**with_size(preset=name, **geometry)) == written_out
+    assert SOM(**with_size(preset=name, **geometry)).config == written_out
+
+
+@pytest.mark.parametrize("pbc", [False, True], ids=["flat", "torus"])
+@pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
+def test_no_preset_is_worse_in_both_errors_than_one_that_takes_less_time(topology: str, pbc: bool) -> None:
+    """On five clear clusters; there a wide last radius raises both errors of flat hexagonal maps."""
+    rng = np.random.default_rng(0)
+    data = (4 * rng.normal(size=(5, 1, 10)) + rng.normal(size=(5, 300, 10))).reshape(-1, 10).astype(np.float32)
+    errors = {}
+    for name in ("fast", "balanced", "faithful"):
+        maps = [SOM(16, 12, 10, topology=topology, pbc=pbc, preset=name, random_seed=seed) for seed in range(3)]
+        errors[name] = np.mean([[curve[-1] for curve in som.fit(data, verbose=False)] for som in maps], axis=0)
+    assert (errors["balanced"] < errors["fast"]).any()
+    assert (errors["faithful"] < errors["balanced"]).any()
+    if (topology, pbc) == ("rectangular", False):
+        assert errors["faithful"][1] < min(errors["fast"][1], errors["balanced"][1])
+
+
 @pytest.mark.parametrize("name", som_config.PRESETS)
 def test_settings_beside_a_preset_come_first(name: str) -> None:
     for config in (SOMConfig(preset=name, epochs=7), SOM(**with_size(preset=name, epochs=7)).config):
