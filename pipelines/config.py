@@ -16,7 +16,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -40,6 +40,7 @@ from pipelines.sections import (
     TrackingConfig,
     WindowConfig,
 )
+from pipelines.yaml_text import expanded, parse_yaml, read_text
 from somlib.configs import SOMConfig
 
 ELSEWHERE = ("name", "tracking", "refresh", "runtime")  # sections that decide nothing of a training,
@@ -148,8 +149,8 @@ def read_settings(file: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     Raises:
         ConfigError: No such file, no YAML mapping, or an override that is none.
     """
-    path = Path(file).expanduser()
-    settings = _parsed(_text(path), str(file))
+    path = expanded(str(file))
+    settings = parse_yaml(read_text(str(file)), str(file))
     if not isinstance(settings, dict):
         raise ConfigError(f"{file}: must be a mapping of settings such as name: weather, got {_kind(settings)}")
     data = settings.get("data")
@@ -180,48 +181,9 @@ def problem_lines(error: ValidationError) -> list[str]:
 # ---------------------------------------------------------------- reading
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key given twice is an error; YAML itself would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in _siblings(path)], n=1)
-        hint = f": did you mean {path.with_name(near[0])}?" if near else ""
-        raise ConfigError(f"{path}: no such file{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-
-
-def _siblings(path: Path) -> Iterable[Path]:
-    return path.parent.iterdir() if path.parent.is_dir() else ()
-
-
-def _parsed(text: str, origin: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{origin}{place}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from None
-
-
 def _resolved(path: str, folder: Path) -> str:
     """`path` from `folder`, unless it is absolute, a home path, or a URI."""
-    return path if "://" in path else str(folder / Path(path).expanduser())
+    return path if "://" in path else str(folder / expanded(path))
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:
@@ -230,7 +192,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
     *sections, field = name.strip().split(".")
     if not equals or not field:
         raise ConfigError(f"--set must look like som.sigma=2.5, got {masked(override)!r}")
-    value = _parsed(text, f"--set {masked(override)}")
+    value = parse_yaml(text, f"--set {masked(override)}")
     for section in sections:
         inner = settings.setdefault(section, {})
         if not isinstance(inner, dict):

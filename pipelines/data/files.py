@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipelines.errors import DatasetError
 from pipelines.wording import counted, some
+from pipelines.yaml_text import expanded
 
 SUFFIXES = (".parquet", ".parq", ".pq")
 MAGIC = b"PAR1"
@@ -69,14 +70,6 @@ def _found(path: str) -> Found:
     if root.is_symlink():
         raise DatasetError(f"data.path: {path} is a link to {root.readlink()}, which does not exist")
     raise DatasetError(f"data.path: no such file or folder: {path}{_near_path(root)}")
-
-
-def expanded(path: str) -> Path:
-    """A path, from a home folder where it begins with ~ and that is somebody's."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
 
 
 def is_pattern(text: str) -> bool:
