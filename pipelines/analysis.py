@@ -158,7 +158,10 @@ def tables(analysis: Analysis) -> dict[str, pl.DataFrame]:
 
 def _beside(places: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
     """`row` and `col`, renamed to `neuron_row`, `neuron_col` beside features that have these names."""
-    return places.rename({name: f"neuron_{name}" for name in places.columns if name in named.columns})
+    free = {name: name for name in places.columns}
+    while taken := [name for name, new in free.items() if new in named.columns]:
+        free |= {name: f"neuron_{free[name]}" for name in taken}
+    return places.rename(free)
 
 
 def file_stems(names: Sequence[str] | Mapping[str, Any]) -> list[str]:

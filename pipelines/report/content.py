@@ -131,7 +131,7 @@ class ReportContent:
             facts=data.facts,
             rows=data.rows,
             features=features,
-            planes=_table(folder, "maps/component_planes").select(features).to_numpy().astype(np.float64),
+            planes=_table(folder, "maps/component_planes")[list(features)].to_numpy().astype(np.float64),
             hits=_column(folder, "maps/hits", "hits"),
             distances=_column(folder, "maps/distances", "distance"),
             targets=target_maps,
@@ -151,7 +151,7 @@ class ReportContent:
 
 def _table(folder: Path, path: str) -> pl.DataFrame:
     try:
-        return pl.read_parquet(folder / f"{path}.parquet")
+        return pl.read_parquet(folder / f"{path}.parquet", glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise TrackingError(f"{path}.parquet of the run cannot be read: {str(error).partition(chr(10))[0]}") from error
 

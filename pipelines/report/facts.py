@@ -137,7 +137,7 @@ class RunData:
             TrackingError: `facts.json` is missing or damaged.
         """
         rows = folder / ROWS
-        return cls(Facts.read(folder), pl.read_parquet(rows) if rows.is_file() else None)
+        return cls(Facts.read(folder), pl.read_parquet(rows, glob=False) if rows.is_file() else None)
 
 
 def flow_facts(som: SOM, config: PipelineConfig, source: Source, dataset: Dataset, samples: Samples) -> RunData:

@@ -102,6 +102,9 @@ def test_features_called_row_and_col_do_not_collide_with_the_place(trained: Trai
     scaler = fit_scaler(RAW, ("row", "col", "c"), "standard")
     planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(n_clusters=2)))["maps/component_planes"]
     assert planes.columns == ["neuron_row", "neuron_col", "row", "col", "c"]
+    scaler = fit_scaler(RAW, ("row", "neuron_row", "c"), "standard")
+    planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(n_clusters=2)))["maps/component_planes"]
+    assert planes.columns == ["neuron_neuron_row", "col", "row", "neuron_row", "c"]
 
 
 def test_file_names_stay_apart_and_inside_of_the_folder() -> None:
