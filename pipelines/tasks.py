@@ -11,6 +11,7 @@ from pipelines import analysis, data, figures, report, results, samples, trainin
 from pipelines.jitl import scores as local_scores
 from pipelines.retraining import contest, continuity, decision, placing, window, window_rows
 from pipelines.retraining import drift as drifting
+from pipelines.store import registry
 
 find_source = task(name="find-source", cache_policy=NO_CACHE)(data.find_source)
 survey = task(name="survey-rows", cache_policy=NO_CACHE)(data.survey)
@@ -26,6 +27,7 @@ draw_figures = task(name="draw-figures", cache_policy=NO_CACHE)(figures.draw_fig
 flow_facts = task(name="describe-rows", cache_policy=NO_CACHE)(report.flow_facts)
 write_report = task(name="write-report", cache_policy=NO_CACHE)(report.write_report)
 log_map = task(name="log-map", cache_policy=NO_CACHE)(results.log_map)
+publish = task(name="publish-version", cache_policy=NO_CACHE)(registry.publish)
 
 choose_window = task(name="choose-window", cache_policy=NO_CACHE)(window.choose_window)
 read_window = task(name="read-window", cache_policy=NO_CACHE)(window_rows.read_window)

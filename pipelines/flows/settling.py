@@ -3,6 +3,7 @@
 All of it may be done again after an interruption, and comes to what it would have come to.
 """
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, reopened_run
 
 FIGURES = "figures"
+OTHERS_SECONDS, POLL_SECONDS = 60.0, 0.5  # for another process that is publishing the same
 
 
 def carried_out(config: PipelineConfig, run: TrackedRun, version: Version, judgment: Judgment) -> RetrainResult:
@@ -102,15 +104,27 @@ def brought_to_its_end(config: PipelineConfig, version: Version) -> RetrainResul
     Raises:
         ModelBusyError: Somebody is at it.
     """
-    run = TrackedRun(str(version.run_id))
+    run = run_of(version)
     if run.status == "FINISHED":
         tell([f"already done: run {run.name} ({run.run_id}), use --force to train again"])
         return _result(config, run, version, Judgment.of_run(run))
-    if run.status == "RUNNING" and why_dead(evidence(run.facts()), datetime.now(UTC)) is None:
-        raise ModelBusyError(
-            f"run {run.name} ({run.run_id}) has registered {version.name} version {version.version} by the very same "
-            "work, and is about to settle whether it serves: look there"
-        )
     tell([f"run {run.name} was left after it had registered version {version.version}: it is brought to its end"])
     with reopened_run(run.run_id) as reopened:
         return carried_out(config, reopened, registry.offer(version, smoke_test), Judgment.of_run(reopened))
+
+
+def run_of(version: Version) -> TrackedRun:
+    """The run that has registered a version by the same work, once nobody is at it any more.
+
+    Raises:
+        ModelBusyError: Somebody still is, after a while in which all but the wait for a person ends.
+    """
+    run, deadline = TrackedRun(str(version.run_id)), time.monotonic() + OTHERS_SECONDS
+    while run.status == "RUNNING" and why_dead(evidence(run.facts()), datetime.now(UTC)) is None:
+        if time.monotonic() > deadline:
+            raise ModelBusyError(
+                f"run {run.name} ({run.run_id}) has registered {version.name} version {version.version} by the very "
+                "same work, and is about to settle whether it serves: look there"
+            )
+        time.sleep(POLL_SECONDS)
+    return run

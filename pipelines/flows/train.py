@@ -1,6 +1,7 @@
 """Train a map: load, validate, scale, train, analyze, measure, learn the targets, draw, log, register."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,13 +11,17 @@ from pipelines import tasks
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import PipelineConfig
 from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
+from pipelines.flows.settling import run_of
 from pipelines.jitl.models import require_dates
 from pipelines.progress import Stages, announced, tell
+from pipelines.results import LoggedMap
 from pipelines.store import registry
 from pipelines.store.finished import Work, finished_runs
-from pipelines.store.names import CONFIG_TAG, KIND_TAG
+from pipelines.store.names import CONFIG_TAG, KIND_TAG, MODEL_TAG, PUBLICATION_TAG
 from pipelines.store.origin import environment_tags
-from pipelines.store.tracking import TrackedRun, open_run
+from pipelines.store.registry import Version
+from pipelines.store.smoke import smoke_test
+from pipelines.store.tracking import TrackedRun, open_run, reopened_run
 from pipelines.summary import TrainResult
 from pipelines.validation import remarks
 
@@ -27,8 +32,9 @@ KIND = "train"
 def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
     """Train a map on a Parquet dataset and leave it, with everything known about it, in MLflow.
 
-    A run that was killed goes on from its last checkpoint when it is started again; one that was finished before is
-    recognized, and its result comes back.
+    A run that was killed goes on from its last checkpoint when it is started again, or is completed where it had
+    registered its version; one that was finished before, or by another process meanwhile, is recognized, and its result
+    comes back.
 
     Args:
         config: The experiment.
@@ -55,15 +61,16 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             run.dataset(dataset, config.name)
             stages.rows["load"] = found.found
         work = Work(KIND, config.digest, dataset.sha256)
+        kept = Checkpoints(Path(config.runtime.state), config.name, work.key, config.runtime.checkpoint_seconds)
         if not force and (earlier := _earlier(config, run, work)) is not None:
             run.discard()
+            kept.remove()
             tell([f"already done: run {earlier.run_name} ({earlier.run_id}), use --force to train again"])
             return earlier
         with stages("scale", rows=found.used):
             samples = tasks.prepare_samples(dataset, config)
         with stages("train", rows=len(samples.train) * config.som.epochs):
             names, threads, on_epoch = dataset.feature_names, config.runtime.threads, announced(run.epoch)
-            kept = Checkpoints(Path(config.runtime.state), config.name, work.key, config.runtime.checkpoint_seconds)
             trained = tasks.train_som(
                 samples.train, config.som, names, threads=threads, on_epoch=on_epoch, checkpoints=kept
             )
@@ -84,12 +91,22 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
         with stages("log"):
             (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
             profile = tasks.profile_training(trained.som, dataset, samples, local)
-            example, register_as = dataset.features[:100], config.model_name if config.tracking.publish else None
+            example = dataset.features[:100]
             logged = tasks.log_map(
-                run, trained, analysis, metrics, samples.scaler, example, folder, register_as, local, profile
+                run, trained, analysis, metrics, samples.scaler, example, folder, None, local, profile
             )
         rows = {"found": found.found, "left_out": found.left_out, **samples.counts}
+        # All that the run has to say, before it registers a version: killed after that, nothing is missing in it.
         run.metrics(stages.metrics() | {f"rows/{name}": float(count) for name, count in rows.items()})
+        if config.tracking.publish:
+            with stages("publish"):
+                version = _published(config, run, logged, f"{work.key}/{run.run_id if force else run.experiment_id}")
+            if version.run_id != run.run_id:  # somebody who did the same at the same time was faster
+                run.discard()
+                kept.remove()
+                return _finished_before(config, version)
+            logged = replace(logged, published=version)
+            run.metrics({name: value for name, value in stages.metrics().items() if name.endswith("/publish")})
         result = TrainResult.of(config, run, trained.som, logged, rows, stages.seconds)
         publish_figure(f"som-train-{config.name}-clusters", folder / "figures" / "cluster_map.png")
     kept.remove()
@@ -97,10 +114,34 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
     return result
 
 
+def _published(config: PipelineConfig, run: TrackedRun, logged: LoggedMap, publication: str) -> Version:
+    """The map as a registered version; where another run has registered the same work, the version of that run."""
+    model_id, tags = logged.model_uri.removeprefix("models:/"), {MODEL_TAG: run.facts().tags[MODEL_TAG]}
+    return tasks.publish(config.model_name, model_id, run.run_id, publication, tags, check=smoke_test)
+
+
 def _earlier(config: PipelineConfig, run: TrackedRun, work: Work) -> TrainResult | None:
-    """What a finished run came to that did the same work, and registered a model where one shall be."""
+    """What a run came to that did the same work, and registered a model where one shall be."""
+    if config.tracking.publish:
+        version = registry.of_publication(config.model_name, f"{work.key}/{run.experiment_id}")
+        if version is not None:
+            return _finished_before(config, version)
     for earlier in finished_runs(run, work):
         published = registry.of_run(config.model_name, earlier.run_id) if config.tracking.publish else None
         if published is not None or not config.tracking.publish:
             return TrainResult.of_finished(config, earlier, published)
     return None
+
+
+def _finished_before(config: PipelineConfig, version: Version) -> TrainResult:
+    """The result of the run that has registered a version by the same work; its publication is completed if need be.
+
+    Raises:
+        ModelBusyError: Somebody is at it, and does not end.
+    """
+    run = run_of(version)
+    if run.status != "FINISHED":
+        with reopened_run(run.run_id):
+            key = version.tags[PUBLICATION_TAG]
+            version = registry.publish(version.name, "", version.run_id, key, version.tags, check=smoke_test)
+    return TrainResult.of_finished(config, run, registry.find(version.name, version.version))

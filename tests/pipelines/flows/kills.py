@@ -1,6 +1,6 @@
-"""A retraining that kills itself, all at once, at one place of its way.
+"""A training or retraining that kills itself, all at once, at one place of its way.
 
-    python -m tests.pipelines.flows.kills CONFIG PLACE
+    python -m tests.pipelines.flows.kills CONFIG PLACE [FLOW]
 
 A place is a stage that begins (`stage draw`), an epoch that has ended (`epoch 2`), or a write to the registry or to the
 run, just before or just after it (`before alias champion`). `PLACES` are all of them, in their order.
@@ -14,8 +14,8 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from pipelines import flows
 from pipelines.config import load_config
-from pipelines.flows import retrain_flow
 from pipelines.operations.engine import quick_flows
 from pipelines.progress import listening
 from somlib.core.trainer import EpochReport
@@ -81,11 +81,11 @@ def die_at_write(place: str) -> None:
     setattr(MlflowClient, method, killing)
 
 
-def main(config: str, place: str) -> None:
+def main(config: str, place: str, flow: str = "retrain_flow") -> None:
     if place.startswith(("before ", "after ")):
         die_at_write(place)
     with quick_flows(), listening(Killer(place)):
-        retrain_flow(load_config(config))
+        getattr(flows, flow)(load_config(config))
 
 
 if __name__ == "__main__":

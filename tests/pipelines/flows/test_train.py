@@ -33,7 +33,7 @@ from pipelines.store.finished import Work, finished_runs
 from pipelines.store.tracking import TrackedRun, open_run
 from pipelines.training import train_som
 from somlib.errors import ArgumentError, SomlibWarning
-from tests.pipelines.conftest import WriteDataset, table
+from tests.pipelines.conftest import REPOSITORY, WriteDataset, table
 from tests.pipelines.test_progress import Recorder
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "store")
@@ -54,7 +54,7 @@ def test_a_run_goes_from_parquet_to_a_registered_model(config: PipelineConfig) -
     recorder = Recorder()
     with listening(recorder):
         result = train_flow(config)
-    stages = ["connect", "load", "scale", "train", "analyze", "local models", "draw", "log"]
+    stages = ["connect", "load", "scale", "train", "analyze", "local models", "draw", "log", "publish"]
     assert [heard[1] for heard in recorder.heard if isinstance(heard, tuple) and heard[0] == "started"] == stages
     assert list(result.seconds) == stages
     assert result.rows == {"found": 200, "left_out": 0, "train": 160, "heldout": 40}
@@ -287,3 +287,69 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_map(
     assert [point.step for point in curve] == list(range(1000))
     assert [point.value for point in curve] == whole.quantization_errors
     assert not (tmp_path / ".som").exists()
+
+
+def in_a_process(config: PipelineConfig, folder: Path, *command: str) -> "subprocess.Popen[bytes]":
+    """A command of its own on a configuration, with the Prefect server of the tests."""
+    (folder / "alone.yaml").write_text(config.to_yaml())
+    variables = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(REPOSITORY)}
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=folder, env=variables, start_new_session=True, stdout=quiet, stderr=quiet
+    )
+
+
+def published_state() -> dict[str, Any]:
+    """What must be the same however often a training was killed, or done at once, on its way."""
+    client = MlflowClient()
+    runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id])
+    versions = client.search_model_versions("name='demo'")
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    return {
+        "versions": [str(version.version) for version in versions],
+        "runs": [run.info.status for run in runs],
+        "of": [version.run_id for version in versions] == [run.info.run_id for run in finished],
+        "aliases": {alias: str(number) for alias, number in client.get_registered_model("demo").aliases.items()},
+        "metrics": sorted(name for run in finished for name in run.data.metrics if not name.endswith("/publish")),
+        "model": [version.tags["som.model_sha256"] for version in versions],
+        "failures": ["som.failure" in run.data.tags for run in runs],
+        "checkpoints": Path(".som").exists(),
+    }
+
+
+@pytest.mark.parametrize("place", ["after register", "after alias challenger", "before end"])
+def test_killed_while_it_publishes_and_run_again_it_leaves_one_whole_version(
+    config: PipelineConfig, tmp_path: Path, place: str
+) -> None:
+    killed = in_a_process(config, tmp_path, "-m", "tests.pipelines.flows.kills", "alone.yaml", place, "train_flow")
+    assert killed.wait(timeout=200) == -signal.SIGKILL
+    assert latest_run().info.status == "RUNNING"
+    resumed = train_flow(config)
+    assert resumed.published is not None
+    assert sorted(resumed.published.aliases) == ["challenger", "champion"]
+    found = published_state()
+    assert found | {"metrics": [], "model": []} == {
+        "versions": ["1"],
+        "runs": ["FINISHED"],
+        "of": True,
+        "aliases": {"challenger": "1", "champion": "1"},
+        "metrics": [],
+        "model": [],
+        "failures": [False],
+        "checkpoints": False,
+    }
+    again = train_flow(config, force=True)  # one that nothing interrupts
+    assert again.run_id != resumed.run_id
+    whole = MlflowClient().get_run(again.run_id)
+    assert found["metrics"] == sorted(name for name in whole.data.metrics if not name.endswith("/publish"))
+    assert found["model"] == [whole.data.tags["som.model_sha256"]]
+
+
+def test_two_at_once_leave_one_version_and_one_finished_run(config: PipelineConfig, tmp_path: Path) -> None:
+    command = ("-c", "from pipelines.cli import main; main()", "train", "alone.yaml")
+    processes = [in_a_process(config, tmp_path, *command) for _ in range(2)]
+    assert [process.wait(timeout=250) for process in processes] == [0, 0]
+    found = published_state()
+    assert (found["versions"], found["runs"], found["of"], found["failures"]) == (["1"], ["FINISHED"], True, [False])
+    assert found["aliases"] == {"challenger": "1", "champion": "1"}
+    assert not found["checkpoints"]
