@@ -30,9 +30,9 @@ class TargetMaps:
     """How one target is spread over the map.
 
     Attributes:
-        values: The target of every training row, NaN where missing, shape (n,).
-        rows: Numbers of the training rows with a value, by the (row, col) of their neuron.
-        maps: `mean`, `std`, `score` and `rank`, shape (x, y) each.
+        values: The target of the training rows that have it, shape (k,).
+        rows: Which of these k rows lie on a neuron, by its (row, col); neurons without one are left out.
+        maps: `mean`, `std`, `score` and `rank`, shape (x, y) each; NaN where a neuron has no such row.
     """
 
     values: NDArray[np.float64]
@@ -90,13 +90,19 @@ def analyze(
 
 
 def _target_maps(som: SOM, values: NDArray[np.float64], rows: Mapping[Place, Sequence[int]]) -> TargetMaps:
+    """The maps of a target on the rows that have a value of it."""
     observed = np.isfinite(values)
-    with_value = {place: kept for place, owned in rows.items() if (kept := [i for i in owned if observed[i]])}
+    position = np.cumsum(observed) - 1  # among the rows with a value
+    known, held = values[observed], {place: [i for i in owned if observed[i]] for place, owned in rows.items()}
+    numbered = {place: position[kept].tolist() for place, kept in held.items() if kept}
+    if not numbered:
+        nothing = np.full((som.grid.x, som.grid.y), np.nan)
+        return TargetMaps(known, numbered, {name: nothing for name, _, _ in TARGET_MAPS})
     maps = {
-        name: _array(som.build_map(kind, target=torch.from_numpy(values), bmus_data_map=with_value, **arguments))
+        name: _array(som.build_map(kind, target=torch.from_numpy(known), bmus_data_map=numbered, **arguments))
         for name, kind, arguments in TARGET_MAPS
     }
-    return TargetMaps(values, with_value, maps)
+    return TargetMaps(known, numbered, maps)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float64]:

@@ -31,7 +31,8 @@ def draw_figures(trained: TrainedMap, samples: NDArray[np.float32], analysis: An
 
     Returns:
         The files: `training_errors`, `distance_map`, `hit_map`, `component_planes` (in the units of the data; further
-        sheets numbered), `cluster_map`, `cluster_profiles`, and for each target `mean_TARGET` and `std_TARGET`.
+        sheets numbered), `cluster_map`, `cluster_profiles`, and for each target that a row has `mean_TARGET` and
+        `std_TARGET`.
     """
     draw = SOMVisualizer(trained.som)
     data = torch.from_numpy(samples)
@@ -47,7 +48,7 @@ def draw_figures(trained: TrainedMap, samples: NDArray[np.float32], analysis: An
 
 def _draw_targets(draw: SOMVisualizer, targets: Mapping[str, TargetMaps], folder: Path) -> None:
     for stem, (name, target) in zip(file_stems(targets), targets.items(), strict=True):
-        for statistic in ("mean", "std"):
+        for statistic in ("mean", "std") if target.rows else ():
             draw.plot_metric_map(
                 torch.from_numpy(target.values),
                 bmus_data_map=dict(target.rows),

@@ -12,6 +12,7 @@ from pipelines.config import PipelineConfig
 from pipelines.data import Dataset
 from pipelines.errors import DatasetError
 from pipelines.scaling import Scaler, fit_scaler
+from pipelines.wording import counted
 
 
 class Split(NamedTuple):
@@ -134,7 +135,9 @@ def split_rows(dataset: Dataset, holdout: float, seed: int) -> Split:
     elif count:
         heldout[np.random.default_rng(seed).permutation(n)[:count]] = True
     if heldout.all():
-        raise DatasetError(f"data.holdout: all {n} rows are of one time, none is left to train on: set data.holdout=0")
+        raise DatasetError(
+            f"data.holdout: all {counted(n, 'row')} are of one time, none is left to train on: set data.holdout=0"
+        )
     return Split(np.flatnonzero(~heldout), np.flatnonzero(heldout))
 
 

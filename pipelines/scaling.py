@@ -20,7 +20,7 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from pipelines.errors import DatasetError, ModelError
 from pipelines.sections import ScalingMethod
-from pipelines.wording import some
+from pipelines.wording import agreeing, counted, some
 
 CHUNK_ROWS = 65_536  # rows that are float64 at a time
 
@@ -127,20 +127,37 @@ def fit_scaler(
     """A scaler fitted to values of shape (n, d), or to some rows of them.
 
     Raises:
-        DatasetError: A feature does not vary in these rows by the measure of the method, so that it has no scale.
+        DatasetError: A feature has no value in these rows, or does not vary in them by the measure of the method, so
+            that it has no scale.
     """
+    fitting = values if rows is None else values[rows]
+    _require_values(fitting, features)
     if method == "none":
         return Scaler.identity(features)
     kinds = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
-    fitting = values if rows is None else values[rows]
     flat = [name for name, column in zip(features, fitting.T, strict=True) if _spread(column, method) == 0]
     if flat:
         what = "quartiles of" if method == "robust" else "values of"
         raise DatasetError(
-            f"scaling.method={method}: the {what} {some(flat)} are equal in all {len(fitting)} training rows: "
+            f"scaling.method={method}: the {what} {some(flat)} are equal in {_all(len(fitting))}: "
             "leave such features out" + (", or use scaling.method=standard" if method == "robust" else "")
         )
     return Scaler.from_sklearn(kinds[method]().fit(fitting), features)
+
+
+def _require_values(fitting: NDArray[Any], features: tuple[str, ...]) -> None:
+    """Refuse a feature that only rows have that do not train: its plane would be made up."""
+    empty = [name for name, column in zip(features, fitting.T, strict=True) if np.isnan(column).all()]
+    if empty:
+        raise DatasetError(
+            f"data.features: {some(empty)} {agreeing(len(empty), 'has', 'have')} no value in any of "
+            f"{counted(len(fitting), 'training row')}, only in held-out ones: leave "
+            f"{agreeing(len(empty), 'it', 'them')} out until rows that train have values"
+        )
+
+
+def _all(rows: int) -> str:
+    return "the only training row" if rows == 1 else f"all {counted(rows, 'training row')}"
 
 
 def _spread(column: NDArray[Any], method: ScalingMethod) -> float:

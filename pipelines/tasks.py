@@ -7,17 +7,16 @@ local and training is seeded, so a second try fails the same way; MLflow's clien
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pipelines import analysis, data, figures, report, results, samples, training, validation
+from pipelines import analysis, data, figures, plan, report, results, samples, training
 from pipelines.jitl import scores as local_scores
 from pipelines.retraining import contest, continuity, decision, placing, window, window_rows
 from pipelines.retraining import drift as drifting
 from pipelines.store import registry
 
-find_source = task(name="find-source", cache_policy=NO_CACHE)(data.find_source)
-survey = task(name="survey-rows", cache_policy=NO_CACHE)(data.survey)
-require_usable = task(name="validate-rows", cache_policy=NO_CACHE)(validation.require_usable)
+inspect = task(name="inspect-rows", cache_policy=NO_CACHE)(plan.inspect)
 read_dataset = task(name="read-rows", cache_policy=NO_CACHE)(data.read_dataset)
 prepare_samples = task(name="scale-samples", cache_policy=NO_CACHE)(samples.prepare_samples)
+plan_training = task(name="plan-training", cache_policy=NO_CACHE)(plan.plan_training)
 train_som = task(name="train-som", cache_policy=NO_CACHE)(training.train_som)
 analyze = task(name="analyze-map", cache_policy=NO_CACHE)(analysis.analyze)
 learn_targets = task(name="learn-targets", cache_policy=NO_CACHE)(local_scores.learn_targets)

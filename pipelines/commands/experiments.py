@@ -14,13 +14,14 @@ from rich.console import Console
 from pipelines.config import PipelineConfig, checked, load_config, read_settings
 from pipelines.data import Source, Survey, find_source, survey
 from pipelines.errors import ConfigError, DatasetError
-from pipelines.jitl.models import leaves_out, require_dates, size_remark
 from pipelines.masking import masked_uri
+from pipelines.plan import Plan, prepare, require_retrainable, require_trainable
 from pipelines.progress import Stages, listening
+from pipelines.refreshing.arrivals import require_dated_rows
 from pipelines.sections import DataConfig
 from pipelines.terminal import TerminalListener, facts_table, records_table
-from pipelines.validation import remarks, require_map, require_usable
-from pipelines.wording import some
+from pipelines.validation import require_publishing, require_usable
+from pipelines.wording import agreeing, counted, some
 
 NAMES_SHOWN = 30
 COMPARED = ("metric", "champion", "challenger", "change", "interval", "holds")  # of a verdict: what a line has room for
@@ -33,8 +34,7 @@ def train(file: str, overrides: Sequence[str], force: bool = False) -> None:
         PipelineError: It cannot do its work.
     """
     config = load_config(file, overrides)
-    source = find_source(config.data)  # what can be seen without reading a row is refused before anything is started
-    require_map(config.som, len(source.features))
+    require_trainable(config)  # before Prefect is started, which may take a minute
     with _ready("train_flow", config) as train_flow:
         result = train_flow(config, force)
     facts = [*result.lines(), ("report", result.report), ("look at it", result.how_to_open)]
@@ -48,8 +48,8 @@ def retrain(file: str, overrides: Sequence[str], force: bool = False) -> None:
         PipelineError: It cannot do its work.
     """
     config = load_config(file, overrides)
-    source = find_source(config.data)
-    require_map(config.som, len(source.features))
+    require_publishing(config)
+    require_retrainable(config)
     with _ready("retrain_flow", config) as retrain_flow:
         result = retrain_flow(config, force)
     Console().print(facts_table(f"som retrain: {config.name}", [*result.lines(), ("look at it", result.how_to_open)]))
@@ -64,7 +64,7 @@ def refresh(file: str, overrides: Sequence[str]) -> None:
         PipelineError: It cannot do its work.
     """
     config = load_config(file, overrides)
-    find_source(config.data)
+    require_dated_rows(config)
     with _ready("refresh_flow", config) as refresh_flow:
         result = refresh_flow(config)
     if result.run is None:
@@ -120,34 +120,13 @@ def check(file: str, overrides: Sequence[str]) -> None:
         config = checked(settings, file)
     except ConfigError as error:
         raise ConfigError(*error.problems, *_data_problems(settings)) from None
-    source, found = _inspected(config.data, config.som.missing)
-    require_map(config.som, len(source.features))
-    require_dates(config.jitl, source.time_type)
+    found = prepare(config)
     console = Console()
-    console.print(facts_table(f"som check: {config.name}", _plan(config, source, found)))
-    for text in (*remarks(source, found), *_size_remarks(config, found, len(source.features))):
+    console.print(
+        facts_table(f"som check: {config.name}", _lines(config, found.source, found.dataset.survey, found.plan))
+    )
+    for text in found.plan.notes:
         console.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _size_remarks(config: PipelineConfig, found: Survey, features: int) -> Iterator[str]:
-    """What will be said of the size of the map once it trains."""
-    rows = _training_rows(config, found)
-    if config.neurons is not None and rows < config.neurons:
-        yield f"{rows} training rows for {config.neurons} neurons: most neurons will stay empty, use a smaller map"
-    if _without_local_models(config, features):
-        yield size_remark(config.neurons or 0, features)
-
-
-def _inspected(data: DataConfig, missing: str) -> tuple[Source, Survey]:
-    """What the data holds.
-
-    Raises:
-        DatasetError: It cannot be used; with a line for each problem.
-    """
-    source = find_source(data)
-    found = survey(source, data.drop_incomplete)
-    require_usable(source, found, data, missing)
-    return source, found
 
 
 def _data_problems(settings: Mapping[str, Any]) -> Sequence[str]:
@@ -157,7 +136,8 @@ def _data_problems(settings: Mapping[str, Any]) -> Sequence[str]:
     missing = str(som.get("missing", "error")) if isinstance(som, Mapping) else "error"
     try:
         if data is not None:
-            _inspected(data, missing)
+            source = find_source(data)
+            require_usable(source, survey(source, data.drop_incomplete), data, missing)
     except DatasetError as error:
         return error.problems
     return ()
@@ -171,41 +151,44 @@ def _data_section(settings: Mapping[str, Any]) -> DataConfig | None:
         return None
 
 
-def _training_rows(config: PipelineConfig, found: Survey) -> int:
-    return found.used - int(found.used * config.data.holdout)
-
-
-def _plan(config: PipelineConfig, source: Source, found: Survey) -> Iterator[tuple[str, str]]:
+def _lines(config: PipelineConfig, source: Source, found: Survey, plan: Plan) -> Iterator[tuple[str, str]]:
     """Name and value of each line of what would run."""
-    trained = _training_rows(config, found)
-    yield "data", f"{source.path}: {len(source.files)} files, {found.found:,} rows, {found.left_out:,} left out"
+    rows = plan.rows
+    yield (
+        "data",
+        f"{source.path}: {counted(len(source.files), 'file')}, {counted(rows['found'], 'row')}, "
+        f"{rows['left_out']:,} left out",
+    )
     if source.time is not None:
         yield "time", f"{source.time} from {found.first} to {found.last}"
     yield "features", f"{len(source.features)}: {some(source.features, NAMES_SHOWN)}"
     yield "target", some(source.target, NAMES_SHOWN) or "none"
-    order = f"the newest by {source.time}" if source.time else "drawn at random"
-    yield "split", f"{trained:,} rows train, {found.used - trained:,} are held out, {order}"
+    order = f", the newest by {source.time}" if source.time else ", drawn at random"
+    held_out = f"{rows['heldout']:,} {agreeing(rows['heldout'], 'is', 'are')} held out"
+    yield (
+        "split",
+        f"{counted(rows['train'], 'row')} {agreeing(rows['train'], 'trains', 'train')}, {held_out}"
+        f"{order if rows['heldout'] else ''}",
+    )
     yield "scaling", config.scaling.method
-    size = f"{config.som.x} x {config.som.y}" if config.neurons else "size from the data,"
+    size = f"{plan.size[0]} x {plan.size[1]}{'' if config.neurons else ' (from the data)'}"
     yield "map", f"{size} {config.som.topology}{', torus' if config.som.pbc else ''}, missing: {config.som.missing}"
-    yield "training", f"{config.som.algorithm}, {config.som.epochs} epochs, seed {config.som.random_seed}"
+    yield (
+        "training",
+        f"{config.som.algorithm}, {counted(config.som.epochs, 'epoch')}, seed {config.som.random_seed}",
+    )
     yield "clusters", f"{config.analysis.clustering}, {config.analysis.n_clusters or 'number by score'}"
-    yield "local models", _local_models(config, len(source.features))
+    yield "local models", _local_models(config, plan)
     yield "MLflow", f"experiment {config.experiment_name} in {config.tracking.uri or _tracking_default()}"
     yield "model", config.model_name if config.tracking.publish else "not registered"
 
 
-def _local_models(config: PipelineConfig, features: int) -> str:
+def _local_models(config: PipelineConfig, plan: Plan) -> str:
     """What will predict the targets."""
-    if not config.predicts or _without_local_models(config, features):
+    if not plan.local.rows:
         return "none"
     most = f"up to {config.jitl.max_rows:,} rows each"
-    return f"{config.jitl.experts} for {some(config.data.target)}, {config.jitl.coverage:.0%} intervals, {most}"
-
-
-def _without_local_models(config: PipelineConfig, features: int) -> bool:
-    """Whether there are no local models only because the map is known to be too large for them."""
-    return config.predicts and config.neurons is not None and leaves_out(config.jitl, config.neurons, features)
+    return f"{config.jitl.experts} for {some(list(plan.local.rows))}, {config.jitl.coverage:.0%} intervals, {most}"
 
 
 def _tracking_default() -> str:

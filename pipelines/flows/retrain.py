@@ -18,13 +18,14 @@ from pipelines import tasks
 from pipelines.analysis import Analysis
 from pipelines.checkpoints import Checkpoints
 from pipelines.config import PipelineConfig
-from pipelines.errors import ChampionChanged, ConfigError
+from pipelines.data import find_source
+from pipelines.errors import ChampionChanged
 from pipelines.flows.prefect_run import this_run
 from pipelines.flows.settling import FIGURES, brought_to_its_end, carried_out, ended
-from pipelines.jitl.models import require_dates
 from pipelines.jitl.scores import LocalLearning
 from pipelines.model import MapModel
 from pipelines.operations.stale import close_stale_runs
+from pipelines.plan import Plan, require_fitting_settings
 from pipelines.progress import Stages, announced, tell
 from pipelines.results import LoggedMap
 from pipelines.retraining.contest import Contender, better, require_comparable
@@ -43,7 +44,7 @@ from pipelines.store.registry import Version
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, open_run
 from pipelines.training import TrainedMap, in_units_of
-from pipelines.validation import remarks
+from pipelines.validation import require_publishing
 from somlib import SOM
 from somlib.core.trainer import EpochReport, OnEpoch
 
@@ -85,6 +86,7 @@ class Retraining:
         stages: Its stages.
         rows: The window.
         samples: Likewise, scaled.
+        plan: What a training does with them.
         work: What is being done.
         folder: Where files may be put for the time of it.
     """
@@ -94,6 +96,7 @@ class Retraining:
     stages: Stages
     rows: WindowRows
     samples: Samples
+    plan: Plan
     work: Work
     folder: Path
 
@@ -124,7 +127,7 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
             fails its smoke test, or somebody else keeps changing the champion. The champion serves on; the MLflow run,
             if there is one by then, is FAILED with the reason in its tag `som.failure`.
     """
-    _require_publishing(config)
+    require_publishing(config)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         stages = Stages()
@@ -140,7 +143,11 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
         run.tags(work.tags)
         tell(f"run {left.run.name} was left open, {left.reason}: FAILED now" for left in close_stale_runs())
         with stages("scale", rows=len(rows.dataset.features)):
-            this = Retraining(config, run, stages, rows, tasks.window_samples(rows, config), work, folder)
+            samples = tasks.window_samples(rows, config)
+            grid = None if champion is None else champion.model.som.grid
+            plan = tasks.plan_training(config, rows.source, rows.dataset, samples, grid)
+            tell(plan.notes)
+            this = Retraining(config, run, stages, rows, samples, plan, work, folder)
         with stages("drift"):
             drifted = _drift(this, champion)
         if not force and config.retrain.skip_without_drift and drifted is not None and drifted.level == "none":
@@ -162,11 +169,6 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
 # ---------------------------------------------------------------- before training
 
 
-def _require_publishing(config: PipelineConfig) -> None:
-    if not config.tracking.publish:
-        raise ConfigError("tracking.publish must be true for som retrain, which registers every challenger")
-
-
 def _new_run(config: PipelineConfig) -> AbstractContextManager[TrackedRun]:
     me = this_run()
     tags = {**environment_tags(), **me.tags, KIND_TAG: KIND, CONFIG_TAG: config.retrain_digest}
@@ -175,9 +177,9 @@ def _new_run(config: PipelineConfig) -> AbstractContextManager[TrackedRun]:
 
 def _window_rows(config: PipelineConfig, run: TrackedRun) -> WindowRows:
     run.params(config.settled())
-    rows = tasks.read_window(tasks.choose_window(config.data, config.window), config.som.missing)
-    require_dates(config.jitl, rows.source.time_type)
-    tell(remarks(rows.source, rows.dataset.survey))
+    window = tasks.choose_window(config.data, config.window)
+    require_fitting_settings(config, find_source(window.training))
+    rows = tasks.read_window(window, config.som.missing)
     run.dataset(rows.dataset, config.name)
     return rows
 
@@ -272,7 +274,7 @@ def _trained(this: Retraining, champion: Champion | None, stage: str, work: Work
     turned = Turned(trained, {})
     if champion is not None:
         turned = tasks.turned_like(champion.model, trained, samples.scaler, dataset, this.judging)
-    local = _local_models(this, turned.trained.som, stage) if config.predicts else None
+    local = _local_models(this, turned.trained.som, stage) if this.plan.local.rows else None
     return Challenger(turned.trained, local, turned.moved)
 
 
@@ -293,9 +295,7 @@ def _forget_checkpoints(config: PipelineConfig, work: Work) -> None:
 def _local_models(this: Retraining, som: SOM, stage: str) -> LocalLearning:
     config, samples = this.config, this.samples
     with this.stages(stage.replace("train", "local models"), rows=len(samples.train) * len(samples.targets)):
-        local = tasks.learn_targets(som, samples, config.jitl, config.som.random_seed, config.runtime.threads)
-        tell(local.remarks)
-    return local
+        return tasks.learn_targets(som, samples, config.jitl, config.som.random_seed, config.runtime.threads)
 
 
 def _analysis(this: Retraining, champion: Champion | None, challenger: Challenger) -> tuple[Analysis, Challenger]:
@@ -369,7 +369,7 @@ def _logged(this: Retraining, challenger: Challenger, analysis: Analysis) -> Log
     metrics |= {} if local is None else local.metrics
     with this.stages("draw"):
         tasks.draw_figures(trained, samples.train, analysis, artifacts / FIGURES)
-        told = tasks.flow_facts(trained.som, config, this.rows.source, dataset, samples)
+        told = tasks.flow_facts(trained.som, config, this.rows.source, dataset, samples, this.plan)
         predictions = None if local is None else local.answers
         tasks.write_report(run, told, trained, analysis, metrics, artifacts, config.to_yaml(), predictions)
     with this.stages("log"):

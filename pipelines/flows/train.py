@@ -12,7 +12,6 @@ from pipelines.checkpoints import Checkpoints
 from pipelines.config import PipelineConfig
 from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
 from pipelines.flows.settling import run_of
-from pipelines.jitl.models import require_dates
 from pipelines.progress import Stages, announced, tell
 from pipelines.results import LoggedMap
 from pipelines.store import registry
@@ -23,7 +22,6 @@ from pipelines.store.registry import Version
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import TrackedRun, open_run, reopened_run
 from pipelines.summary import TrainResult
-from pipelines.validation import remarks
 
 KIND = "train"
 
@@ -52,11 +50,7 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             run = stack.enter_context(open_run(config.experiment_name, config.tracking.uri, tags, me.name))
             run.params(config.settled())
         with stages("load"):
-            source = tasks.find_source(config.data)
-            found = tasks.survey(source, config.data.drop_incomplete)
-            tasks.require_usable(source, found, config.data, config.som.missing)
-            require_dates(config.jitl, source.time_type)
-            tell(remarks(source, found))
+            source, found = tasks.inspect(config)
             dataset = tasks.read_dataset(source, found, config.data.drop_incomplete)
             run.dataset(dataset, config.name)
             stages.rows["load"] = found.found
@@ -69,23 +63,24 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             return earlier
         with stages("scale", rows=found.used):
             samples = tasks.prepare_samples(dataset, config)
+            plan = tasks.plan_training(config, source, dataset, samples)
+            tell(plan.notes)
         with stages("train", rows=len(samples.train) * config.som.epochs):
             names, threads, on_epoch = dataset.feature_names, config.runtime.threads, announced(run.epoch)
             trained = tasks.train_som(
-                samples.train, config.som, names, threads=threads, on_epoch=on_epoch, checkpoints=kept
+                samples.train, plan.som, names, threads=threads, on_epoch=on_epoch, checkpoints=kept
             )
         with stages("analyze", rows=len(samples.train)):
             analysis = tasks.analyze(trained.som, samples.train, samples.targets, samples.scaler, config.analysis)
             metrics = tasks.measure(trained, samples.heldout, analysis.clusters)
         local = None
-        if config.predicts:
+        if plan.local.rows:
             with stages("local models", rows=len(samples.train) * len(samples.targets)):
                 local = tasks.learn_targets(trained.som, samples, config.jitl, config.som.random_seed, threads)
-                tell(local.remarks)
                 metrics |= local.metrics
         with stages("draw"):
             tasks.draw_figures(trained, samples.train, analysis, folder / "figures")
-            told = tasks.flow_facts(trained.som, config, source, dataset, samples)
+            told = tasks.flow_facts(trained.som, config, source, dataset, samples, plan)
             predictions = None if local is None else local.answers
             tasks.write_report(run, told, trained, analysis, metrics, folder, config.to_yaml(), predictions)
         with stages("log"):
@@ -95,9 +90,8 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             logged = tasks.log_map(
                 run, trained, analysis, metrics, samples.scaler, example, folder, None, local, profile
             )
-        rows = {"found": found.found, "left_out": found.left_out, **samples.counts}
         # All that the run has to say, before it registers a version: killed after that, nothing is missing in it.
-        run.metrics(stages.metrics() | {f"rows/{name}": float(count) for name, count in rows.items()})
+        run.metrics(stages.metrics() | {f"rows/{name}": float(count) for name, count in plan.rows.items()})
         if config.tracking.publish:
             with stages("publish"):
                 version = _published(config, run, logged, f"{work.key}/{run.run_id if force else run.experiment_id}")
@@ -107,7 +101,7 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
                 return _finished_before(config, version)
             logged = replace(logged, published=version)
             run.metrics({name: value for name, value in stages.metrics().items() if name.endswith("/publish")})
-        result = TrainResult.of(config, run, trained.som, logged, rows, stages.seconds)
+        result = TrainResult.of(config, run, trained.som, logged, plan.rows, stages.seconds)
         publish_figure(f"som-train-{config.name}-clusters", folder / "figures" / "cluster_map.png")
     kept.remove()
     publish_summary(f"som-train-{config.name}", result.markdown())

@@ -11,7 +11,7 @@ the last `keep_days`, and of each neuron the newest `per_neuron`.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pipelines.errors import ConfigError, ModelError
 from pipelines.samples import Labelled, evenly
 from pipelines.sections import JITLConfig
+from pipelines.wording import counted
 from somlib import SOM
 from somlib.errors import SavedMapError
 from somlib.jitl import JITLPrediction, JITLRegressor, SampleIndex
@@ -156,7 +157,7 @@ class LocalModels:
 
 
 def fit_local_models(som: SOM, rows: Labelled, config: JITLConfig, seed: int) -> LocalModels | None:
-    """Models of all targets with enough labelled rows, None where no target has.
+    """Models of the targets that get one by `plan_local_models`, None where no target does.
 
     Args:
         som: The trained map.
@@ -168,11 +169,8 @@ def fit_local_models(som: SOM, rows: Labelled, config: JITLConfig, seed: int) ->
         ConfigError: `keep_days` with times that are no dates.
     """
     require_dates(config, None if rows.moments is None else rows.moments.dtype)
-    regressors = {}
-    for target in rows.targets:
-        learned = learnable(rows, target, config)
-        if len(learned) >= FEWEST_ROWS:
-            regressors[target] = _fitted(som, learned, target, config, seed)
+    planned = plan_local_models(rows, som.grid.m, config)
+    regressors = {t: _fitted(som, learnable(rows, t, config), t, config, seed) for t in planned.rows}
     return LocalModels(regressors) if regressors else None
 
 
@@ -192,15 +190,42 @@ def learnable(rows: Labelled, target: str, config: JITLConfig) -> Labelled:
     return rows.take(known[np.sort(newest)])
 
 
-def remarks(som: SOM, rows: Labelled, config: JITLConfig) -> Iterator[str]:
-    """Which targets get no model, and why; one line each."""
-    if leaves_out(config, som.grid.m, rows.samples.shape[1]):
-        yield size_remark(som.grid.m, rows.samples.shape[1])
-        return
-    for target in rows.targets:
-        count = len(learnable(rows, target, config))
-        if count < FEWEST_ROWS:
-            yield f"no local model of {target}: {count} training rows have a value, it takes at least {FEWEST_ROWS}"
+@dataclass(frozen=True)
+class LocalPlan:
+    """Which targets get a local model.
+
+    Attributes:
+        rows: Training rows that the model of each target is fitted to; only targets that get one.
+        reasons: Why others get none; one line each.
+    """
+
+    rows: Mapping[str, int]
+    reasons: tuple[str, ...] = ()
+
+
+def plan_local_models(rows: Labelled, neurons: int, config: JITLConfig) -> LocalPlan:
+    """Which targets get a local model, and which not and why; decided before a map is trained.
+
+    Args:
+        rows: Those that train.
+        neurons: Of the map.
+        config: How models are made.
+    """
+    features = rows.samples.shape[1]
+    if config.enabled is False or not rows.targets:
+        return LocalPlan({})
+    if leaves_out(config, neurons, features):
+        return LocalPlan({}, (size_remark(neurons, features),))
+    counts = {target: len(learnable(rows, target, config)) for target in rows.targets}
+    return LocalPlan(
+        {target: count for target, count in counts.items() if count >= FEWEST_ROWS},
+        tuple(_too_few(target, count) for target, count in counts.items() if count < FEWEST_ROWS),
+    )
+
+
+def _too_few(target: str, count: int) -> str:
+    have = f"{counted(count, 'training row')} {'has' if count == 1 else 'have'} a value"
+    return f"no local model of {target}: {have}, it takes at least {FEWEST_ROWS}"
 
 
 def leaves_out(config: JITLConfig, neurons: int, features: int) -> bool:
@@ -212,7 +237,8 @@ def size_remark(neurons: int, features: int) -> str:
     """Why `leaves_out` does so, and what to do."""
     size = 3 * 8 * neurons * (features + 2) ** 2 / 1e6
     return (
-        f"no local models: {features} features on {neurons} neurons would take up to {size:,.0f} MB a target; "
+        f"no local models: {counted(features, 'feature')} on {counted(neurons, 'neuron')} would take up to "
+        f"{size:,.0f} MB a target; "
         "jitl.enabled=true has them all the same, fewer features or a smaller map are smaller and faster"
     )
 

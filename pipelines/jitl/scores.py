@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from pipelines.analysis import file_stems
 from pipelines.jitl.baselines import neighbor_answers, ridge_answers
-from pipelines.jitl.models import LocalModels, fit_local_models, learnable, leaves_out, remarks
+from pipelines.jitl.models import LocalModels, fit_local_models, learnable, plan_local_models
 from pipelines.samples import Labelled, Samples, evenly
 from pipelines.sections import JITLConfig
 from pipelines.training import cpu_threads
@@ -145,9 +145,7 @@ def learn_targets(
         somlib.errors.SomlibError: Map and samples are too large for local models that were asked for.
     """
     rows, names = samples.learning, tuple(samples.targets)
-    told = tuple(remarks(som, rows, config))
-    if leaves_out(config, som.grid.m, rows.samples.shape[1]):
-        return LocalLearning(None, {}, None, told, names)
+    told = plan_local_models(rows, som.grid.m, config).reasons
     # Boosting on some thousand rows is made of short parallel regions. Where idle threads sleep (see environment.py),
     # waking one for each took ten times as long on two quiet cores as staying on one: 65 s and 6 for the shipped data.
     one = threads or 1

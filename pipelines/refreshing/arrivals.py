@@ -87,8 +87,7 @@ def require_dated_models(model: MapModel, config: PipelineConfig, name: str) -> 
         ConfigError: No time column is configured.
         ModelError: The version has no local models, or they learned without dates.
     """
-    if config.data.time is None:
-        raise ConfigError("data.time must name the column of dates or times by which som refresh tells new rows")
+    _require_time(config)
     if model.local is None:
         raise ModelError(f"{name} has no local models to refresh: train it with data.target and jitl.enabled=true")
     if model.local.watermark is None:
@@ -97,6 +96,22 @@ def require_dated_models(model: MapModel, config: PipelineConfig, name: str) -> 
             "data.time of dates or times"
         )
     return model.local
+
+
+def require_dated_rows(config: PipelineConfig) -> None:
+    """Refuse data whose new rows cannot be told, whatever serves; no row is read.
+
+    Raises:
+        ConfigError: No time column is configured.
+        DatasetError: The rows cannot be read, or have no dates.
+    """
+    _require_time(config)
+    _require_dates(find_source(config.data))
+
+
+def _require_time(config: PipelineConfig) -> None:
+    if config.data.time is None:
+        raise ConfigError("data.time must name the column of dates or times by which som refresh tells new rows")
 
 
 def find_arrivals(model: MapModel, local: LocalModels, config: PipelineConfig) -> Arrivals:

@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipelines.config import PipelineConfig
 from pipelines.data import Dataset, Source, Survey
 from pipelines.errors import TrackingError
+from pipelines.plan import Plan
 from pipelines.report.encoding import tidied
 from pipelines.samples import Samples
 from pipelines.scaling import Scaler
 from pipelines.sections import AnalysisConfig
-from pipelines.validation import remarks
 from somlib import SOM
 
 FACTS, ROWS = "facts.json", "rows.parquet"
@@ -140,7 +140,9 @@ class RunData:
         return cls(Facts.read(folder), pl.read_parquet(rows, glob=False) if rows.is_file() else None)
 
 
-def flow_facts(som: SOM, config: PipelineConfig, source: Source, dataset: Dataset, samples: Samples) -> RunData:
+def flow_facts(
+    som: SOM, config: PipelineConfig, source: Source, dataset: Dataset, samples: Samples, plan: Plan
+) -> RunData:
     """What a training flow knows about its data.
 
     Args:
@@ -149,15 +151,15 @@ def flow_facts(som: SOM, config: PipelineConfig, source: Source, dataset: Datase
         source: Where the rows came from.
         dataset: The rows.
         samples: What the map was trained and measured on.
+        plan: What was to be done with them.
     """
-    found = dataset.survey
     facts = Facts(
-        rows={"found": found.found, "left_out": found.left_out, **samples.counts},
+        rows=plan.rows,
         **_described(som, samples.train, samples.targets, samples.scaler, config.analysis),
-        coverage=config.jitl.coverage if config.predicts else None,
+        coverage=config.jitl.coverage if plan.local.rows else None,
         data=dataset.path,
-        time=_time_span(source, found),
-        remarks=tuple(remarks(source, found)),
+        time=_time_span(source, dataset.survey),
+        remarks=plan.notes,
     )
     if len(dataset.features) > MOST_ROWS:
         return RunData(facts, None)

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from pipelines.samples import Samples, labelled
 from pipelines.scaling import fit_scaler
 from pipelines.sections import DataConfig
 from pipelines.validation import require_usable, value_problems
+from pipelines.wording import counted
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,17 @@ class WindowRows:
     training: int
 
 
-def read_window(window: Window, missing: str) -> WindowRows:
-    """Read both parts of a window.
+class Part(NamedTuple):
+    """One part of a window, counted and not read."""
+
+    source: Source
+    found: Survey
+
+
+def inspect_window(window: Window, missing: str) -> tuple[Part, Part]:
+    """Both parts of a window as far as one pass over each shows: what trains, and what judges.
+
+    Unlike the rows that train, those that judge may be a few hours in which a sensor stood still.
 
     Args:
         window: Which rows.
@@ -40,24 +51,27 @@ def read_window(window: Window, missing: str) -> WindowRows:
     Raises:
         DatasetError: A part is empty, damaged, or not what a map can be trained on or asked about.
     """
-    source = find_source(window.training)
-    found = survey(source, window.training.drop_incomplete)
-    require_usable(source, found, window.training, missing)
-    training = read_dataset(source, found, window.training.drop_incomplete)
-    judging = _judging(window.judging, missing)
-    return WindowRows(source, joined(training, judging), len(training.features))
-
-
-def _judging(data: DataConfig, missing: str) -> Dataset:
-    """The rows that judge; unlike those that train, they may be a few hours in which a sensor stood still."""
-    source = find_source(data)
-    found = survey(source, data.drop_incomplete)
-    problems = value_problems(source, found, data, missing)
-    if not found.used:
-        problems.append(f"window: all {found.found} rows to judge on lack a feature, and data.drop_incomplete is set")
+    training, judging = (_counted(data) for data in (window.training, window.judging))
+    require_usable(*training, window.training, missing)
+    problems = value_problems(*judging, window.judging, missing)
+    if not judging.found.used:
+        every = counted(judging.found.found, "row")
+        problems.append(f"window: all {every} to judge on lack a feature, and data.drop_incomplete is set")
     if problems:
         raise DatasetError(*problems)
-    return read_dataset(source, found, data.drop_incomplete)
+    return training, judging
+
+
+def _counted(data: DataConfig) -> Part:
+    source = find_source(data)
+    return Part(source, survey(source, data.drop_incomplete))
+
+
+def read_window(window: Window, missing: str) -> WindowRows:
+    """Read both parts of a window; arguments and errors as of `inspect_window`."""
+    parts = inspect_window(window, missing)
+    training, judging = (read_dataset(*part, window.training.drop_incomplete) for part in parts)
+    return WindowRows(parts[0].source, joined(training, judging), len(training.features))
 
 
 def joined(first: Dataset, second: Dataset) -> Dataset:

@@ -33,7 +33,7 @@ def test_check_says_what_would_run_and_runs_nothing(file: str, tmp_path: Path, m
     result = som("check", file, "--set", "data.holdout=0.25")
     assert result.exit_code == 0, result.output
     for text in (
-        "1 files, 200 rows, 0 left out",
+        "1 file, 200 rows, 0 left out",
         "time from 2024-01-01 00:00:00 to 2024-01-09 07:00:00",
         "2: a, b",
         "150 rows train, 50 are held out, the newest by time",
@@ -48,7 +48,7 @@ def test_check_says_what_would_run_and_runs_nothing(file: str, tmp_path: Path, m
 def test_check_approves_of_the_shipped_config() -> None:
     result = som("check", str(WEATHER))
     assert result.exit_code == 0, result.output
-    assert "note: 1739 of 8714 rows lack a feature; the map trains on what they have" in result.output
+    assert "note: 1,739 of 8,714 rows lack a feature; the map trains on what they have" in result.output
 
 
 @pytest.mark.parametrize("override", ["jitl.enabled=false", "data.target=[]"])
@@ -59,7 +59,7 @@ def test_check_says_where_there_will_be_no_local_models(override: str) -> None:
 
 def test_check_says_that_a_map_is_too_large_for_local_models() -> None:
     large = som("check", str(WEATHER), *set_options(["som.x=400", "som.y=400"]))
-    assert "note: no local models: 17 features on 160000 neurons would take up to 1,386 MB" in large.output
+    assert "note: no local models: 17 features on 160,000 neurons would take up to 1,386 MB" in large.output
     wanted = som("check", str(WEATHER), *set_options(["som.x=400", "som.y=400", "jitl.enabled=true"]))
     assert "no local models" not in wanted.output
 
@@ -127,13 +127,41 @@ def test_train_refuses_what_needs_no_row_to_be_read_before_anything_starts(
         ("data.where=a > 99", "error: data.path: the dataset is empty: no rows in "),
     ],
 )
-def test_train_ends_with_one_line_where_the_rows_are_at_fault(
-    override: str, line: str, file: str, store: str, prefect_api: None
+def test_training_commands_refuse_rows_before_anything_starts(
+    override: str, line: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = som("train", file, "--set", override)
+    monkeypatch.chdir(tmp_path)
+    for command in ("train", "retrain"):
+        result = som(command, file, "--set", override)
+        assert (result.exit_code, result.stdout) == (3, "")
+        (problem,) = result.stderr.splitlines()
+        assert problem.startswith(line if command == "train" else "error: ")
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "demo.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "line"),
+    [
+        (["data.time=null"], 2, "error: data.time must name the column of dates or times by which som refresh tells"),
+        (["data.time=a", "data.features=[b]"], 3, "error: data.time: som refresh tells new rows by dates or times"),
+        (["data.features=[aa]"], 3, "error: data.features: no column 'aa' in "),
+    ],
+)
+def test_refresh_refuses_data_before_anything_starts(overrides: list[str], code: int, line: str, file: str) -> None:
+    result = som("refresh", file, *set_options(overrides))
+    assert (result.exit_code, result.stdout) == (code, "")
+    (problem,) = result.stderr.splitlines()
+    assert problem.startswith(line)
+
+
+def test_train_ends_with_one_line_where_rows_turn_bad_after_the_first_look(
+    file: str, store: str, prefect_api: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.commands.experiments.require_trainable", lambda config: None)
+    result = som("train", file, "--set", "data.features=[a, flat]")
     assert (result.exit_code, result.stdout) == (3, "")
     (problem,) = (shown for shown in result.stderr.splitlines() if shown.startswith("error: "))
-    assert problem.startswith(line)
+    assert problem.startswith("error: data.features: column 'flat' is constant, 1 in all rows")
     assert "✗ load" in result.stderr
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipelines.config import PipelineConfig
-from pipelines.data import find_source, read_dataset, survey
 from pipelines.errors import TrackingError
+from pipelines.plan import prepare
 from pipelines.report.facts import (
     MOST_ROWS,
     Facts,
@@ -20,7 +20,6 @@ from pipelines.report.facts import (
     one_neuron_error,
     row_table,
 )
-from pipelines.samples import prepare_samples
 from pipelines.scaling import Scaler
 from pipelines.sections import AnalysisConfig, JITLConfig
 from pipelines.training import train_som
@@ -30,11 +29,9 @@ from tests.pipelines.report_content import make_facts
 
 
 def facts_of_flow(config: PipelineConfig) -> RunData:
-    source = find_source(config.data)
-    dataset = read_dataset(source, survey(source, config.data.drop_incomplete), config.data.drop_incomplete)
-    samples = prepare_samples(dataset, config)
-    trained = train_som(samples.train, config.som, dataset.feature_names)
-    return flow_facts(trained.som, config, source, dataset, samples)
+    found = prepare(config)
+    trained = train_som(found.samples.train, found.plan.som, found.dataset.feature_names)
+    return flow_facts(trained.som, config, found.source, found.dataset, found.samples, found.plan)
 
 
 def test_the_coverage_that_intervals_aim_at_is_known_where_there_are_local_models(config: PipelineConfig) -> None:

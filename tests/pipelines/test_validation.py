@@ -107,9 +107,12 @@ def test_remarks_tell_what_was_left_out_and_what_lacks_a_target(write: WriteData
         source = find_source(config)
         return remarks(source, survey(source, drop))
 
-    target = "target fixed_and_gaps is missing in 1 of 4 rows, which its maps leave out"
-    assert lines(drop=True) == ["2 of 4 rows are left out because a feature is missing in them", target]
-    assert lines(drop=False) == ["2 of 4 rows lack a feature; the map trains on what they have", target]
+    target = [
+        "target fixed_and_gaps is missing in 1 of 4 rows, which its maps leave out",
+        "target fixed_and_gaps is constant, 5 wherever it is known: there is nothing to predict",
+    ]
+    assert lines(drop=True) == ["2 of 4 rows are left out because a feature is missing in them", *target]
+    assert lines(drop=False) == ["2 of 4 rows lack a feature; the map trains on what they have", *target]
 
 
 def test_settings_that_do_not_fit_the_features_are_refused() -> None:

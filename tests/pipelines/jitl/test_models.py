@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from pipelines.errors import ConfigError, ModelError
 from pipelines.jitl.models import (
     LocalModels,
+    LocalPlan,
     fit_local_models,
     learnable,
     leaves_out,
-    remarks,
+    plan_local_models,
     require_dates,
 )
 from pipelines.samples import Labelled
@@ -220,9 +221,9 @@ def test_targets_with_few_rows_get_no_model_and_it_is_said(som: SOM) -> None:
     rare[:49] = 1.0
     models = fitted(som, rows(rare=rare))
     assert list(models.regressors) == ["y"]
-    assert list(remarks(som, rows(rare=rare), PURE)) == [
-        "no local model of rare: 49 training rows have a value, it takes at least 50"
-    ]
+    assert plan_local_models(rows(rare=rare), som.grid.m, PURE) == LocalPlan(
+        {"y": 240}, ("no local model of rare: 49 training rows have a value, it takes at least 50",)
+    )
     assert fit_local_models(som, rows(49), PURE, seed=1) is None
 
 
@@ -232,7 +233,7 @@ def test_many_features_on_many_neurons_are_left_out_unless_asked_for() -> None:
     assert leaves_out(auto, neurons=375, features=300)
     assert not leaves_out(wanted, neurons=375, features=300)
     wide = Labelled(np.zeros((1, 300), np.float32), {"y": np.zeros(1)}, None, np.arange(1))
-    (told,) = remarks(SOM(25, 15, 300), wide, auto)
+    (told,) = plan_local_models(wide, 375, auto).reasons
     assert told.startswith(
         "no local models: 300 features on 375 neurons would take up to 821 MB a target; jitl.enabled=true"
     )

@@ -148,7 +148,7 @@ def test_values_that_the_map_does_not_take_are_refused_with_their_column(model: 
             found(model, tmp_path, broken)
     som = model.som.from_config(model.som.config.model_copy(update={"missing": "error"}), num_features=3)
     strict = MapModel(som, model.scaler, model.clusters, model.local)
-    with pytest.raises(DatasetError, match=r"1 of 24 rows have missing values .* b in 1"):
+    with pytest.raises(DatasetError, match=r"1 of 24 rows has missing values .* b in 1"):
         found(strict, tmp_path, NEW.with_columns(without("b", 3)))
 
 

@@ -69,6 +69,6 @@ def test_a_sensor_may_stand_still_where_rows_judge_but_not_where_they_train(
 
 def test_missing_values_are_refused_where_rows_judge_too(config: PipelineConfig, write: WriteDataset) -> None:
     gap = table().with_columns(a=pl.when(pl.int_range(pl.len()) != 195).then("a"))
-    with pytest.raises(DatasetError, match="1 of 40 rows have missing values"):
+    with pytest.raises(DatasetError, match="1 of 40 rows has missing values"):
         read(on(config, gap, write))
     assert np.isnan(read(on(config, gap, write, missing="mask")).dataset.features).sum() == 1
