@@ -32,7 +32,7 @@ from pipelines.samples import prepare_samples
 from pipelines.store.finished import Work, finished_runs
 from pipelines.store.tracking import TrackedRun, open_run
 from pipelines.training import train_som
-from somlib.errors import ArgumentError, SomlibWarning
+from somlib.errors import SomlibWarning
 from tests.pipelines.conftest import REPOSITORY, WriteDataset, table
 from tests.pipelines.test_progress import Recorder
 
@@ -187,7 +187,7 @@ def test_bad_rows_fail_the_run_with_their_reason_and_publish_nothing(
 
 
 def test_settings_that_the_map_refuses_fail_the_run(config: PipelineConfig) -> None:
-    with pytest.raises(ArgumentError):
+    with pytest.raises(ConfigError, match=r"som\.feature_weights must have 3 values"):
         train_flow(changed(config, "som", feature_weights=[1.0, 2.0]))
     assert latest_run().info.status == "FAILED"
     assert "feature_weights must have 3 values" in latest_run().data.tags["som.failure"]
