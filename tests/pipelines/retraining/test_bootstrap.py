@@ -1,10 +1,21 @@
 """Intervals of paired means, against scipy's bootstrap, a plain loop, and how often they hold the truth."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from pipelines.retraining.bootstrap import LEAST_ROWS, FloatArray, _block_sums, block_length, paired_interval
+from pipelines.retraining.bootstrap import (
+    LEAST_ROWS,
+    MOST_BLOCKS,
+    FloatArray,
+    _block_sums,
+    _resampled_means,
+    _tail,
+    block_length,
+    paired_interval,
+)
 
 
 def difference(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -72,6 +83,54 @@ def test_a_95_percent_interval_holds_the_truth_nearly_that_often_on_correlated_r
         naive += abs(change.mean()) <= 1.96 * change.std(ddof=1) / 20
     assert 0.9 <= held / samples <= 0.99
     assert naive / samples < 0.75  # what is promised as 95 % where rows are taken for independent
+
+
+def test_blocks_are_as_long_as_the_ratio_needs_where_the_difference_is_not_correlated() -> None:
+    """The ratio of two means: both series swing together, so their difference is white and their ratio is not."""
+    held, short, samples = 0, 0, 150
+    for seed in range(samples):
+        first = 10 + autoregressive(400, 0.6, seed)
+        second = first + 10 + np.random.default_rng(seed + 1_000).normal(0, 0.1, 400)
+        assert block_length(first - second) <= 3
+        low, high = paired_interval(first, second, lambda a, b: b / a, 0.95, seed)
+        held += low <= 2 <= high
+        short += abs(first.mean() - 10) <= 1.96 * first.std(ddof=1) / 20
+    assert 0.9 <= held / samples <= 0.99
+    assert short / samples < 0.75
+
+
+@pytest.mark.parametrize(("blocks", "quantile"), [(4, 3.182446), (6, 2.570582), (20, 2.093024)])
+def test_few_blocks_take_the_percentile_further_out_by_students_table(blocks: int, quantile: float) -> None:
+    """Student's quantile at 0.975 with blocks - 1 degrees of freedom, from the table; the normal tail by erfc."""
+    reach = quantile * math.sqrt(blocks / (blocks - 1))
+    assert _tail(0.95, blocks) == pytest.approx(math.erfc(reach / math.sqrt(2)) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [4, 10])
+def test_expanded_percentiles_of_few_normal_blocks_hold_the_truth_as_often_as_they_say(blocks: int) -> None:
+    means = np.random.default_rng(blocks).normal(size=(200_000, blocks))
+    spread = means.std(axis=1) / math.sqrt(blocks)  # of the bootstrap: over the blocks there are
+    inside = np.abs(means.mean(axis=1)) <= stats.norm.isf(_tail(0.9, blocks)) * spread
+    assert inside.mean() == pytest.approx(0.9, abs=0.003)
+
+
+def test_draws_have_as_many_rows_as_there_are_where_blocks_do_not_divide_them() -> None:
+    ones = np.ones(LEAST_ROWS)
+    np.testing.assert_allclose(_resampled_means(ones, 2 * ones, 7, seed=0), [[1.0, 2.0]] * 2_000)
+
+
+def test_a_long_series_is_drawn_in_a_bounded_number_of_blocks() -> None:
+    swings = np.resize([1.0, -1.0], 2 * MOST_BLOCKS)  # blocks of two rows cancel, single rows do not
+    assert block_length(swings) == 1
+    low, high = paired_interval(swings, 0 * swings, difference, 0.95)
+    assert abs(low) < 1e-9
+    assert abs(high) < 1e-9
+
+
+def test_the_fewest_rows_that_are_taken_get_an_interval() -> None:
+    rows = autoregressive(LEAST_ROWS, 0.0, 1)
+    low, high = paired_interval(rows, 0 * rows, difference, 0.95)
+    assert low < rows.mean() < high
 
 
 def test_the_same_rows_give_the_same_interval() -> None:

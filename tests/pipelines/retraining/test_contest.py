@@ -8,10 +8,10 @@ import torch
 
 from pipelines.config import PipelineConfig
 from pipelines.errors import ModelError
-from pipelines.jitl.models import fit_local_models
+from pipelines.jitl.models import LocalModels, fit_local_models
 from pipelines.jitl.scores import learn_targets
 from pipelines.model import MapModel
-from pipelines.retraining.contest import Contender, better, defender, measured, require_comparable
+from pipelines.retraining.contest import Contender, _knows_none, better, defender, measured, require_comparable
 from pipelines.retraining.decision import Record
 from pipelines.retraining.window import choose_window
 from pipelines.retraining.window_rows import WindowRows, read_window, window_samples
@@ -55,6 +55,74 @@ def test_distances_are_to_the_neurons_that_each_map_chooses_in_the_units_of_the_
     chosen = (((values[:, None] - codebook) / scaler.scale) ** 2).sum(axis=2).argmin(axis=1)
     expected = np.sqrt((((values - codebook[chosen]) / units.scale) ** 2).sum(axis=1))
     np.testing.assert_allclose(ask(round_, round_.challenger, yardstick).at_rows["qe"], expected, rtol=1e-4)
+
+
+def test_distances_are_measured_by_the_metric_of_the_reference(round_: Round) -> None:
+    som, scaler = round_.challenger.som, round_.challenger.scaler
+    by_sums = round_.config.som.model_copy(update={"distance_function": "manhattan"})
+    other = train_som(round_.samples.train, by_sums, scaler.features).som
+    values = round_.rows.dataset.features[160:].astype(np.float64)
+    scaled = (values - scaler.center) / scaler.scale
+    codebook = som.weights.double().numpy().reshape(12, 3)
+    chosen = ((scaled[:, None] - codebook) ** 2).sum(axis=2).argmin(axis=1)
+    expected = np.abs(scaled - codebook[chosen]).sum(axis=1)
+    found = ask(round_, round_.challenger, Contender(other, scaler)).at_rows["qe"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_rows_come_in_the_order_of_time(round_: Round) -> None:
+    judging = round_.samples.judging
+    backwards = judging.take(np.arange(len(judging))[::-1].copy())
+    before, after = (
+        measured(round_.challenger, round_.challenger, round_.rows.dataset, rows) for rows in (judging, backwards)
+    )
+    np.testing.assert_array_equal(before.at_rows["qe"], after.at_rows["qe"])
+    np.testing.assert_array_equal(before.at_rows["jitl/y/rmse"], after.at_rows["jitl/y/rmse"])
+
+
+def test_a_champion_of_which_one_model_learned_without_dates_may_know_the_rows(round_: Round) -> None:
+    dated = round_.champion.local
+    assert dated is not None
+    early = round_.samples.learning.take(np.arange(100))
+    undated = fit_local_models(round_.champion.som, replace(early, moments=None), round_.config.jitl, 0)
+    assert undated is not None
+    assert undated.watermarks == {"y": None}
+    mixed = LocalModels({"y": dated.regressors["y"], "z": undated.regressors["y"]})
+    ask_champion = partial(defender, dataset=round_.rows.dataset, samples=round_.samples, config=round_.config)
+    assert ask_champion(replace(round_.champion, local=dated)).remark == ""
+    assert "may know rows that judge" in ask_champion(replace(round_.champion, local=mixed)).remark
+
+
+def test_a_champion_knows_rows_as_far_as_its_newest_model_does_and_up_to_that_very_time(round_: Round) -> None:
+    """Of two models one has learned more: rows that it knows do not judge, the last one that it knows among them."""
+    dated = round_.champion.local
+    assert dated is not None
+    learning, judging = round_.samples.learning, round_.samples.judging
+    newest = fit_local_models(round_.champion.som, learning, round_.config.jitl, 0)
+    assert newest is not None
+    two = LocalModels({"y": dated.regressors["y"], "z": newest.regressors["y"]})
+    assert _knows_none(two, judging)  # which begins an hour after the last row of learning
+    known = replace(judging, moments=learning.moments[-1:].append(judging.moments[1:]))
+    assert not _knows_none(two, known)
+    assert _knows_none(LocalModels({"y": dated.regressors["y"]}), known)
+
+
+def test_a_champion_without_a_model_of_every_target_has_models_fitted_anew(round_: Round) -> None:
+    samples = replace(
+        round_.samples,
+        learning=replace(round_.samples.learning, targets={**round_.samples.targets, "z": round_.samples.targets["y"]}),
+        judging=replace(
+            round_.samples.judging,
+            targets=dict.fromkeys(("y", "z"), round_.samples.judging.targets["y"]),
+        ),
+    )
+    dataset = replace(
+        round_.rows.dataset, target_names=("y", "z"), target=np.repeat(round_.rows.dataset.target, 2, axis=1)
+    )
+    asked = defender(round_.champion, dataset, samples, round_.config)
+    assert "fitted anew" in asked.remark
+    assert asked.answers is not None
+    assert asked.answers["target"].unique().sort().to_list() == ["y", "z"]
 
 
 def test_the_order_of_features_changes_nothing(round_: Round) -> None:
