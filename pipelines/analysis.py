@@ -48,6 +48,9 @@ class Analysis:
         hits: Training samples of each neuron, shape (x, y).
         distances: Mean distance of each neuron to its neighbors, scaled to at most 1, shape (x, y).
         planes: Weights in the units of the data, shape (x, y, d).
+        means: Means over the training rows of each neuron, in the units of the data, NaN where no row has a value,
+            shape (x, y, d).
+        counts: Training rows with a value that these are means of, int64, shape (x, y, d).
         features: Their names.
         targets: By name.
         clusters: Of neurons.
@@ -56,6 +59,8 @@ class Analysis:
     hits: NDArray[np.float64]
     distances: NDArray[np.float64]
     planes: NDArray[np.float64]
+    means: NDArray[np.float64]
+    counts: NDArray[np.int64]
     features: tuple[str, ...]
     targets: Mapping[str, TargetMaps]
     clusters: ClusterResult
@@ -79,14 +84,29 @@ def analyze(
     """
     wanted: list[Any] = [{"type": "hit"}, {"type": "distance", "kwargs": {"scaling": "mean"}}, {"type": "bmus_data"}]
     hits, distances, rows = som.build_multiple_maps(wanted, torch.from_numpy(samples)).values()
+    means, counts = _row_means(samples, rows, (som.grid.x, som.grid.y))
     return Analysis(
         hits=_array(hits),
         distances=_array(distances),
         planes=scaler.inverse(_array(som.weights)),
+        means=scaler.inverse(means),
+        counts=counts,
         features=scaler.features,
         targets={name: _target_maps(som, values, rows) for name, values in targets.items()},
         clusters=som.cluster(config.clustering, config.n_clusters, config.feature_space),
     )
+
+
+def _row_means(
+    samples: NDArray[np.float32], rows: Mapping[Place, Sequence[int]], shape: Place
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Mean of each feature over the observed values of the rows of each neuron, and their number, (x, y, d) each."""
+    d = samples.shape[1]
+    sums, counts = np.zeros((*shape, d)), np.zeros((*shape, d), dtype=np.int64)
+    for place, owned in rows.items():
+        values = samples[np.asarray(owned, dtype=np.int64)].astype(np.float64)
+        sums[place], counts[place] = np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0)
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0), counts
 
 
 def _target_maps(som: SOM, values: NDArray[np.float64], rows: Mapping[Place, Sequence[int]]) -> TargetMaps:
@@ -156,10 +176,44 @@ def tables(analysis: Analysis) -> dict[str, pl.DataFrame]:
         "maps/component_planes": pl.concat([_beside(places, planes), planes], how="horizontal"),
         "clusters": places.with_columns(cluster=analysis.clusters["labels"].cpu().numpy(), hits=hits),
     }
+    by_path["cluster_profiles"] = cluster_profiles(analysis)
     for stem, target in zip(file_stems(analysis.targets), analysis.targets.values(), strict=True):
         flat = {statistic: values.ravel() for statistic, values in target.maps.items()}
         by_path[f"maps/target_{stem}"] = places.with_columns(**flat)
     return by_path
+
+
+def cluster_profiles(analysis: Analysis) -> pl.DataFrame:
+    """What the training rows of each cluster are like: one line for each cluster and column, and for all rows.
+
+    Returns:
+        `cluster` (-1: in none, null: all rows), `column` and its `role`, `feature` or `target`; `rows`, how many
+        training rows of the cluster have a value; `row_mean`, their mean in the units of the data, null where none has;
+        and `neuron_mean`, the mean weight of the cluster's neurons, whether rows fell on them or not, null for targets.
+    """
+    labels, places = analysis.clusters["labels"].cpu().numpy(), np.indices(analysis.hits.shape).reshape(2, -1).T
+    d = len(analysis.features)
+    means, counts, planes = (each.reshape(-1, d) for each in (analysis.means, analysis.counts, analysis.planes))
+    lines: list[tuple[int | None, str, str, int, float, float]] = []
+    for cluster in (*np.unique(labels).tolist(), None):
+        inside = np.ones(len(labels), dtype=bool) if cluster is None else labels == cluster
+        rows = counts[inside].sum(axis=0)
+        sums = np.where(counts[inside] > 0, counts[inside] * means[inside], 0.0).sum(axis=0)
+        row_means = np.divide(sums, rows, out=np.full(d, np.nan), where=rows > 0)
+        weights = planes[inside].mean(axis=0)
+        lines += [
+            (cluster, name, "feature", int(rows[i]), float(row_means[i]), float(weights[i]))
+            for i, name in enumerate(analysis.features)
+        ]
+        own = [tuple(place) for place in places[inside].tolist()]
+        for name, target in analysis.targets.items():
+            values = target.values[[i for place in own for i in target.rows.get(place, ())]]
+            lines.append(
+                (cluster, name, "target", len(values), float(values.mean()) if len(values) else np.nan, np.nan)
+            )
+    schema = {"cluster": pl.Int64, "column": pl.String, "role": pl.String, "rows": pl.Int64}
+    table = pl.DataFrame(lines, schema=schema | {"row_mean": pl.Float64, "neuron_mean": pl.Float64}, orient="row")
+    return table.with_columns(pl.col("row_mean", "neuron_mean").fill_nan(None))
 
 
 def _beside(places: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:

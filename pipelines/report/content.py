@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.analysis import Analysis, file_stems
+from pipelines.analysis import Analysis, cluster_profiles, file_stems
 from pipelines.errors import TrackingError
 from pipelines.model import MapModel
 from pipelines.report.facts import Facts, RunData
@@ -20,6 +20,7 @@ from somlib import SOM
 Floats = NDArray[np.float64]
 TARGET_STATISTICS = ("mean", "std")
 PREDICTIONS = "jitl.parquet"
+PROFILES = "cluster_profiles.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,8 @@ class ReportContent:
         distances: Mean distance of each neuron to its neighbors, scaled to at most 1, shape (m,).
         targets: By name: `mean` and `std` of the target at each neuron, NaN where it has no value, shape (m,) each.
         labels: Cluster of each neuron from 1, noise is -1, shape (m,).
+        profiles: What the training rows of each cluster are like, see `cluster_profiles`; None for a run of a version
+            that did not keep it.
         metrics: Errors and scores; those that are not defined may be absent.
         quantization_errors: One an epoch.
         topographic_errors: Likewise.
@@ -56,6 +59,7 @@ class ReportContent:
     distances: Floats
     targets: Mapping[str, Mapping[str, Floats]]
     labels: NDArray[np.int64]
+    profiles: pl.DataFrame | None
     metrics: Mapping[str, float]
     quantization_errors: Sequence[float]
     topographic_errors: Sequence[float]
@@ -89,6 +93,7 @@ class ReportContent:
                 for name, target in analysis.targets.items()
             },
             labels=analysis.clusters["labels"].cpu().numpy(),
+            profiles=cluster_profiles(analysis),
             metrics=metrics,
             quantization_errors=trained.quantization_errors,
             topographic_errors=trained.topographic_errors,
@@ -136,6 +141,7 @@ class ReportContent:
             distances=_column(folder, "maps/distances", "distance"),
             targets=target_maps,
             labels=_column(folder, "clusters", "cluster").astype(np.int64),
+            profiles=_table(folder, "cluster_profiles") if (folder / PROFILES).is_file() else None,
             metrics=metrics,
             quantization_errors=curves["qe"],
             topographic_errors=_padded(curves["te"], len(curves["qe"])),

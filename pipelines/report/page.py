@@ -3,7 +3,7 @@
 Jinja escapes every text; numbers and names reach the scripts as JSON in which `<`, `>`, `&` and `'` are escaped too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -25,10 +25,9 @@ from pipelines.report.predictions import target_predictions
 from pipelines.report.rows import row_numbers
 from pipelines.report.words import number, percent
 from pipelines.store.names import COMMIT_TAG, CONFIG_TAG, DATA_TAG, PACKAGE_TAG, PYTHON_TAG
+from pipelines.wording import counted
 from somlib.visualization import SOMVisualizer, VisualizationConfig
-from somlib.visualization.cluster_figures import standardized_differences
-from somlib.visualization.lattice import Floats, Ints, Lattice
-from somlib.visualization.map_figures import counted
+from somlib.visualization.lattice import Ints, Lattice
 from somlib.visualization.planes import similarity_order
 from somlib.visualization.scale import category_colors, scale_for
 
@@ -68,9 +67,9 @@ class Effect:
 
     Attributes:
         name: Of the feature.
-        value: Mean of its neurons, in the units of the data.
-        overall: Mean of all neurons.
-        effect: Standardized difference, with its sign.
+        value: Mean over its training rows, in the units of the data.
+        overall: Mean over all training rows.
+        effect: Their difference in standard deviations of all training rows, with its sign.
         left: Where its bar starts, in percent of the width.
         width: Of the bar.
     """
@@ -92,6 +91,7 @@ class Profile:
         color: Of its neurons on the map.
         size: Neurons and rows.
         effects: Strongest first.
+        lack: Why there are none, empty where there are some.
         targets: Name, mean over the rows of the cluster, mean over all rows.
     """
 
@@ -99,6 +99,7 @@ class Profile:
     color: str
     size: str
     effects: tuple[Effect, ...]
+    lack: str
     targets: tuple[tuple[str, str, str], ...]
 
 
@@ -175,7 +176,7 @@ def _subtitle(content: ReportContent) -> str:
     grid, rows = content.som.grid, content.facts.rows
     features = counted(len(content.features), "feature")
     kind = f"{grid.x} × {grid.y} {grid.topology} map{' torus' if grid.pbc else ''}"
-    return f"{kind} of {features}, trained on {rows['train']:,} rows, {_day(content.run.started)}"
+    return f"{kind} of {features}, trained on {counted(rows['train'], 'row')}, {_day(content.run.started)}"
 
 
 def _day(moment: datetime) -> str:
@@ -229,48 +230,70 @@ def _gradient(colors: str) -> str:
 
 
 def _profiles(content: ReportContent, config: VisualizationConfig) -> Iterator[Profile]:
-    effects = standardized_differences(content.planes, content.labels)
-    reach = float(np.nanmax(np.abs(effects), initial=0.0)) or 1.0
-    overall = content.planes.mean(axis=0)
-    colors = category_colors(len(effects), config.category_colors)
-    for cluster, (differences, color) in enumerate(zip(effects, colors, strict=True), start=1):
+    count = int(content.labels.max(initial=0))
+    differences = {cluster: _differences(content, cluster) for cluster in range(1, count + 1)}
+    known = [abs(value) for each in differences.values() for value in each.values()]
+    reach = max((value for value in known if np.isfinite(value)), default=0.0) or 1.0
+    for cluster, color in enumerate(category_colors(count, config.category_colors), start=1):
         members = content.labels == cluster
         if not members.any():  # a number that a cluster of an earlier map has
             continue
-        rows = content.hits[members].sum()
+        rows = int(content.hits[members].sum())
         share = percent(rows / max(content.hits.sum(), 1))
+        whole = members.all()
         yield Profile(
             number=cluster,
             color=to_hex(color),
-            size=f"{counted(int(members.sum()), 'neuron')}, {rows:,.0f} rows ({share})",
-            effects=tuple(_effects(content, differences, content.planes[members].mean(axis=0), overall, reach)),
-            targets=tuple(_target_means(content, members)),
+            size=f"{counted(int(members.sum()), 'neuron')}, {counted(rows, 'training row')} ({share})",
+            effects=() if whole else tuple(_effects(content, cluster, differences[cluster], reach)),
+            lack="It holds all neurons: there are no others to differ from." if whole else _lack(content, rows),
+            targets=tuple(_target_means(content, cluster)),
         )
 
 
-def _effects(
-    content: ReportContent, differences: Floats, inside: Floats, overall: Floats, reach: float
-) -> Iterator[Effect]:
-    if np.isnan(differences).all():
-        return
-    for i in np.argsort(-np.abs(differences), kind="stable")[:PROFILE_FEATURES]:
-        share = 50 * abs(differences[i]) / reach
+def _lack(content: ReportContent, rows: int) -> str:
+    """Why a cluster has no table of features."""
+    if content.profiles is None:
+        return "The version that made this run kept no means over rows."
+    return "" if rows else "No training row fell on its neurons, so there are no means over rows."
+
+
+def _row_means(content: ReportContent, cluster: int, role: str) -> dict[str, float]:
+    """Means over the training rows of a cluster by column, NaN where no row has a value; empty where not kept."""
+    if content.profiles is None:
+        return {}
+    own = content.profiles.filter(cluster=cluster, role=role)
+    return dict(zip(own["column"], own["row_mean"].fill_null(np.nan).to_list(), strict=True))
+
+
+def _differences(content: ReportContent, cluster: int) -> dict[str, float]:
+    """How far the mean of a cluster's rows lies from that of all training rows, in deviations of these, by feature."""
+    facts = content.facts.features
+    return {
+        name: (mean - facts[name].mean) / facts[name].deviation if facts[name].deviation > 0 else 0.0
+        for name, mean in _row_means(content, cluster, "feature").items()
+    }
+
+
+def _effects(content: ReportContent, cluster: int, differences: Mapping[str, float], reach: float) -> Iterator[Effect]:
+    means = _row_means(content, cluster, "feature")
+    known = [name for name in content.features if np.isfinite(differences.get(name, np.nan))]
+    for name in sorted(known, key=lambda name: -abs(differences[name]))[:PROFILE_FEATURES]:
+        difference = differences[name]
+        share = 50 * abs(difference) / reach
         yield Effect(
-            name=content.features[i],
-            value=number(inside[i]),
-            overall=number(overall[i]),
-            effect=f"{differences[i]:+.1f}".replace("-", "−") if abs(differences[i]) >= 0.05 else "0.0",
-            left=round(50 - share if differences[i] < 0 else 50, 2),
+            name=name,
+            value=number(means[name]),
+            overall=number(content.facts.features[name].mean),
+            effect=f"{difference:+.1f}".replace("-", "−") if abs(difference) >= 0.05 else "0.0",
+            left=round(50 - share if difference < 0 else 50, 2),
             width=round(share, 2),
         )
 
 
-def _target_means(content: ReportContent, members: Any) -> Iterator[tuple[str, str, str]]:
-    for name, maps in content.targets.items():
-        known = members & np.isfinite(maps["mean"])
-        weight = content.hits[known]
-        inside = float(np.average(maps["mean"][known], weights=weight)) if weight.sum() else np.nan
-        yield name, number(inside), number(content.facts.targets[name].mean)
+def _target_means(content: ReportContent, cluster: int) -> Iterator[tuple[str, str, str]]:
+    for name, mean in _row_means(content, cluster, "target").items():
+        yield name, number(mean), number(content.facts.targets[name].mean)
 
 
 # ---------------------------------------------------------------- training

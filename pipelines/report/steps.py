@@ -9,7 +9,7 @@ import polars as pl
 from pipelines.analysis import Analysis
 from pipelines.errors import TrackingError
 from pipelines.model import MapModel
-from pipelines.report.content import PREDICTIONS, ReportContent
+from pipelines.report.content import PREDICTIONS, PROFILES, ReportContent
 from pipelines.report.facts import FACTS, ROWS, RunData
 from pipelines.report.page import render_report
 from pipelines.store.connection import connect, tracking_store
@@ -17,7 +17,7 @@ from pipelines.store.tracking import TrackedRun
 from pipelines.training import TrainedMap
 
 REPORT = "report.html"
-ARTIFACTS = (FACTS, ROWS, PREDICTIONS, "config.yaml", "maps", "clusters.parquet")
+ARTIFACTS = (FACTS, ROWS, PREDICTIONS, "config.yaml", "maps", "clusters.parquet", PROFILES)
 CURVES = ("qe", "te", "sigma")
 
 

@@ -18,9 +18,8 @@ import numpy as np
 
 from pipelines.report.content import ReportContent
 from pipelines.report.encoding import tidied
-from pipelines.wording import some
+from pipelines.wording import agreeing, counted, some
 from somlib.visualization.cluster_figures import NOISE
-from somlib.visualization.map_figures import counted
 from somlib.visualization.sheet import short_number
 
 # Each the least share explained, and its word.
@@ -168,8 +167,8 @@ def _parts(content: ReportContent) -> Verdict:
     if not math.isfinite(silhouette):
         return Verdict(question, str(count), "not judged", f"{count} clusters; their silhouette is not defined.")
     text = (
-        f"{count} clusters of neurons by {clustering_name(content)}; silhouette {silhouette:.2f} (1: far apart, "
-        "0: touching)."
+        f"{count} clusters of neurons by {clustering_name(content)}; silhouette {silhouette:.2f}, a mean over the "
+        "neurons (1: far apart, 0: touching)."
     )
     return Verdict(question, str(count), _at_least(silhouette, SEPARATION), text)
 
@@ -218,7 +217,11 @@ def _about_columns(content: ReportContent) -> Iterator[Remark]:
         if column.missing == trained:
             yield Remark(True, f"No training row has a value of the target {name}: its maps are empty.")
         elif column.missing and not any(f"target {name} is missing" in text for text in content.facts.remarks):
-            yield Remark(False, f"{column.missing:,} of {trained:,} training rows lack the target {name}.")
+            yield Remark(
+                False,
+                f"{column.missing:,} of {counted(trained, 'training row')} {agreeing(column.missing, 'lacks', 'lack')} "
+                f"the target {name}.",
+            )
 
 
 def _about_map(content: ReportContent) -> Iterator[Remark]:

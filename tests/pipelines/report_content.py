@@ -76,7 +76,23 @@ def make_content(
         "sigmas": None,
         "config": "name: boiler\n",
     }
-    return ReportContent(**(fields | changes))
+    fields |= changes
+    return ReportContent(**({"profiles": make_profiles(fields)} | fields))
+
+
+def make_profiles(fields: Any) -> pl.DataFrame:
+    """Profiles of rows that all have the values of their neuron."""
+    lines = []
+    for cluster in sorted(set(fields["labels"].tolist())):
+        inside = fields["labels"] == cluster
+        columns = [("feature", name, fields["planes"][:, i]) for i, name in enumerate(fields["features"])]
+        columns += [("target", name, maps["mean"]) for name, maps in fields["targets"].items()]
+        for role, name, values in columns:
+            rows = fields["hits"][inside & np.isfinite(values)]
+            mean = rows @ values[inside & np.isfinite(values)] / rows.sum() if rows.sum() else None
+            lines.append({"cluster": cluster, "column": name, "role": role, "row_mean": mean})
+    schema = {"cluster": pl.Int64, "column": pl.String, "role": pl.String, "row_mean": pl.Float64}
+    return pl.DataFrame(lines, schema=schema)
 
 
 def make_rows(neurons: Sequence[int], y: int, **columns: Any) -> pl.DataFrame:

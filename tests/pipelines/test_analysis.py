@@ -56,6 +56,41 @@ def test_target_maps_leave_rows_without_a_target_out(trained: TrainedMap, found:
         np.testing.assert_allclose(maps["score"], score, rtol=1e-9)
 
 
+def test_a_target_that_the_last_rows_lack_has_maps_of_the_others(trained: TrainedMap) -> None:
+    early = np.where(np.arange(120) < 60, TARGET, np.nan)
+    maps = analyze(trained.som, SAMPLES, {"y": early, "none": np.full(120, np.nan)}, SCALER, AnalysisConfig()).targets
+    owner = winners(trained)
+    for k in range(12):
+        own = early[(owner == k) & ~np.isnan(early)]
+        np.testing.assert_allclose(maps["y"].maps["mean"].ravel()[k], own.mean() if len(own) else math.nan, rtol=1e-9)
+    assert np.isnan(maps["none"].maps["std"]).all()
+
+
+def test_profiles_are_means_over_rows_as_a_group_by_finds_them(trained: TrainedMap) -> None:
+    gappy = SAMPLES.copy()
+    gappy[::7, 2] = np.nan
+    som = train_som(gappy, SOMConfig(x=4, y=3, epochs=5, algorithm="batch", missing="mask"), SCALER.features).som
+    found = analyze(som, gappy, {"y": TARGET}, SCALER, AnalysisConfig(n_clusters=3))
+    labels = found.clusters["labels"].numpy()
+    winner = som.winners(torch.from_numpy(gappy)).index[:, 0].numpy()
+    raw = np.where(np.isnan(gappy), np.nan, RAW)
+    rows = pl.DataFrame({"cluster": labels[winner], **dict(zip("abc", raw.T, strict=True)), "y": TARGET}).fill_nan(None)
+    table = tables(found)["cluster_profiles"]
+    assert table.columns == ["cluster", "column", "role", "rows", "row_mean", "neuron_mean"]
+    for name, role in (("a", "feature"), ("b", "feature"), ("c", "feature"), ("y", "target")):
+        expected = rows.group_by("cluster").agg(rows=pl.col(name).count(), mean=pl.col(name).mean()).sort("cluster")
+        own = table.filter(pl.col("cluster").is_not_null(), column=name, role=role).sort("cluster")
+        assert own["rows"].to_list() == expected["rows"].to_list()
+        np.testing.assert_allclose(own["row_mean"], expected["mean"], rtol=1e-5)
+        (whole,) = table.filter(pl.col("cluster").is_null(), column=name).iter_rows(named=True)
+        assert whole["rows"] == rows[name].count()
+        np.testing.assert_allclose(whole["row_mean"], rows[name].mean(), rtol=1e-5)
+    weights = found.planes.reshape(12, 3)
+    for cluster in (1, 2, 3):
+        own = table.filter(cluster=cluster, role="feature")["neuron_mean"]
+        np.testing.assert_allclose(own, weights[labels == cluster].mean(axis=0), rtol=1e-9)
+
+
 def test_clusters_are_as_many_as_asked_for(found: Any) -> None:
     assert found.clusters["n_clusters"] == 3
 

@@ -1,14 +1,23 @@
 import base64
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 
-from pipelines.report import render_report
+from pipelines.analysis import analyze
+from pipelines.config import PipelineConfig
+from pipelines.plan import prepare
+from pipelines.report import ReportContent, flow_facts, render_report
 from pipelines.report.page import PROFILE_FEATURES
+from pipelines.report.words import number
+from pipelines.training import train_som
 from somlib.utils.topology import neighbors
-from tests.pipelines.report_content import Page, make_content, make_rows
+from tests.pipelines.conftest import table
+from tests.pipelines.report_content import RUN, Page, make_content, make_profiles, make_rows
 
 NASTY = ["<script>alert(1)</script>", "</script><b>", "a \"quoted\" & 'b'", "{{ 7*7 }}", "<!--", "&lt;", "ä 很"]
 
@@ -159,17 +168,45 @@ def test_profiles_name_the_features_that_set_a_cluster_apart() -> None:
     found = page(features=[f"f{i}" for i in range(8)], planes=planes)
     articles = found.all("article")
     assert [article["id"] for article in articles] == ["cluster-1", "cluster-2"]
-    assert "f5 10 15 −2.0" in found.text
-    assert "f5 20 15 +2.0" in found.text
+    assert "f5 10 0 +10.0" in found.text  # the facts of the columns say mean 0, deviation 1
+    assert "f5 20 0 +20.0" in found.text
     assert len(found.all("td", class_="effect")) == 2 * PROFILE_FEATURES
 
 
-def test_target_means_of_a_cluster_are_over_its_rows() -> None:
-    mean = np.array([np.nan, 1.0, 2.0, 3.0, 4.0, 5.0] + [7.0] * 6)
-    content = make_content(targets=["t"])
-    content.targets["t"]["mean"][:] = mean
+def test_means_of_a_cluster_are_over_its_rows_not_over_its_neurons() -> None:
+    values = np.array([np.nan, 1.0, 2.0, 3.0, 4.0, 5.0] + [7.0] * 6)
+    planes = np.stack([np.nan_to_num(values, nan=-50.0), np.zeros(12)], axis=1)  # no row fell on neuron 0
+    content = make_content(targets=["t"], planes=planes)
+    content.targets["t"]["mean"][:] = values
+    content = replace(content, profiles=make_profiles(vars(content)))
     expected = sum(n * n for n in range(1, 6)) / sum(range(1, 6))  # neuron n has n rows
-    assert f"t {expected:.3g} (all rows 0)" in Page(render_report(content)).text
+    text = Page(render_report(content)).text
+    assert f"t {expected:.3g} (all rows 0)" in text
+    assert f"a {expected:.3g} 0 +{expected:.1f}" in text
+
+
+def test_a_cluster_without_rows_or_of_an_older_run_says_why_it_has_no_means() -> None:
+    labels = np.where(np.arange(12) == 0, 1, 2)  # no row fell on neuron 0
+    assert "No training row fell on its neurons" in page(labels=labels).text
+    assert "The version that made this run kept no means over rows" in page(profiles=None).text
+
+
+def test_all_rows_of_a_profile_are_those_of_the_table_of_columns(config: PipelineConfig) -> None:
+    """The two tables of the page agree, and a group_by over the rows of the file says the same of each cluster."""
+    found = prepare(config)
+    trained = train_som(found.samples.train, config.som, found.dataset.feature_names)
+    analysis = analyze(trained.som, found.samples.train, found.samples.targets, found.samples.scaler, config.analysis)
+    data = flow_facts(trained.som, config, found.source, found.dataset, found.samples, found.plan)
+    content = ReportContent.of_analysis(RUN, data, trained, analysis, {}, None)
+    page = Page(render_report(content))
+    winner = trained.som.winners(torch.from_numpy(found.samples.train)).index[:, 0]
+    rows = table()[:160].with_columns(cluster=analysis.clusters["labels"][winner].numpy())
+    means = rows.group_by("cluster").agg(pl.col("a", "b", "c", "y").mean()).sort("cluster")
+    assert len(means) >= 2
+    for cluster in means.rows(named=True):
+        for name in ("a", "b", "c"):
+            assert f"{name} {number(cluster[name])} {number(table()[name][:160].mean())}" in page.text
+        assert f"y {number(cluster['y'])} (all rows {number(table()['y'][:160].mean())})" in page.text
 
 
 # ---------------------------------------------------------------- odd maps

@@ -202,7 +202,7 @@
       const sign = away >= 0 ? "+" : "−";
       return { cells: [name, number(value), `${sign}${Math.abs(away).toFixed(1)} σ`], current: own === layer };
     });
-    return tableOf([found.length > MOST_FEATURES ? "Most unusual features" : "Features", "Value", "From mean"], rows);
+    return tableOf([found.length > MOST_FEATURES ? "Most unusual features" : "Features", "Weight", "From mean of rows"], rows);
   }
 
   function targetTable(neuron) {
@@ -210,7 +210,7 @@
       cells: [name, number(values(mean)[neuron]), number(values(std)[neuron])],
       current: layer === mean || layer === std,
     }));
-    return tableOf(["Targets", "Mean", "Deviation"], rows);
+    return tableOf(["Targets", "Mean of its rows", "Deviation"], rows);
   }
 
   function showProfile(cluster) {
