@@ -40,6 +40,7 @@ from pipelines.sections import (
     TrackingConfig,
     WindowConfig,
 )
+from pipelines.wording import counted
 from pipelines.yaml_text import expanded, parse_yaml, read_text
 from somlib.configs import SOMConfig
 
@@ -175,7 +176,11 @@ def checked(settings: Mapping[str, Any], origin: str) -> PipelineConfig:
 
 def problem_lines(error: ValidationError) -> list[str]:
     """One line for each problem: the setting, what it must be, what came, and near names for an unknown one."""
-    return [masked(line) for problem in error.errors() for line in _lines(problem)]
+    problems = error.errors()
+    broken = {problem["loc"] for problem in problems}  # a list with a broken item also counts as one without items
+    inner = {place[:i] for place in broken for i in range(len(place))}
+    shown = (problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inner)
+    return [masked(line) for problem in shown for line in _lines(problem)]
 
 
 # ---------------------------------------------------------------- reading
@@ -183,7 +188,7 @@ def problem_lines(error: ValidationError) -> list[str]:
 
 def _resolved(path: str, folder: Path) -> str:
     """`path` from `folder`, unless it is absolute, a home path, or a URI."""
-    return path if "://" in path else str(folder / expanded(path))
+    return path if "://" in path or not path else str(folder / expanded(path))
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:
@@ -218,9 +223,51 @@ def _lines(problem: ErrorDetails) -> Iterator[str]:
     elif kind == "model_type":
         yield f"{name} must be a section of settings, got {value!r}"
     else:
-        rule = problem["msg"].replace("Input should be", "must be", 1).replace("String should", "must", 1)
-        rule = rule.replace("a valid tuple", "a list")
-        yield f"{name} {rule}, got {value!r}"
+        yield f"{name} {_rule(problem)}, got {'nothing' if value is None else repr(value)}{_cure(name, value)}"
+
+
+# What pydantic calls a type, and what people call it.
+TYPES = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "tuple": "must be a list",
+    "datetime": "must be a date or a time such as 2013-06-01 or 2013-06-01T12:00:00Z",
+}
+
+
+def _rule(problem: ErrorDetails) -> str:
+    """What a setting must be."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "too_short":
+        return f"must have at least {counted(context['min_length'], 'item')}"
+    if kind == "string_too_short":
+        return "must not be empty"
+    named, _, detail = kind.rpartition("_")
+    named = named.partition("_from")[0]
+    if named in TYPES and detail in ("type", "parsing", "float", "inclusive"):
+        return TYPES[named]
+    return problem["msg"].replace("Input should be", "must be", 1).replace("String should", "must", 1)
+
+
+def _cure(name: str, value: Any) -> str:
+    """What to do about the mistakes that are made most."""
+    if value is None:
+        return ": give a value or leave the line out"
+    if name == "data.features" and value == []:
+        return ": name columns, or a pattern such as temp_*"
+    if name == "data.path" and isinstance(value, list):
+        return ": a folder or a pattern such as data/*.parquet takes several files"
+    if name.startswith("data.features.") and isinstance(value, int | float):
+        return f": columns go by their names; put {str(value)!r} in quotes if it is one"
+    if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*%", value):
+        return f": write {float(value.strip(' %')) / 100:g}"
+    if name == "data.holdout" and isinstance(value, int | float) and 1 < value < 100:
+        return f": it is a share, write {value / 100:g} for {value:g} %"
+    if isinstance(value, str) and (size := re.fullmatch(r"(\d+)\s*[x×*,]\s*(\d+)", value)) and name == "som.x":
+        return f": write x: {size[1]} and y: {size[2]}"
+    return ""
 
 
 def _names_field(reason: str) -> bool:
@@ -281,4 +328,4 @@ def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def _kind(value: Any) -> str:
-    return "an empty file" if value is None else f"a {type(value).__name__}"
+    return "an empty file" if value is None else "plain text" if isinstance(value, str) else f"a {type(value).__name__}"

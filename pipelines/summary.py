@@ -1,15 +1,17 @@
 """What a run came to, for a terminal and for a Prefect artifact."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from pipelines.analysis import file_stems
 from pipelines.config import PipelineConfig
 from pipelines.results import LoggedMap
 from pipelines.store.names import UNDEFINED_TAG
 from pipelines.store.registry import Version
 from pipelines.store.tracking import TrackedRun
+from pipelines.wording import counted
 from somlib import SOM
 
 
@@ -32,6 +34,7 @@ class TrainResult:
         metrics: Errors and scores.
         seconds: By stage.
         report: Where `report.html` is.
+        targets: Names of the targets.
     """
 
     experiment: str
@@ -48,6 +51,7 @@ class TrainResult:
     metrics: Mapping[str, float]
     seconds: Mapping[str, float]
     report: str = ""
+    targets: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -75,6 +79,7 @@ class TrainResult:
             metrics=logged.metrics,
             seconds=dict(seconds),
             report=run.address("report.html"),
+            targets=config.data.target,
         )
 
     @classmethod
@@ -98,18 +103,22 @@ class TrainResult:
             metrics={name: math.nan for name in undefined if name} | logged,
             seconds=parts["seconds"],
             report=run.address("report.html"),
+            targets=config.data.target,
         )
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Name and value of each line of the summary."""
         rows, metrics = self.rows, self.metrics
         left_out = f", {rows['left_out']:,} left out" if rows["left_out"] else ""
-        yield "rows", f"{rows['train']:,} trained, {rows['heldout']:,} held out{left_out}; {self.features} features"
+        yield (
+            "rows",
+            f"{rows['train']:,} trained, {rows['heldout']:,} held out{left_out}; {counted(self.features, 'feature')}",
+        )
         yield "map", f"{self.map_size[0]} x {self.map_size[1]} {self.topology}"
         yield "quantization error", _pair(metrics, "qe", "{:.4g}")
         yield "topographic error", _pair(metrics, "te", "{:.1%}")
         yield "clusters", _clusters(metrics)
-        yield from _predictions(metrics)
+        yield from _predictions(metrics, self.targets)
         yield (
             "seconds",
             f"{sum(self.seconds.values()):.1f}: " + ", ".join(f"{k} {v:.1f}" for k, v in self.seconds.items()),
@@ -144,13 +153,15 @@ def _clusters(metrics: Mapping[str, float]) -> str:
     return f"{metrics['clusters']:.0f}{score}{noise}"
 
 
-def _predictions(metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+def _predictions(metrics: Mapping[str, float], targets: Sequence[str]) -> Iterator[tuple[str, str]]:
     """For each target the error of its local models beside that of the better rival."""
-    for name in (name for name in metrics if name.startswith("jitl/") and name.endswith("/rmse")):
-        target = name.removeprefix("jitl/").removesuffix("/rmse")
+    for target, stem in zip(targets, file_stems(targets), strict=True):
+        name = f"jitl/{stem}/rmse"
+        if name not in metrics:
+            continue
         rivals = {"ridge": metrics[f"{name}_ridge"], "neighbors": metrics[f"{name}_neighbors"]}
         better = min(rivals, key=lambda rival: rivals[rival])
-        within = f"{metrics[f'jitl/{target}/coverage']:.0%} within their intervals"
+        within = f"{metrics[f'jitl/{stem}/coverage']:.0%} within their intervals"
         yield f"jitl rmse {target}", f"{metrics[name]:.4g} held out, {better} {rivals[better]:.4g}; {within}"
 
 

@@ -74,7 +74,7 @@ def test_check_says_that_a_map_is_too_large_for_local_models() -> None:
         (["data.features=[a, gap]"], 3, ["data.features: 50 of 200 rows have missing values (null or NaN), gap in 50"]),
         (["data.where=a > 99"], 3, ["data.path: the dataset is empty: no rows in "]),
         (["som.sgima=3"], 2, [": som.sgima is no known setting: did you mean som.sigma?"]),
-        (["som.epochs=many"], 2, [": som.epochs must be a valid integer, unable to parse string as an integer"]),
+        (["som.epochs=many"], 2, [": som.epochs must be a whole number, got 'many'"]),
         (["som.feature_weights=[1]"], 2, ["som.feature_weights must have 2 values"]),
         (
             ["som.sgima=3", "scaling.method=log", "data.features=[aa, text]"],

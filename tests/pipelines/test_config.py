@@ -80,7 +80,7 @@ def test_a_later_override_wins(file: Path) -> None:
         ("scalng.method=none", "scalng is no known setting: did you mean scaling?"),
         ("runtime.zzz=1", "runtime.zzz is no known setting: known here are threads, checkpoint_seconds, state"),
         ("som.sigma=-1", "som.sigma must be greater than 0, got -1"),
-        ("som.sigma=wide", "som.sigma must be a valid number, unable to parse string as a number, got 'wide'"),
+        ("som.sigma=wide", "som.sigma must be a number, got 'wide'"),
         ("som.topology=round", "som.topology must be 'rectangular' or 'hexagonal', got 'round'"),
         ("data.holdout=1", "data.holdout must be less than or equal to 0.9, got 1"),
         ("name=a/b", "name must be letters, digits, blanks and _ . - only, letter or digit first, got 'a/b'"),
@@ -113,6 +113,32 @@ def test_a_later_override_wins(file: Path) -> None:
         ("jitl.experts=best", "jitl.experts must be 'blend' or 'pure', got 'best'"),
         ("jitl.max_rows=10", "jitl.max_rows must be greater than or equal to 1000, got 10"),
         ("promotion.approva=true", "promotion.approva is no known setting: did you mean promotion.approval?"),
+        (
+            "data.features=[]",
+            "data.features must have at least 1 item, got []: name columns, or a pattern such as temp_*",
+        ),
+        ("data.features=null", "data.features must be a list, got nothing: give a value or leave the line out"),
+        (
+            "data.features=[1]",
+            "data.features.0 must be text, got 1: columns go by their names; put '1' in quotes if it is one",
+        ),
+        (
+            "data.path=[a, b]",
+            "data.path must be text, got ['a', 'b']: a folder or a pattern such as data/*.parquet takes several files",
+        ),
+        ("data.path=''", "data.path must not be empty, got ''"),
+        ("data.holdout=20%", "data.holdout must be a number, got '20%': write 0.2"),
+        (
+            "data.holdout=20",
+            "data.holdout must be less than or equal to 0.9, got 20: it is a share, write 0.2 for 20 %",
+        ),
+        ("som.x=25 x 15", "som.x must be a whole number, got '25 x 15': write x: 25 and y: 15"),
+        ("som.epochs=1.5", "som.epochs must be a whole number, got 1.5"),
+        ("tracking.publish=maybe", "tracking.publish must be true or false, got 'maybe'"),
+        (
+            "data.start=01/06/2013",
+            "data.start must be a date or a time such as 2013-06-01 or 2013-06-01T12:00:00Z, got '01/06/2013'",
+        ),
         ("promotion.rules={metric: qe}", "promotion.rules must be a list, got {'metric': 'qe'}"),
         (
             "promotion.rules=[{metric: qe, required: better}]",
@@ -187,6 +213,7 @@ def test_start_must_come_before_end_also_where_only_one_names_its_zone(file: Pat
         ("", "must be a mapping of settings such as name: weather, got an empty file"),
         ("- a\n", "must be a mapping of settings such as name: weather, got a list"),
         ("name: a\nname: b\n", ", line 2, column 1: not valid YAML: name is given twice"),
+        ("a,b\n1,2\n", "must be a mapping of settings such as name: weather, got plain text"),
         ("name: a: b\n", ", line 1, column 8: not valid YAML: mapping values are not allowed here"),
     ],
 )

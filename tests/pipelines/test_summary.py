@@ -78,6 +78,14 @@ def test_each_target_stands_beside_its_better_rival() -> None:
     humid = {"rmse": 5.2847, "rmse_ridge": 5.8362, "rmse_neighbors": 5.6265, "coverage": 0.919}
     temp = {"rmse": 2.1705, "rmse_ridge": 2.2, "rmse_neighbors": 2.2551, "coverage": 0.889}
     metrics = METRICS | {f"jitl/{t}/{k}": v for t, of in (("humid", humid), ("temp", temp)) for k, v in of.items()}
-    lines = dict(result(metrics=metrics).lines())
+    lines = dict(result(metrics=metrics, targets=("humid", "temp", "without")).lines())
+    assert "jitl rmse without" not in lines
     assert lines["jitl rmse humid"] == "5.285 held out, neighbors 5.627; 92% within their intervals"
     assert lines["jitl rmse temp"] == "2.171 held out, ridge 2.2; 89% within their intervals"
+
+
+def test_targets_go_by_their_own_names_whatever_their_metrics_are_called() -> None:
+    own = {"rmse": 5.2847, "rmse_ridge": 5.8362, "rmse_neighbors": 5.6265, "coverage": 0.919}
+    metrics = METRICS | {f"jitl/_script_alert_1___script_/{k}": v for k, v in own.items()}
+    lines = dict(result(metrics=metrics, targets=("<script>alert(1)</script>",)).lines())
+    assert lines["jitl rmse <script>alert(1)</script>"].startswith("5.285 held out")
