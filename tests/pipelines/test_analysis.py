@@ -122,7 +122,10 @@ def test_an_undefined_cluster_score_stays_nan(trained: TrainedMap) -> None:
 
 def test_tables_have_a_row_for_each_neuron_and_join_by_place(found: Any) -> None:
     named = tables(found)
-    assert set(named) == {"maps/hits", "maps/distances", "maps/component_planes", "maps/target_y", "clusters"}
+    assert set(named) == {
+        *("maps/hits", "maps/distances", "maps/component_planes", "maps/target_y", "clusters", "cluster_profiles")
+    }
+    del named["cluster_profiles"]  # which has no line for each neuron
     joined = named["maps/hits"].join(named["maps/component_planes"], on=["row", "col"], validate="1:1")
     assert len(joined) == 12
     place = joined.row(by_predicate=(pl.col("row") == 2) & (pl.col("col") == 1), named=True)

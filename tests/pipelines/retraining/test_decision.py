@@ -307,3 +307,48 @@ def test_a_record_keeps_its_rows_when_the_callers_array_changes() -> None:
     record = Record(rows={"qe": rows})
     rows[:] = 5
     assert record.values == {"qe": 1.0}
+
+
+# ---------------------------------------------------------------- on the edge
+
+
+def test_only_rules_that_one_metric_can_fulfil_share_their_doubt_among_metrics() -> None:
+    before, after = a_soft_sensor(ERRORS), a_soft_sensor(0.97 * ERRORS + noise(5), other=ERRORS + noise(6))
+    alone = Record(rows={"jitl/temp/rmse": before.rows["jitl/temp/rmse"]})
+    beside = Record(rows={"jitl/temp/rmse": after.rows["jitl/temp/rmse"]})
+
+    def interval(champion: Record, challenger: Record, required: str) -> Any:
+        rules = policy(rules=[{"metric": "jitl/*/rmse", "required": required}], limits=[])
+        found = decide(champion, challenger, rules).comparisons
+        return next(line.interval for line in found if line.metric == "jitl/temp/rmse")
+
+    assert interval(before, after, "not_worse") == interval(alone, beside, "not_worse")
+    one, of_two = interval(alone, beside, "improve"), interval(before, after, "improve")
+    assert of_two[0] < one[0] < one[1] < of_two[1]
+
+
+def test_not_worse_must_be_sure_of_it() -> None:
+    rules = policy(rules=[{"metric": "qe", "required": "not_worse", "min_margin": 0.01}], limits=[])
+    swings = noise(7, 2.0)
+    reason = refusal(a_map(DISTANCES), a_map(DISTANCES + swings - swings.mean()), rules)
+    assert "maybe worse by more than the 1 % allowed" in reason
+
+
+def test_a_metric_that_cannot_be_judged_forbids_even_where_another_one_improves() -> None:
+    rules = policy(rules=[{"metric": "jitl/*/rmse"}], limits=[])
+    champion = a_soft_sensor(ERRORS)
+    challenger = Record({"te": 0.1}, rows={"qe": DISTANCES, "jitl/temp/rmse": (0.5 * ERRORS) ** 2})
+    assert refusal(champion, challenger, rules) == "jitl/humid/rmse was not measured of the challenger"
+
+
+def test_a_limit_may_be_reached_and_not_passed() -> None:
+    rules = policy(limits=[{"metric": "te", "lowest": 0.1, "highest": 0.2}])
+    for te, holds in ((0.1, True), (0.2, True), (0.0999, False), (0.2001, False)):
+        assert decide(None, Record({"te": te}), rules).promote is holds
+
+
+@pytest.mark.parametrize(("rows", "judged"), [(50, True), (49, False)])
+def test_fifty_rows_are_enough_to_judge(rows: int, judged: bool) -> None:
+    rules = policy(limits=[])
+    found = decide(a_map(DISTANCES[:rows]), a_map(0.5 * DISTANCES[:rows]), rules)
+    assert found.promote is judged

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.errors import DatasetError
-from pipelines.retraining.drift import DriftReport, drift
+from pipelines.retraining.drift import DriftReport, _shift, drift
 from pipelines.retraining.profile import PlacedRows, Profile, training_profile
 from pipelines.sections import DriftConfig
 from somlib.utils.grid import Grid
@@ -165,3 +165,15 @@ def test_predictions_may_be_left_out() -> None:
     assert {shift.measure for shift in drift(profile, rows, LIMITS).shifts} - {s.measure for s in without.shifts} == {
         "prediction/y"
     }
+
+
+def test_a_mean_that_falls_drifts_as_one_that_rises() -> None:
+    assert [_shift("mean/a", value, 0.0, 100, LIMITS).level for value in (-0.9, -0.6, -0.4, 0.4, 0.6, 0.9)] == [
+        "drift", "warn", "none", "none", "warn", "drift",
+    ]  # fmt: skip
+
+
+def test_a_shift_of_just_the_limit_is_within_it() -> None:
+    assert _shift("missing/a", LIMITS.missing[0], 0.0, 100, LIMITS).level == "none"
+    assert _shift("missing/a", LIMITS.missing[1], 0.0, 100, LIMITS).level == "warn"
+    assert _shift("missing/a", 0.1, usual=0.1, rows=100, config=LIMITS).level == "none"

@@ -230,3 +230,40 @@ def test_rows_of_unequal_length_are_refused(change: dict[str, Any], message: str
     arguments: dict[str, Any] = {"features": {"a": [1.0, 2.0]}, "winner": [0, 1], "distance": [1.0, 2.0]}
     with pytest.raises(ValueError, match=message):
         PlacedRows(**arguments | change)
+
+
+# ---------------------------------------------------------------- what is usual, by the table
+
+
+def test_bounds_of_few_windows_are_prediction_limits_by_students_table() -> None:
+    """Half-way in log(rows) the deviation is half-way; t at 0.95 with 7 degrees of freedom is 1.894579."""
+    usual = Usual(two_sided=True, sizes=(4, 64), windows=(8, 8), means=(0.5, -0.5), variances=(4.0, 1.0))
+    reach = 1.894579 * math.sqrt(1 + 1 / 8)
+    assert usual.bound(4, 0.9) == pytest.approx(0.5 + 2.0 * reach, rel=1e-6)
+    assert usual.bound(16, 0.9) == pytest.approx(0.0 + 1.5 * reach, rel=1e-6)
+    assert usual.bound(1_000, 0.9) == pytest.approx(0.5 + 1.0 * reach, rel=1e-6)
+
+
+def test_a_new_window_stays_below_the_bound_of_eight_others_as_often_as_promised() -> None:
+    random = np.random.default_rng(4)
+    known, new = random.normal(size=(40_000, 8)), random.normal(size=40_000)
+    reach = Usual(two_sided=True, sizes=(1,), windows=(8,), means=(0.0,), variances=(1.0,)).bound(1, 0.9)
+    inside = np.abs(new - known.mean(axis=1)) <= reach * known.std(axis=1, ddof=1)
+    assert inside.mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_answers_are_usual_by_the_windows_of_held_out_rows() -> None:
+    training, heldout = rows(400, 0), rows(160, 1)
+    usual = training_profile(GRID, training, heldout).usual["error_ratio"]
+    assert usual.sizes == (1, 4, 16, 20)
+    windows = [heldout.distance[start : start + 20].mean() for start in range(0, 160, 20)]
+    ratios = np.array(windows) / heldout.distance.mean()
+    assert usual.means[-1] == pytest.approx(ratios.mean())
+    assert usual.variances[-1] == pytest.approx(ratios.var(ddof=1))
+
+
+def test_a_row_as_far_as_the_limit_is_not_beyond_it() -> None:
+    profile = training_profile(GRID, rows())
+    at = np.array([profile.far, np.nextafter(profile.far, np.inf)])
+    far = PlacedRows({"a": [0.0, 0.0], "b": [0.0, 0.0]}, [0, 0], at, {"y": [0.0, 0.0]})  # type: ignore[arg-type]
+    assert of_answers(profile, far)["new_region"] == 0.5

@@ -63,3 +63,9 @@ def test_the_table_leaves_empty_what_is_not_known() -> None:
         "metric": "stability", "champion": "", "challenger": "0.8", "difference": "", "change": "", "interval": "",
         "rule": "", "holds": "",
     }  # fmt: skip
+
+
+def test_a_gain_of_just_the_margin_that_is_not_sure_is_told_as_such() -> None:
+    rule = PromotionRule(metric="qe", min_margin=0.01)
+    assert outcome(rule, 0.01, holds=False) == "not surely better by the 1 % asked"
+    assert outcome(rule, 0.0099, holds=False) == "not better by the 1 % asked"
