@@ -60,7 +60,12 @@ def log_som(
     run_id = active_run_id()
     if run_id is None:
         raise TrackingError("log_som needs an open MLflow run: call it inside of `with mlflow.start_run():`")
-    samples = read_samples(data, num_features=som.num_features, missing=som.missing).cpu().float().numpy()
+    samples = (
+        read_samples(data, num_features=som.num_features, missing=som.missing, names=som.feature_names)
+        .cpu()
+        .float()
+        .numpy()
+    )
     names = _names(som, data, feature_names)
     fitted = _as_scaler(scaler, names)
     trained = TrainedMap(som, som.quantization_errors, som.topographic_errors)

@@ -5,6 +5,7 @@ SomlibError
 ├── ShapeError         (ValueError)    data or targets have another shape than expected
 ├── DataError          (ValueError)    data is empty, or holds NaN or infinity where it may not
 ├── DataTypeError      (TypeError)     data is of a kind that cannot be read as numbers
+├── FixedSettingError  (AttributeError) a setting is assigned or deleted after the map was made
 ├── NotFittedError     (RuntimeError)  the map has no size, weights or statistics yet that the call needs
 └── SavedMapError      (ValueError)    a saved map is missing, damaged, or of another kind or version
 
@@ -32,6 +33,10 @@ class DataError(SomlibError, ValueError):
 
 class DataTypeError(SomlibError, TypeError):
     """Data is of a kind that cannot be read as numbers."""
+
+
+class FixedSettingError(SomlibError, AttributeError):
+    """A setting was assigned or deleted after construction."""
 
 
 class NotFittedError(SomlibError, RuntimeError):

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,30 +12,45 @@ import torch
 from torch import Tensor, nn
 
 from somlib.configs.som_config import SOMConfig
+from somlib.core.fixed import FixedSettings
 from somlib.core.persistence import SavedMap, read_map, write_map
 from somlib.core.trainer import OnEpoch
-from somlib.errors import ArgumentError, NotFittedError, SavedMapError, ShapeError
+from somlib.errors import (
+    ArgumentError,
+    DataTypeError,
+    FixedSettingError,
+    NotFittedError,
+    SavedMapError,
+    ShapeError,
+)
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.heuristics import start_sigma
-from somlib.utils.inputs import read_sample_weight, read_samples
+from somlib.utils.inputs import known_names, read_sample_weight, read_samples
 from somlib.utils.metrics import Adjacency, quantization_error, topographic_error
 from somlib.utils.search import Winners, make_search
 
 
-class BaseSOM(nn.Module, ABC):
+class BaseSOM(FixedSettings, nn.Module, ABC):
     """A map of `x` rows and `y` columns of neurons over samples of `d` features.
 
-    Every setting is an attribute under its own name; where it was left open, the attribute holds the value taken, as
-    soon as it is known. `config` keeps the settings as they were given.
+    Every setting is an attribute under its own name, fixed once the map is made; where it was left open, the attribute
+    holds the value taken, as soon as it is known. `config` keeps the settings as they were given.
 
     Attributes:
         config: The settings.
         weights: Codebook, shape (x, y, d). It is live: what is written into it is what every later call uses.
         quantization_errors: One a epoch, of the latest training.
         topographic_errors: Likewise.
-        feature_names: Column names of the frame that the map was trained on; None where it had none.
+        feature_names: Column names of the frame that the map was trained on; None where it had none. Frames with
+            names are matched by them; arrays, tensors and frames without names go by position.
     """
+
+    _cures: ClassVar[Mapping[str, str]] = {
+        "neighborhood_order": "use set_neighborhood_order",
+        "device": "use to(device)",
+        "config": "make a new map with from_config(config)",
+    }
 
     config_class: ClassVar[type[SOMConfig]] = SOMConfig
     config: SOMConfig
@@ -67,10 +83,7 @@ class BaseSOM(nn.Module, ABC):
 
     def __init__(self, config: SOMConfig) -> None:
         super().__init__()
-        self.config = config
-        for name, value in config:
-            setattr(self, name, value)
-        self.device = chosen_device(config.device)
+        self._take(config=config, **{**dict(config), "device": chosen_device(config.device)})
         self.quantization_errors, self.topographic_errors = [], []
         self.feature_names = None
         self.initialized = False
@@ -119,9 +132,9 @@ class BaseSOM(nn.Module, ABC):
     def _take_grid(self, x: int, y: int) -> None:
         """Set the size, and what follows from it."""
         Grid(x, y, self.config.topology, self.config.pbc)
-        self.x, self.y = x, y
+        self._take(x=x, y=y)
         if self.config.sigma is None:
-            self.sigma = start_sigma(x, y)
+            self._take(sigma=start_sigma(x, y))
         if self.num_features is not None:
             self._random_start(self.num_features)
 
@@ -130,7 +143,20 @@ class BaseSOM(nn.Module, ABC):
         generator = torch.Generator().manual_seed(self.random_seed)
         shape = (self.grid.x, self.grid.y, d)
         self.weights = torch.randn(shape, generator=generator).to(self.device)
-        self.num_features = d
+        self._take(num_features=d)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weights" and not (isinstance(value, Tensor) and value.is_floating_point()):
+            got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise DataTypeError(f"weights must be a tensor of real numbers, got {got}")
+        if name == "feature_names":
+            value = known_names(value, self.num_features)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in ("weights", "feature_names"):
+            raise FixedSettingError(f"{name} cannot be deleted: assign to it")
+        super().__delattr__(name)
 
     def set_neighborhood_order(self, order: int) -> None:
         """Change how far the neighborhood of maps and retrieval reaches; the weights stay.
@@ -138,8 +164,8 @@ class BaseSOM(nn.Module, ABC):
         Raises:
             ArgumentError: `order` is below 1.
         """
-        self.config = self.config_class.checked({**self.config.model_dump(), "neighborhood_order": order})
-        self.neighborhood_order = self.config.neighborhood_order
+        config = self.config_class.checked({**self.config.model_dump(), "neighborhood_order": order})
+        self._take(config=config, neighborhood_order=config.neighborhood_order)
 
     # ---------------------------------------------------------------- questions to the codebook
 
@@ -154,11 +180,21 @@ class BaseSOM(nn.Module, ABC):
             under cosine.
         """
         samples = self._samples(data, single=True)
-        places = self.places(self.winners(samples).index[:, 0])
+        places = self.places(self._winners(samples).index[:, 0])
         return places[0] if _is_single(data) else places
 
-    def winners(self, samples: Tensor, k: int = 1, distances: bool = False) -> Winners:
-        """The `k` nearest neurons of checked samples (n, d), as flat indices, with distances where asked."""
+    def winners(self, data: Any, k: int = 1, distances: bool = False) -> Winners:
+        """The `k` nearest neurons of samples (n, d), or of one (d,), as flat indices, with distances where asked.
+
+        Raises:
+            ArgumentError: `k` is not a whole number of at least 1.
+        """
+        if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
+            raise ArgumentError(f"k must be a whole number of at least 1, got {k!r}")
+        return self._winners(self._samples(data, single=True), int(k), distances)
+
+    def _winners(self, samples: Tensor, k: int = 1, distances: bool = False) -> Winners:
+        """`winners` of checked samples (n, d)."""
         codebook, samples = self._same_dtype(samples)
         search = make_search(codebook, self.metric, self.config.search_backend)
         return search.nearest(samples, k, distances=distances)
@@ -170,19 +206,19 @@ class BaseSOM(nn.Module, ABC):
         return torch.stack((rows, torch.where(index < 0, -1, index % y)), dim=1)
 
     def quantization_error(self, data: Any, *, sample_weight: Any = None) -> float:
-        """Mean distance of the samples (n, d) to their nearest neuron, in the metric of the map.
+        """Mean distance of the samples (n, d), or of one (d,), to their nearest neuron, in the metric of the map.
 
         Samples without a nearest neuron are left out; NaN where none has one.
         """
-        samples = self._samples(data)
+        samples = self._samples(data, single=True)
         weight = read_sample_weight(sample_weight, len(samples), samples)
-        return quantization_error(self.winners(samples, distances=True), weight)
+        return quantization_error(self._winners(samples, distances=True), weight)
 
     def topographic_error(self, data: Any, *, adjacency: Adjacency = "lattice", sample_weight: Any = None) -> float:
-        """Share in [0, 1] of the samples (n, d) whose two nearest neurons are not next to each other on the grid.
+        """Share in [0, 1] of the samples whose two nearest neurons are not next to each other on the grid.
 
         Args:
-            data: Samples, shape (n, d).
+            data: Samples, shape (n, d), or one of shape (d,).
             adjacency: `"lattice"` takes the 8 neighbors of a rectangular cell (6 of a hexagon), `"edge"` the 4 (6)
                 that share an edge with it.
             sample_weight: Shape (n,), None for 1 each.
@@ -190,15 +226,15 @@ class BaseSOM(nn.Module, ABC):
         Returns:
             NaN where no sample has two nearest neurons, so on a map of one neuron.
         """
-        samples = self._samples(data)
+        samples = self._samples(data, single=True)
         weight = read_sample_weight(sample_weight, len(samples), samples)
-        return topographic_error(self.winners(samples, k=2), self.grid, adjacency, weight)
+        return topographic_error(self._winners(samples, k=2), self.grid, adjacency, weight)
 
     def _samples(self, data: Any, *, name: str = "data", single: bool = False) -> Tensor:
         """Data as a checked tensor (n, d) on the device of the map."""
         return read_samples(
             data, name=name, num_features=self.num_features, device=self.device, missing=self.config.missing,
-            single=single,
+            single=single, names=self.feature_names,
         )  # fmt: skip
 
     def _same_dtype(self, samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,7 +246,7 @@ class BaseSOM(nn.Module, ABC):
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Follow `.to(device)`: the attribute `device` is where the weights are."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch does not annotate it
-        self.device = self.weights.device
+        self._take(device=self.weights.device)
         return self
 
     # ---------------------------------------------------------------- saving
@@ -286,7 +322,7 @@ class BaseSOM(nn.Module, ABC):
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self.weights = tensors["weights"].to(self.device)
         self.initialized = True
-        self.batch_size, self.sigma = state["batch_size"], state["sigma"]
+        self._take(batch_size=state["batch_size"], sigma=state["sigma"])
         self.quantization_errors = _floats_from_json(state["quantization_errors"])
         self.topographic_errors = _floats_from_json(state["topographic_errors"])
         self.feature_names = state["feature_names"]

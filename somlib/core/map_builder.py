@@ -81,7 +81,7 @@ def target_map(
     if map_type == "metric":
         flat = _reduction(arguments.get("reduction_parameter", "mean"))(groups, target)
     elif map_type == "classification":
-        flat = maps.classification_map(groups, target, grid, _order(arguments, order))
+        flat = maps.classification_map(groups, target, grid, _order(arguments, order, least=0))
     else:
         flat = {"score": maps.score_map, "rank": maps.rank_map}[map_type](groups, target)
     on_grid = flat.reshape(-1, grid.x, grid.y)
@@ -186,9 +186,9 @@ def _reduction(name: str) -> Callable[[NeuronSamples, Tensor], Tensor]:
     return known[name]
 
 
-def _order(arguments: Mapping[str, Any], default: int) -> int:
+def _order(arguments: Mapping[str, Any], default: int, least: int = 1) -> int:
     order = arguments.get("neighborhood_order")
     if order is None:
         return default
-    require_order(order)
+    require_order(order, least)
     return int(order)

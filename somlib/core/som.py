@@ -8,6 +8,7 @@ import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -32,7 +33,7 @@ from somlib.utils.clustering import ClusterResult, cluster_neurons
 from somlib.utils.decay import SCHEDULES, DecayFn, sigma_schedule
 from somlib.utils.heuristics import map_size, minibatch_size, steps_per_epoch
 from somlib.utils.initialization import feature_means, interpolated_weights, pca_weights, sampled_weights
-from somlib.utils.inputs import feature_names, read_outputs, read_sample_weight, read_samples
+from somlib.utils.inputs import column_order, feature_names, read_outputs, read_sample_weight, read_samples
 from somlib.utils.maps import hit_map, neuron_samples
 from somlib.utils.neighborhood import KERNELS
 from somlib.utils.precision import trainable
@@ -93,6 +94,8 @@ class SOM(BaseSOM):
         Kohonen, Self-Organizing Maps, 3rd ed., Springer 2001.
     """
 
+    preset: str | None
+
     def __init__(
         self,
         x: int | None = None,
@@ -128,6 +131,7 @@ class SOM(BaseSOM):
             arguments["preset"] = preset
         arguments["device"] = None if device is None else str(device)
         super().__init__(SOMConfig.checked(arguments))
+        self._take(preset=preset)
         self._runs = 0
         self._last_epoch = 0
         self._course: Course | None = None
@@ -147,7 +151,9 @@ class SOM(BaseSOM):
             raise unknown_name("mode", mode, ("random", "pca"))
         samples = trainable(self._samples(data))
         self._require_feature_weights(samples.shape[1])
+        names = self._names_with(data)
         self._size_for(samples)
+        self.feature_names = names
         if mode == "pca":
             flat = pca_weights(samples, self.grid, self.metric)
         else:
@@ -170,9 +176,12 @@ class SOM(BaseSOM):
             if self.num_features not in (None, codebook.shape[1]):
                 raise ShapeError(f"other must have {self.num_features} features, got {codebook.shape[1]}")
             self._require_feature_weights(codebook.shape[1])
+            order = column_order(other.feature_names, self.feature_names, "other")
+            codebook = codebook if order is None else codebook[:, order]
             if self.x is None:
                 self._take_grid(other.grid.x, other.grid.y)
             self._start_from(interpolated_weights(codebook, other.grid, self.grid).to(self.device))
+            self.feature_names = self.feature_names or other.feature_names
             return
         expected = (self.grid.x, self.grid.y, self.num_features or other.shape[-1])
         if tuple(other.shape) != expected:
@@ -189,7 +198,8 @@ class SOM(BaseSOM):
         weights, with its schedules from the start again.
 
         Args:
-            data: Samples, shape (n, d); a frame's column names are kept in `feature_names`.
+            data: Samples, shape (n, d); a frame's column names are kept in `feature_names`, and later frames are
+                matched by them.
             verbose: Whether to show a progress bar.
             sample_weight: Shape (n,); weight k acts like k copies of the sample. None for 1 each.
             on_epoch: Called after each epoch with its `EpochReport`; the weights are then those of that epoch.
@@ -207,7 +217,7 @@ class SOM(BaseSOM):
         rows = self._training_set(data, sample_weight)
         if self._runs:
             logger.info("fit goes on from the present weights, with its schedules from the start")
-        self._prepare(rows.data, feature_names(data))
+        self._prepare(rows.data, self._names_with(data))
         self._run(rows, range(self.epochs), verbose, on_epoch)
         return self.quantization_errors, self.topographic_errors
 
@@ -237,11 +247,12 @@ class SOM(BaseSOM):
             ArgumentError: The checkpoint is of other settings, or of another number of samples.
             DataTypeError, ShapeError, DataError: As in `fit`.
         """
+        column_order(feature_names(data), checkpoint.map.state["feature_names"], "data")
         rows = self._training_set(data, sample_weight)
         checkpoint.require_fit(type(self).__name__, self.config.model_dump(mode="json"), len(rows.data))
         self._take_up(checkpoint.map)
         rows = self._training_set(data, sample_weight)  # in the type of the weights that are there now
-        self._prepare(rows.data, feature_names(data))
+        self._prepare(rows.data, self._names_with(data))
         self._run(rows, range(self.epochs), verbose, on_epoch, checkpoint)
         return self.quantization_errors, self.topographic_errors
 
@@ -278,7 +289,7 @@ class SOM(BaseSOM):
         if forgetting_factor is not None and not 0 <= forgetting_factor <= 1:
             raise ArgumentError(f"forgetting_factor must lie in [0, 1], got {forgetting_factor}")
         rows = self._training_set(data, sample_weight)
-        self._prepare(rows.data, feature_names(data))
+        self._prepare(rows.data, self._names_with(data))
         if forgetting_factor is None:
             self._run(rows, range(self._last_epoch, self._last_epoch + 1), False, None)
         else:
@@ -328,7 +339,7 @@ class SOM(BaseSOM):
         """Be the map that was saved with these settings."""
         if self.x is None:
             self._take_grid(saved.config["x"], saved.config["y"])
-        self.num_features = saved.config["num_features"]
+        self._take(num_features=saved.config["num_features"])
         self._restore(saved.state, saved.tensors)
 
     def _fold_in(self, rows: TrainingSet, forgetting_factor: float) -> None:
@@ -386,6 +397,10 @@ class SOM(BaseSOM):
         if self.feature_weights is not None and len(self.feature_weights) != d:
             raise ArgumentError(f"feature_weights must have {d} values, one a feature, got {len(self.feature_weights)}")
 
+    def _names_with(self, data: Any) -> list[str] | None:
+        """The names of the features, those of `data` where none were known."""
+        return self.feature_names or feature_names(data)
+
     def _prepare(self, samples: Tensor, names: list[str] | None) -> None:
         """Size, initialise and convert the map for training on checked samples."""
         fresh = not self.initialized
@@ -394,14 +409,14 @@ class SOM(BaseSOM):
             self.initialize_weights(samples)
         self.weights = self.weights.detach().to(samples.dtype)
         self.feature_names = names
-        self.batch_size = self.config.batch_size or minibatch_size(len(samples))
+        self._take(batch_size=self.config.batch_size or minibatch_size(len(samples)))
         if not self._runs and len(samples) < self.grid.m:
             warn(f"data has {len(samples)} rows for {self.grid.m} neurons: most will stay empty, use a smaller map", 4)
 
     def _size_for(self, samples: Tensor) -> None:
         """Take number of features and map size from the data where they were left open."""
         if self.num_features is None:
-            self.num_features = samples.shape[1]
+            self._take(num_features=samples.shape[1])
         if self.x is None:
             self._take_grid(*map_size(samples, self.topology == "hexagonal", self.pbc, self.metric))
         elif not self.weights.numel():
@@ -409,7 +424,7 @@ class SOM(BaseSOM):
 
     def _start_from(self, flat: Tensor) -> None:
         self.weights = flat.reshape(self.grid.x, self.grid.y, -1)
-        self.num_features = flat.shape[1]
+        self._take(num_features=flat.shape[1])
         self.initialized = True
         self._sums = self._normal = None
 
@@ -502,7 +517,7 @@ class SOM(BaseSOM):
         """  # noqa: E501  # a table row cannot be broken
         map_builder.require_map_arguments(map_type, kwargs)
         samples = None if data is None else self._samples(data)
-        winner = None if samples is None or map_type == "distance" else self.winners(samples).index[:, 0]
+        winner = None if samples is None or map_type == "distance" else self._winners(samples).index[:, 0]
         return self._map(map_type, samples, winner, target, bmus_data_map, kwargs)
 
     def build_multiple_maps(
@@ -526,7 +541,7 @@ class SOM(BaseSOM):
         del batch_size
         configs = map_builder.require_map_configs(map_configs)
         samples = self._samples(data)
-        winner = self.winners(samples).index[:, 0]
+        winner = self._winners(samples).index[:, 0]
         built = [self._map(c["type"], samples, winner, target, None, c["kwargs"]) for c in configs]
         return dict(zip(map_builder.map_keys(configs), built, strict=True))
 
@@ -563,10 +578,12 @@ class SOM(BaseSOM):
     def cluster(
         self, method: str = "kmeans", n_clusters: int | None = None, feature_space: str = "weights", **kwargs: Any
     ) -> ClusterResult:
-        """Clusters of neurons; see `somlib.utils.clustering.cluster_neurons`, which this calls with the codebook."""
-        return cluster_neurons(
-            self.codebook, self.grid, method, n_clusters, feature_space, random_seed=self.random_seed, **kwargs
-        )
+        """Clusters of neurons; see `somlib.utils.clustering.cluster_neurons`, which this calls with the codebook.
+
+        `random_state` among the options replaces the map's `random_seed`.
+        """
+        seed = _seed(kwargs.pop("random_state", None), self.random_seed)
+        return cluster_neurons(self.codebook, self.grid, method, n_clusters, feature_space, random_seed=seed, **kwargs)
 
     def quality_report(
         self,
@@ -592,7 +609,7 @@ class SOM(BaseSOM):
         samples, generator = self._samples(data), torch.Generator().manual_seed(self.random_seed)
         if sigma is None:
             sigma = self._sigma_decay(float(self.sigma or 1), self._last_epoch, self.epochs)
-        winners, kernel = self.winners(samples, k=2, distances=True), KERNELS[self.neighborhood_function]
+        winners, kernel = self._winners(samples, k=2, distances=True), KERNELS[self.neighborhood_function]
         return quality.quality_report(
             samples, winners, self.codebook, self.grid, self.metric, kernel, sigma, generator,
             n_neighbors=n_neighbors, resamples=resamples, confidence=confidence,
@@ -658,7 +675,7 @@ class SOM(BaseSOM):
         self, queries: Tensor, n: int, samples: Mapping[tuple[int, int], Sequence[int]], threshold: int, mode: str
     ) -> Retrieved:
         groups = groups_from_dict(samples, self.grid, n)
-        winner = self.winners(queries).index[:, 0].cpu()
+        winner = self._winners(queries).index[:, 0].cpu()
         return retrieve(
             winner, groups, self.codebook.cpu(), self.grid, self.metric, mode, self.neighborhood_order, threshold
         )
@@ -675,7 +692,7 @@ class SOM(BaseSOM):
         Raises:
             NotFittedError: The map was not trained, or its weights were replaced since.
         """
-        return self._known_distances().scores_of(self.winners(self._samples(data), distances=True))
+        return self._known_distances().scores_of(self._winners(self._samples(data), distances=True))
 
     def calibrate_anomalies(self, data: Any) -> None:
         """Take the scores of normal samples (n, d), held out from training, as the measure for thresholds."""
@@ -723,7 +740,7 @@ class SOM(BaseSOM):
     # ---------------------------------------------------------------- saving
 
     def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "runs": self._runs, "last_epoch": self._last_epoch}
+        return {**super()._state(), "preset": self.preset, "runs": self._runs, "last_epoch": self._last_epoch}
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = super()._tensors()
@@ -740,6 +757,7 @@ class SOM(BaseSOM):
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         super()._restore(state, tensors)
         self._runs, self._last_epoch = state["runs"], state["last_epoch"]
+        self._take(preset=state.get("preset"))
         tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         if "sums.total" in tensors:
             values = torch.cat((tensors["sums.total"], tensors["sums.count"]), dim=1)
@@ -755,3 +773,12 @@ class SOM(BaseSOM):
 def _is(value: Any, default: Any) -> bool:
     """Whether an argument is at its default; an array, tensor or frame never is."""
     return value is default or (np.ndim(value) == 0 and bool(value == default))
+
+
+def _seed(random_state: Any, otherwise: int) -> int:
+    """The seed that a caller asks for."""
+    if random_state is None:
+        return otherwise
+    if isinstance(random_state, bool) or not isinstance(random_state, Integral) or not 0 <= int(random_state) < 2**63:
+        raise ArgumentError(f"random_state must be None or a whole number from 0 on, got {random_state!r}")
+    return int(random_state)

@@ -5,6 +5,8 @@ place, and nothing is copied that need not be. Float64 stays float64; all else b
 float32 cannot hold exactly, which become float64.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from somlib.errors import DataError, DataTypeError, ShapeError
+from somlib.errors import ArgumentError, DataError, DataTypeError, ShapeError
 
 FLOAT32_EXACT = 2**24  # the largest range in which float32 holds every integer
 
@@ -25,6 +27,7 @@ def read_samples(
     device: torch.device | None = None,
     missing: str = "error",
     single: bool = False,
+    names: Sequence[str] | None = None,
 ) -> Tensor:
     """Samples as a float tensor of shape (n, d), checked.
 
@@ -35,17 +38,20 @@ def read_samples(
         device: Where the tensor shall be; None leaves it where it is.
         missing: `"error"` refuses NaN, `"mask"` lets it pass. Infinity is refused by both.
         single: Whether one sample of shape (d,) is welcome; it comes back as (1, d).
+        names: Of the features; a frame with column names is put in their order. None takes the columns as they come.
 
     Returns:
         float32, or float64 where the data was (or holds integers beyond 2^24), shape (n, d).
 
     Raises:
         DataTypeError: `data` is not numeric.
-        ShapeError: `data` is not 2-D, or of the wrong width.
+        ShapeError: `data` is not 2-D, of the wrong width, or its columns are not those of `names`.
         DataError: `data` is empty, or holds NaN or infinity where it may not.
     """
+    order = column_order(feature_names(data) or _series_labels(data), names, name)
     tensor = _as_float(_as_tensor(data, name), device)
     tensor = _as_matrix(tensor, name, num_features, single)
+    tensor = tensor if order is None else _reordered(tensor, order)
     require_finite(tensor, name, missing)
     return tensor
 
@@ -104,11 +110,83 @@ def read_sample_weight(weight: Any, n: int, tensor: Tensor) -> Tensor | None:
 
 
 def feature_names(data: Any) -> list[str] | None:
-    """Column names of a frame or table, None for anything without."""
+    """Column names of a frame or table; None for anything without.
+
+    Labels that are all whole numbers, as pandas gives by default, are places and no names.
+    """
+    if type(data).__name__ == "LazyFrame":  # asking one for its columns would make it work; it is refused anyway
+        return None
     names = getattr(data, "column_names", None)  # pyarrow
+    return _names_in(getattr(data, "columns", None) if names is None else names)  # polars, pandas
+
+
+def known_names(names: Any, d: int | None) -> list[str] | None:
+    """Names of features as a list of texts, checked; None stays None.
+
+    Raises:
+        ArgumentError: Not texts, not all different, or not `d` of them.
+    """
     if names is None:
-        names = getattr(data, "columns", None)  # polars, pandas
-    return None if names is None else [str(name) for name in names]
+        return None
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ArgumentError(f"feature_names must be a list of names, got {names!r}")
+    listed = list(names)
+    bad = next((name for name in listed if not isinstance(name, str)), None)
+    if bad is not None:
+        raise ArgumentError(f"feature_names must be texts, got {bad!r}")
+    if d is not None and len(listed) != d:
+        raise ArgumentError(f"feature_names must have {d} names, one a feature, got {len(listed)}")
+    twice = [name for name, count in Counter(listed).items() if count > 1]
+    if twice:
+        raise ArgumentError(f"feature_names must all be different, got {twice[0]!r} twice")
+    return listed
+
+
+def column_order(names: Sequence[str] | None, expected: Sequence[str] | None, name: str) -> list[int] | None:
+    """Where each expected feature stands among the columns `names`; None where the order is right, or not known.
+
+    Args:
+        names: Of the data; None where it has none, and goes by position.
+        expected: Of the features of the map; None where it knows none.
+        name: What to call the data in errors.
+
+    Raises:
+        ShapeError: A name twice, a feature without a column, or a column without a feature.
+    """
+    if names is None:
+        return None
+    twice = [column for column, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ShapeError(f"{name} must have columns of different names, got {twice[0]!r} twice: {_listed(names)}")
+    if expected is None or list(names) == list(expected):
+        return None
+    if set(names) != set(expected):
+        lacking, extra = (sorted(set(a) - set(b)) for a, b in ((expected, names), (names, expected)))
+        differences = (("lacks", lacking), ("has in addition", extra))
+        parts = [f"{verb} {_listed(found)}" for verb, found in differences if found]
+        raise ShapeError(
+            f"{name} must have the columns {_listed(expected)} that the map was fitted to, got {_listed(names)}: it "
+            f"{' and '.join(parts)}; an array goes by position"
+        )
+    place = {column: i for i, column in enumerate(names)}
+    return [place[feature] for feature in expected]
+
+
+def _series_labels(data: Any) -> list[str] | None:
+    """What the values of a pandas series are labeled with, where it is one sample; None for anything else."""
+    return _names_in(data.index) if type(data).__name__ == "Series" and hasattr(data, "index") else None
+
+
+def _names_in(labels: Any) -> list[str] | None:
+    if labels is None or callable(labels):
+        return None
+    listed = list(labels)
+    return None if all(isinstance(label, Integral) for label in listed) else [str(label) for label in listed]
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return f"[{shown}]" if len(names) <= most else f"[{shown}, ... {len(names) - most} more]"
 
 
 def require_finite(tensor: Tensor, name: str, missing: str) -> None:
@@ -246,6 +324,12 @@ def _as_matrix(tensor: Tensor, name: str, num_features: int | None, single: bool
     if not len(tensor) or not tensor.shape[1]:
         raise DataError(f"{name} must not be empty, got shape {tuple(tensor.shape)}")
     return tensor
+
+
+def _reordered(tensor: Tensor, order: list[int]) -> Tensor:
+    """The columns (n, d) in another order, laid out in memory as before: the rounding of products hangs on it."""
+    by_column = tensor.stride(0) < tensor.stride(1)
+    return tensor.T[order].T if by_column else tensor[:, order]
 
 
 def _first_bad(values: Tensor) -> str:

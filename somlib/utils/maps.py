@@ -129,7 +129,8 @@ def rank_map(groups: NeuronSamples, target: Tensor) -> Tensor:
 def classification_map(groups: NeuronSamples, target: Tensor, grid: Grid, order: int) -> Tensor:
     """Most frequent class of each neuron's samples, float64, shape (o, m); NaN where it has none.
 
-    Among tied classes the one most frequent among the samples of all neighbors up to `order`, then the smallest label.
+    Among tied classes the one most frequent among the samples of all neighbors up to `order`, then the smallest label;
+    an order of 0 asks no neighbors.
     """
     return torch.stack([_most_frequent(groups, column, grid, order) for column in target.unbind(1)])
 
@@ -140,7 +141,7 @@ def _most_frequent(groups: NeuronSamples, labels: Tensor, grid: Grid, order: int
     votes = torch.bincount(cell, minlength=grid.m * len(classes)).reshape(grid.m, len(classes))
     tied = votes == votes.max(dim=1, keepdim=True).values
     undecided = torch.nonzero((tied.sum(dim=1) > 1) & (groups.count > 0)).flatten()
-    if len(undecided):
+    if len(undecided) and order:
         table = neighbor_table(grid, order).to(votes.device)[undecided]  # (u, k)
         around = (votes[table.clamp_min(0)] * (table >= 0)[..., None]).sum(dim=1)  # (u, classes)
         around = around.masked_fill(~tied[undecided], -1)

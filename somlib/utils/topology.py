@@ -37,14 +37,14 @@ def hop_distances(grid: Grid, a: Tensor, b: Tensor) -> Tensor:
     return torch.maximum(vertical, diagonal)
 
 
-def require_order(order: int) -> None:
-    """Refuse a neighborhood order below 1.
+def require_order(order: int, least: int = 1) -> None:
+    """Refuse a neighborhood order below 1, or another least one.
 
     Raises:
-        ArgumentError: `order` is not an integer of at least 1.
+        ArgumentError: `order` is not an integer of at least `least`.
     """
-    if isinstance(order, bool) or not isinstance(order, Integral) or order < 1:
-        raise ArgumentError(f"neighborhood_order must be an integer of at least 1, got {order!r}")
+    if isinstance(order, bool) or not isinstance(order, Integral) or order < least:
+        raise ArgumentError(f"neighborhood_order must be an integer of at least {least}, got {order!r}")
 
 
 @lru_cache(maxsize=16)

@@ -24,7 +24,6 @@ from somlib.core.trainer import Epoch, EpochReport, OnEpoch, train
 from somlib.errors import NotFittedError
 from somlib.utils.grid import Grid
 from somlib.utils.heuristics import LARGEST_MAP
-from somlib.utils.inputs import feature_names
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +116,7 @@ class GrowingSOM(SOM):
             settings["device"] = str(settings["device"])
         config = GrowingSOMConfig.checked({"x": x, "y": y, "num_features": num_features, **own, **settings})
         super().__init__(**config.model_dump(exclude=set(own)))
-        self.config = config
-        for name in own:
-            setattr(self, name, getattr(config, name))
+        self._take(config=config, preset=settings.get("preset"), **{name: getattr(config, name) for name in own})
         self.growth_history = []
 
     @property
@@ -162,9 +159,9 @@ class GrowingSOM(SOM):
         rows = self._training_set(data, sample_weight)
         if self.initialized:
             logger.info("fit grows on from the present map, with its schedules from the start")
-        self._prepare(rows.data, feature_names(data))
+        self._prepare(rows.data, self._names_with(data))
         if self.config.max_neurons is None:
-            self.max_neurons = max(min(len(rows.data), LARGEST_MAP), self.grid.m)
+            self._take(max_neurons=max(min(len(rows.data), LARGEST_MAP), self.grid.m))
         self.growth_history, self.quantization_errors, self.topographic_errors = [], [], []
         with open_ended_progress("growing", verbose) as show:
 
@@ -207,7 +204,7 @@ class GrowingSOM(SOM):
             logger.info("growth ended at %d x %d neurons: %s", self.x, self.y, end)
             return False
         codebook = grown_codebook(self.codebook, self.grid, insertion)
-        self.x, self.y = grown.x, grown.y
+        self._take(x=grown.x, y=grown.y)
         self._start_from(codebook)
         return True
 
@@ -238,6 +235,5 @@ class GrowingSOM(SOM):
 
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         super()._restore(state, tensors)
-        self.x, self.y = self.weights.shape[:2]
-        self.max_neurons = state["max_neurons"]
+        self._take(x=self.weights.shape[0], y=self.weights.shape[1], max_neurons=state["max_neurons"])
         self.growth_history = [GrowthStep(**step) for step in state["growth_history"]]

@@ -19,12 +19,13 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from somlib.configs.som_config import SOMConfig
+from somlib.core.fixed import FixedSettings
 from somlib.core.growing import GrowingSOM, GrowingSOMConfig
 from somlib.core.growing.growth import winners_of_mean
 from somlib.core.growing.progress import open_ended_progress
@@ -58,7 +59,7 @@ class _Candidate:
     rows: Tensor = field(compare=False)
 
 
-class HierarchicalSOM:
+class HierarchicalSOM(FixedSettings):
     """A tree of self-organizing maps, each below a neuron whose samples it represents in more detail.
 
     Every map of the tree is a `SOM` or a `GrowingSOM` with all its methods: `tree.root.som`, and by place below it
@@ -94,8 +95,14 @@ class HierarchicalSOM:
         Rauber, Merkl and Dittenbach, IEEE Trans. Neural Networks 13(6), 2002.
     """
 
+    _cures: ClassVar[Mapping[str, str]] = {"config": "make a new tree with from_config(config)"}
     config: HierarchicalSOMConfig
     root: MapNode
+    child: SOMConfig | str
+    tau_2: float
+    max_depth: int
+    min_samples: int
+    max_maps: int
     deviation: float | None
 
     def __init__(
@@ -111,8 +118,9 @@ class HierarchicalSOM:
         arguments = {name: value for name, value in locals().items() if name in HierarchicalSOMConfig.model_fields}
         if root is None:
             del arguments["root"]
-        self.config = HierarchicalSOMConfig.checked(arguments)
-        self.root = MapNode(_new_map(self.config.root))
+        config = HierarchicalSOMConfig.checked(arguments)
+        self._take(config=config, **{name: value for name, value in config if name != "root"})
+        self._take(root=MapNode(_new_map(config.root)))
         self.deviation = None
         self._index: LeafIndex | None = None
 
@@ -144,7 +152,8 @@ class HierarchicalSOM:
         rows = root.som._training_set(data, sample_weight)
         deviation = quantization_error(winners_of_mean(rows, root.som.metric), rows.weight)
         self._branch_out(root, rows, self.config.tau_2 * deviation, verbose)
-        self.root, self.deviation, self._index = root, deviation, LeafIndex(root)
+        self._take(root=root)
+        self.deviation, self._index = deviation, LeafIndex(root)
         return errors
 
     def _branch_out(self, root: MapNode, rows: TrainingSet, tolerated: float, verbose: bool) -> None:
@@ -169,7 +178,7 @@ class HierarchicalSOM:
         if node.depth >= self.config.max_depth:
             return []
         grid = node.som.grid
-        found = node.som.winners(rows.data[won], distances=True)
+        found = node.som._winners(rows.data[won], distances=True)
         groups = neuron_samples(found.index[:, 0], grid.m)
         child = self.config.child_config
         fewest = max(self.config.min_samples, (child.x or 1) * (child.y or 1))
@@ -318,7 +327,7 @@ class HierarchicalSOM:
             nodes[node.path] = node
             if node.path:
                 nodes[node.path[:-1]].children[node.path[-1]] = node
-        tree.root = nodes[()]
+        tree._take(root=nodes[()])
         tree._index = LeafIndex(tree.root)
         return tree
 

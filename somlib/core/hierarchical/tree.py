@@ -98,7 +98,7 @@ class LeafIndex:
         waiting = [(self.root, torch.arange(len(samples), device=samples.device))]
         while waiting:
             node, rows = waiting.pop()
-            found = node.som.winners(samples[rows], distances=True)
+            found = node.som._winners(samples[rows], distances=True)
             won = found.index[:, 0] >= 0
             rows, neuron = rows[won], found.index[won, 0]
             leaf[rows, 0] = self._numbers[node].to(samples.device)[neuron]

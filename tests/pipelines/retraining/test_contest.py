@@ -190,8 +190,8 @@ def test_a_champion_that_cannot_be_compared_is_refused(
     holed = replace(dataset, features=np.where(np.arange(200)[:, None] == 7, np.nan, dataset.features))
     scaler = Scaler.identity(features)
     rows = np.random.default_rng(0).random((20, len(features)), dtype=np.float32)
-    som = train_som(rows, round_.config.som, features).som
-    som.missing = missing
+    config = round_.config.som.model_copy(update={"missing": missing})
+    som = train_som(rows, config, features).som
     with pytest.raises(ModelError, match=problem):
         require_comparable(MapModel(som, scaler, torch.ones(12)), round_.config, holed)
 

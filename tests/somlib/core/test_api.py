@@ -211,7 +211,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "infinity": (torch.tensor([[0.0, 0.0, float("inf")]]), DataError, r"got inf at row 0, column 2 \(1 such value\)"),
 }
-TAKE_ONE = ("identify_bmus",)
+TAKE_ONE = ("identify_bmus", "quantization_error", "topographic_error")
 
 
 @pytest.mark.parametrize("bad", BAD)

@@ -306,7 +306,7 @@ def test_an_unknown_argument_lists_those_of_the_type(map_type: str, known: tuple
         (("distance", {"distance_metric": "l3"}), "distance_metric must be one of 'euclidean', .*got 'l3'"),
         (("distance", {"neighborhood_order": 0}), "neighborhood_order must be an integer of at least 1, got 0"),
         (("distance", {"neighborhood_order": 1.5}), "neighborhood_order must be an integer of at least 1, got 1.5"),
-        (("classification", {"neighborhood_order": -1}), "neighborhood_order must be an integer of at least 1, got -1"),
+        (("classification", {"neighborhood_order": -1}), "neighborhood_order must be an integer of at least 0, got -1"),
         (("metric", {"reduction_parameter": "median"}), "reduction_parameter must be one of .*got 'median'"),
     ],
 )  # fmt: skip

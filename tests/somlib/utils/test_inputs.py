@@ -283,8 +283,9 @@ def test_columns_keep_their_names() -> None:
     columns = {"b": [1.0], "a": [2.0]}
     for frame in (pl.DataFrame(columns), pd.DataFrame(columns), pa.table(columns)):
         assert feature_names(frame) == ["b", "a"]
-    assert feature_names(pd.DataFrame([[1, 2]])) == ["0", "1"]
+    assert feature_names(pd.DataFrame([[1, 2]])) is None  # whole numbers are places
     assert feature_names(torch.zeros(1, 2)) is None
+    assert feature_names(pd.Series([1.0], index=["a"])) is None  # of rows, where it is a target
 
 
 # ---- targets

@@ -176,11 +176,12 @@ def test_another_number_of_class_names_is_refused(som: SOM, data: torch.Tensor) 
 
 
 def test_targets_that_are_all_missing_leave_every_neuron_empty(som: SOM, data: torch.Tensor) -> None:
-    som.missing = "mask"  # a target that is not known is refused otherwise
+    masked = SOM.from_config(som.config.model_copy(update={"missing": "mask"}))  # else such a target is refused
+    masked.initialize_from(som)
     target = torch.full((7,), math.nan)
     for figure in (
-        visualizer(som).plot_metric_map(target, data),
-        visualizer(som).plot_classification_map(target, data),
+        visualizer(masked).plot_metric_map(target, data),
+        visualizer(masked).plot_classification_map(target, data),
     ):
         assert len(hatched_centers(figure.axes[0])) == 30
 

@@ -101,7 +101,7 @@ def test_weights_count_like_copies() -> None:
     # The PCA start knows no weights; both maps start from the same codebook here.
     start = torch.randn(2, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for som, samples, weight in ((copied, data.repeat_interleave(copies, dim=0), None), (weighted, data, copies)):
-        som.x, som.y = 2, 2
+        som._take(x=2, y=2)
         som.initialize_from(start)
         som.fit(samples, verbose=False, sample_weight=weight)
     assert sizes(copied) == sizes(weighted)
