@@ -5,10 +5,19 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format gallery year clean
+# Plainer instructions in PyTorch, OpenBLAS, MKL and oneDNN, on one thread: other last bits, as on another processor.
+PORTABLE := ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Haswell MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 \
+            OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Where the last bit of a number could decide: searches, kernels, steps, starts, sizes, and whole trainings.
+NUMERICAL := $(addprefix tests/somlib/utils/test_,$(addsuffix .py,distances faiss_search fused_search \
+             initialization masked_distances neighborhood search smallest smoothing torch_search training)) \
+             $(addprefix tests/somlib/core/test_,$(addsuffix .py,scales scan subspace trainer)) \
+             tests/somlib/core/growing/test_growth.py
+
+.PHONY: help setup run test test-portable check format gallery year clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything that the project and its tests need
 
@@ -25,6 +34,9 @@ run: setup ## train, map, cluster and register a map of the shipped weather data
 
 test: setup ## run the whole test suite, on two cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-portable: setup ## run the numerical tests with plainer instructions, as on another processor
+	$(PORTABLE) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(NUMERICAL)
 
 check: setup ## lint, types and import contracts
 	$(BIN)/ruff check .
