@@ -21,7 +21,7 @@ def blobs(n: int = 240, seed: int = 0) -> torch.Tensor:
 
 
 def trained(data: torch.Tensor, **settings: Any) -> SOM:
-    som = SOM(6, 5, epochs=4, random_seed=3, **settings)
+    som = SOM(6, 5, epochs=4, batch_size=24, random_seed=3, **settings)
     som.fit(data, verbose=False)
     return som
 
