@@ -22,7 +22,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from pipelines.config import PipelineConfig, load_config
 from pipelines.flows.train import train_flow
-from pipelines.store import registry
+from pipelines.store import registry, servable
 from pipelines.store.tracking import tracking_store
 from tests.pipelines.flows.refresh_process import POINTS
 
@@ -49,7 +49,7 @@ def stands(folder: Path) -> tuple[str, int, str]:
     """The version that serves, how many there are, and the digest of its content; it must be whole."""
     with tracking_store(f"sqlite:///{folder}/mlflow.db"), tempfile.TemporaryDirectory() as place:
         champion = registry.holding("weather", "champion")
-        registry.fetch(champion, Path(place))
+        servable.fetch(champion, Path(place))
         return champion.version, len(registry.versions("weather")), champion.tags["som.model_sha256"][:16]
 
 

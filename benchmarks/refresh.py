@@ -30,7 +30,7 @@ from pipelines.refreshing.admission import checks, score
 from pipelines.refreshing.arrivals import find_arrivals
 from pipelines.samples import Labelled
 from pipelines.sections import RefreshConfig
-from pipelines.store import registry
+from pipelines.store import registry, servable
 from pipelines.store.tracking import tracking_store
 
 WEATHER = Path(__file__).parents[1] / "data" / "weather.yaml"
@@ -90,7 +90,7 @@ def trained(folder: Path, name: str) -> tuple[MapModel, LocalModels, Mapping[str
     with tracking_store(f"sqlite:///{folder}/mlflow.db"):
         version = registry.find("weather", "1")
         (folder / name).mkdir()
-        model = registry.fetch(version, folder / name)
+        model = servable.fetch(version, folder / name)
     assert model.local is not None
     return model, model.local, {t: version.metrics[f"jitl/{t}/rmse"] for t in model.local.regressors}
 

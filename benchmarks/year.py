@@ -94,10 +94,10 @@ def main(folder: Path) -> None:
 
 def serving(folder: Path) -> "tuple[str, MapModel]":
     """Number and model of the version that serves."""
-    from pipelines.store import registry
+    from pipelines.store import registry, servable
 
     version = registry.champion("year")
-    return version.version, registry.fetch(version, Path(tempfile.mkdtemp(dir=folder)))
+    return version.version, servable.fetch(version, Path(tempfile.mkdtemp(dir=folder)))
 
 
 def told(month: int, result: "RetrainResult") -> str:

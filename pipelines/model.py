@@ -13,7 +13,8 @@ same model as MLflow serves it.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import ModelError
+from pipelines.inputs import read_rows
 from pipelines.jitl.models import LocalModels
 from pipelines.retraining.profile import Profile
 from pipelines.scaling import Scaler
@@ -72,28 +74,32 @@ class MapModel:
         """The time up to which all local models have learned, ISO 8601 in UTC; None without any, or without dates."""
         return None if self.local is None else self.local.watermark
 
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def predict(self, rows: Any) -> pd.DataFrame:
         """Where each row falls on the map, and what local models say to it.
 
         Args:
-            frame: One row a sample with the columns `features`, in any order; others are ignored.
+            rows: One row a sample. A frame of pandas or polars, a dict of columns or a list of dicts with the columns
+                `features`, in any order, others are ignored; or an array or a list of lists (n, d) in the order of
+                `features`. Numbers and booleans of any type; see `read_rows`.
 
         Returns:
             `row` and `col` of the nearest neuron, the distance to it as `quantization_error` (in units of scaled
-            features), and its `cluster`; index as in `frame`. With local models also their answers, see
+            features), and its `cluster`; index as in a pandas frame. With local models also their answers, see
             `LocalModels.answer`. With a map that takes missing values, a row without any value gets -1, -1, NaN and -1.
 
         Raises:
-            ModelError: A column is absent or not numeric, or holds null, NaN or infinity that the map does not take.
+            ModelError: A column is absent or not numeric, or holds null, NaN or infinity that the map does not take,
+                or a value so far from training that its distance to the map is beyond float32.
         """
-        samples = self.scaler.transform(self._values(frame))
+        values, index = read_rows(rows, self.features)
+        samples = self._scaled(values)
         if not len(samples):
             types = {name: NUMPY_TYPES[kind] for name, kind in self.outputs.items()}
-            return pd.DataFrame(columns=list(types), index=frame.index).astype(types)
+            return pd.DataFrame(columns=list(types), index=index).astype(types)
         answers = self._places(torch.from_numpy(samples).to(self.som.device))
         if self.local is not None:
             answers |= self.local.answer(samples)
-        return pd.DataFrame(answers, index=frame.index)
+        return pd.DataFrame(answers, index=index)
 
     def _places(self, samples: Tensor) -> dict[str, np.ndarray[Any, Any]]:
         """Where scaled samples (n, d) fall, by the names of `OUTPUTS`."""
@@ -107,21 +113,23 @@ class MapModel:
             "cluster": torch.where(index < 0, -1, self.clusters[index.clamp_min(0)]).numpy(),
         }
 
-    def _values(self, frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
-        absent = [name for name in self.features if name not in frame.columns]
-        if absent:
-            raise ModelError(f"input must have the columns {some(self.features, 20)}; absent: {some(absent, 20)}")
-        try:
-            values = frame.loc[:, list(self.features)].astype("float64").to_numpy()
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"input must be numeric: {error}") from error
+    def _scaled(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, Any]:
+        """Samples (n, d) in the map's units, each of them one that it can place."""
         refused = np.isinf(values) if self.som.missing == "mask" else ~np.isfinite(values)
+        what = "must not be infinite" if self.som.missing == "mask" else "must not be null, NaN or infinite"
+        self._refuse(refused, what)
+        with np.errstate(over="ignore"):
+            samples = self.scaler.transform(values)
+        far = np.abs(samples) > np.sqrt(np.finfo(np.float32).max / len(self.features)) / 4  # squares are added up
+        self._refuse(far, "must be near enough to the training data for distances in float32")
+        return samples
+
+    def _refuse(self, refused: np.ndarray[Any, Any], what: str) -> None:
+        """Refuse rows where there is any such value (n, d)."""
         if refused.any():
             counts = {name: int(count) for name, count in zip(self.features, refused.sum(axis=0), strict=True) if count}
-            what = "must not be infinite" if self.som.missing == "mask" else "must not be null, NaN or infinite"
             columns = some([f"{name} in {count}" for name, count in counts.items()])
             raise ModelError(f"input {what}, got such values in {int(refused.any(axis=1).sum())} rows: {columns}")
-        return values
 
     # ---------------------------------------------------------------- saving
 
@@ -140,44 +148,77 @@ class MapModel:
         return _sha256(folder / MANIFEST)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, digest: str | None = None) -> Self:
         """The model in a folder.
 
+        Args:
+            folder: Where `save` has put it.
+            digest: What `save` answered, where it is known; it tells that the manifest too is the one that was written.
+
         Raises:
-            ModelError: The folder holds none, or a file is missing, damaged, changed or of a newer format.
+            ModelError: The folder holds none, or a file is missing, damaged, changed, left over or of a newer format.
         """
-        _verify(folder)
-        try:
+        _verify(folder, digest)
+        with _reading(folder / SOM_FOLDER):
             som = SOM.load(folder / SOM_FOLDER)
-        except SavedMapError as error:
-            raise ModelError(f"the map of the model in {folder} cannot be read: {error}") from error
-        scaler = Scaler.from_dict(_read_json(folder / SCALER))
-        clusters = torch.tensor(_read_json(folder / CLUSTERS)["labels"], dtype=torch.int64)
+        with _reading(folder / SCALER):
+            scaler = Scaler.from_dict(_read_json(folder / SCALER))
+        with _reading(folder / CLUSTERS):
+            clusters = _labels(_read_json(folder / CLUSTERS))
         if len(clusters) != som.grid.m or len(scaler.features) != som.num_features:
             raise ModelError(
                 f"the model in {folder} must fit together, got a map of {som.grid.m} neurons and {som.num_features} "
                 f"features, {len(clusters)} cluster labels and {len(scaler.features)} scaled features"
             )
-        local = LocalModels.load(folder / LOCAL_FOLDER) if (folder / LOCAL_FOLDER).is_dir() else None
-        if local is not None:
-            local.require_map(som)
-        profile = Profile.from_dict(_read_json(folder / PROFILE)) if (folder / PROFILE).is_file() else None
+        local = None
+        if (folder / LOCAL_FOLDER).is_dir():
+            with _reading(folder / LOCAL_FOLDER):
+                local = LocalModels.load(folder / LOCAL_FOLDER)
+                local.require_map(som)
+        with _reading(folder / PROFILE):
+            profile = Profile.from_dict(_read_json(folder / PROFILE)) if (folder / PROFILE).is_file() else None
         return cls(som, scaler, clusters, local, profile)
 
 
-def _verify(folder: Path) -> None:
-    """Refuse a folder whose files are not those of its manifest."""
-    manifest = _read_json(folder / MANIFEST)
-    if manifest.get("format") not in READABLE:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever odd content makes the readers raise is damage to the file or folder that they read."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except SavedMapError as error:
+        raise ModelError(f"the map of the model in {path.parent} cannot be read: {error}") from error
+    except Exception as error:
+        raise ModelError(f"{path} is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _labels(content: Mapping[str, Any]) -> Tensor:
+    labels = content.get("labels")
+    if not isinstance(labels, list) or any(type(label) is not int for label in labels):
+        raise TypeError("labels must be a list of whole numbers")
+    return torch.tensor(labels, dtype=torch.int64)
+
+
+def _verify(folder: Path, digest: str | None) -> None:
+    """Refuse a folder whose files are not those of its manifest, or whose manifest is another one."""
+    path = folder / MANIFEST
+    manifest = _read_json(path)
+    if digest is not None and _sha256(path) != digest:
+        raise ModelError(f"{path} is not the manifest that was registered: its SHA-256 must be {digest}")
+    if type(manifest.get("format")) is not int or manifest["format"] not in READABLE:
         known = " or ".join(map(str, READABLE))
-        raise ModelError(
-            f"{folder / MANIFEST} must be of format {known}, got {manifest.get('format')}: update som-pipelines"
-        )
-    expected: Mapping[str, str] = manifest["files"]
+        raise ModelError(f"{path} must be of format {known}, got {manifest.get('format')!r:.40}: update som-pipelines")
+    expected = manifest.get("files")
+    if not isinstance(expected, dict) or not all(isinstance(each, str) for each in expected.values()):
+        raise ModelError(f"{path} is damaged: files must be an object of paths and their SHA-256")
     found = _digests(folder)
-    bad = [name for name, digest in expected.items() if found.get(name) != digest]
+    bad = [name for name, known in expected.items() if found.get(name) != known]
     if bad:
         raise ModelError(f"the model in {folder} is damaged: {some(bad)} changed or missing since it was written")
+    unknown = [name for name in found if name not in expected]
+    if unknown:
+        raise ModelError(f"the model in {folder} is damaged: {path.name} does not list {some(unknown)}")
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -202,7 +243,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path.parent} holds no model: {path.name} is missing") from None
-    except ValueError as error:
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is damaged: {error}") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path} is damaged: it must hold an object")

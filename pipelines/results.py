@@ -13,9 +13,10 @@ from pipelines.model import MapModel
 from pipelines.retraining.profile import Profile
 from pipelines.scaling import Scaler
 from pipelines.store.names import DEVICE_TAG, MODEL_TAG
-from pipelines.store.registry import Version, publish
+from pipelines.store.registry import publish
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import TrackedRun
+from pipelines.store.versions import Version
 from pipelines.training import TrainedMap, settings_taken
 
 

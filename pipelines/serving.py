@@ -14,11 +14,13 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.message import EmailMessage
 from threading import Thread
 from typing import Any
 
@@ -30,9 +32,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.errors import PipelineError, ServerError
+from pipelines.errors import PipelineError, ServerError, TrackingError
 from pipelines.invocation import read_csv, read_json, write_json
-from pipelines.store.registry import Servable, Version, find, load, number_at
+from pipelines.store.registry import find, number_at
+from pipelines.store.servable import Servable, load
+from pipelines.store.versions import Version
 from somlib.errors import SomlibError
 
 logger = logging.getLogger(__name__)
@@ -41,6 +45,7 @@ VERSION_HEADER = "X-Model-Version"
 MOST_BYTES = 32 * 2**20  # of a request: some 100 000 rows of 17 features
 MOST_REQUESTS = 500  # at once; more are told to come back
 SHUTDOWN_SECONDS = 30  # for requests in flight
+CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 READERS: dict[str, Callable[[bytes, Any], pd.DataFrame]] = {"application/json": read_json, "text/csv": read_csv}
 
 
@@ -77,19 +82,36 @@ class Service:
         self.alias = alias
         self.current = _warm(version)
         self.problem: str | None = None
+        self._refused: str | None = None  # a version that cannot serve: it will not change, so it is tried once
 
     def follow(self) -> None:
-        """Let the version serve that the alias points at; where it cannot, the current one stays."""
+        """Let the version serve that the alias points at; where it cannot, the current one stays.
+
+        A version that cannot serve is tried again once the alias has pointed elsewhere; a store that cannot be reached
+        is asked again each time.
+        """
         if self.alias is None:
             return
         try:
             wanted = number_at(self.name, self.alias)
+            if wanted == self._refused:
+                return
+            self._refused = None
             if wanted != self.current.servable.version.version:
-                self.current = _warm(find(self.name, wanted))
-                logger.info("version %s of model %r serves now", wanted, self.name)
+                self._change_to(wanted)
             self.problem = None
-        except Exception as error:  # noqa: BLE001 - a model is code, which may raise anything
+        except Exception as error:  # noqa: BLE001 - whatever happens, the current version goes on
             self._keep(f"{type(error).__name__}: {error}")
+
+    def _change_to(self, wanted: str) -> None:
+        try:
+            self.current = _warm(find(self.name, wanted))
+        except TrackingError:
+            raise
+        except Exception:
+            self._refused = wanted
+            raise
+        logger.info("version %s of model %r serves now", wanted, self.name)
 
     def _keep(self, problem: str) -> None:
         if problem != self.problem:
@@ -176,9 +198,18 @@ async def _follow(service: Service, poll: float) -> None:
 
 
 def _reader(request: Request) -> Callable[[bytes, Any], pd.DataFrame]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = EmailMessage()
+    given["Content-Type"] = request.headers.get("content-type") or "none"
+    kind, charset = given["Content-Type"].content_type, given["Content-Type"].params.get("charset", "utf-8")
     if kind not in READERS:
-        raise HTTPException(415, f"Content-Type must be {' or '.join(READERS)}, got {kind or 'none'}")
+        raise HTTPException(
+            415, f"Content-Type must be {' or '.join(READERS)}, got {request.headers.get('content-type') or 'none'}"
+        )
+    if charset.lower() not in CHARSETS:
+        raise HTTPException(415, f"charset must be utf-8, got {charset}")
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise HTTPException(415, f"Content-Encoding must be identity (nothing compressed), got {encoding}")
     return READERS[kind]
 
 
@@ -251,9 +282,23 @@ def run(service: Service, host: str, port: int, poll: float, ready: Callable[[st
     Raises:
         ServerError: The port is taken, or the address is not of this machine.
     """
-    with _listening(host, port) as open_socket:
+    with _listening(host, port) as open_socket, _orderly_end():
         ready(_address(open_socket))
         _server(application(service, poll)).run(sockets=[open_socket])
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Ends the block on SIGTERM or Ctrl-C, without an error.
+
+    Uvicorn hands a signal on to the handler before it, once the requests in flight are answered.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from pipelines.analysis import file_stems
 from pipelines.config import PipelineConfig
 from pipelines.results import LoggedMap
 from pipelines.store.names import UNDEFINED_TAG
-from pipelines.store.registry import Version
 from pipelines.store.tracking import TrackedRun
+from pipelines.store.versions import Version
 from pipelines.wording import counted
 from somlib import SOM
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from fnmatch import fnmatchcase
 
 from rich.box import SIMPLE_HEAD
@@ -14,8 +13,9 @@ from pipelines.serving import Service, run
 from pipelines.store import registry
 from pipelines.store.connection import tracking_store
 from pipelines.store.names import CHAMPION, LOCAL_ERRORS, PREVIOUS_TAG, VERDICT_TAG
-from pipelines.store.registry import Version, champion, holding, versions
+from pipelines.store.registry import champion, holding, versions
 from pipelines.store.smoke import smoke_test
+from pipelines.store.versions import Version
 from pipelines.terminal import facts_table
 
 VERSIONS_SHOWN = 30
@@ -31,9 +31,14 @@ def models(name: str, uri: str | None) -> None:
     """
     with tracking_store(uri):
         found = versions(name, most=VERSIONS_SHOWN)
-        serving = champion(name)
+        number = registry.champion_number(name)
+        serving = champion(name) if number is not None and registry.exists(name, number) else None
     left_out = serving is not None and serving.version not in {each.version for each in found}
     Console().print(versions_table(name, [*found, serving] if serving and left_out else found))
+    if number is not None and serving is None:
+        Console().print(
+            f"note: the champion, version {number}, was deleted: som promote {name} VERSION", style="yellow"
+        )
     if len(found) == VERSIONS_SHOWN:
         Console().print(f"note: the newest {VERSIONS_SHOWN}, and the champion", style="yellow")
 
@@ -45,9 +50,8 @@ def promote(name: str, version: str, reason: str, uri: str | None) -> None:
         PipelineError: It does not pass, or there is no such model or version.
     """
     with tracking_store(uri):
-        before = champion(name)
-        expected = None if before is None else before.version
-        now = registry.promote(name, version, expected=expected, check=smoke_test, reason=reason)
+        before = registry.champion_number(name)
+        now = registry.promote(name, version, expected=before, check=smoke_test, reason=reason)
     _print_change("promote", now, before)
 
 
@@ -58,7 +62,7 @@ def rollback(name: str, expected: str | None, uri: str | None) -> None:
         PipelineError: It does not pass, or there is none.
     """
     with tracking_store(uri):
-        before = champion(name)
+        before = registry.champion_number(name)
         now = registry.rollback(name, check=smoke_test, expected=expected)
     _print_change("rollback", now, before)
 
@@ -78,8 +82,7 @@ def serve(name: str, alias: str, host: str, port: int, poll: float, uri: str | N
         def ready(address: str) -> None:
             Console().print(f"som serve: {name} version {version} ({alias}) at {address}", highlight=False)
 
-        with suppress(KeyboardInterrupt):  # how a person ends a server
-            run(service, host, port, poll, ready)
+        run(service, host, port, poll, ready)
 
 
 def versions_table(name: str, found: Iterable[Version]) -> Table:
@@ -119,8 +122,8 @@ def _local_errors(metrics: Mapping[str, float]) -> Iterable[str]:
             yield f"{metric.split('/')[1]} {metrics[metric]:.4g}"
 
 
-def _print_change(command: str, now: Version, before: Version | None) -> None:
-    left = "none" if before is None else f"version {before.version}"
+def _print_change(command: str, now: Version, before: str | None) -> None:
+    left = "none" if before is None else f"version {before}"
     way_back = now.tags.get(PREVIOUS_TAG)
     facts = [
         ("serves now", f"version {now.version}, {CHAMPION}"),

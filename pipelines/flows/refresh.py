@@ -35,10 +35,10 @@ from pipelines.store.names import (
     WATERMARK_TAG,
 )
 from pipelines.store.origin import RunFacts, environment_tags
-from pipelines.store.registry import Version
 from pipelines.store.runs import last_run
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, open_run
+from pipelines.store.versions import Version
 
 KIND = "refresh"
 REPEATS = 3  # times that another champion may come in between

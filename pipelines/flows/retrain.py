@@ -35,14 +35,14 @@ from pipelines.retraining.drift import DriftReport
 from pipelines.retraining.outcome import SKIPPED, Judgment, RetrainResult
 from pipelines.retraining.window_rows import WindowRows
 from pipelines.samples import Samples
-from pipelines.store import registry
+from pipelines.store import registry, servable
 from pipelines.store.finished import Work
 from pipelines.store.locks import exclusive
 from pipelines.store.names import CONFIG_TAG, DRIFT_TAG, KIND_TAG, MODEL_TAG, PREVIOUS_TAG, PUBLICATION_TAG
 from pipelines.store.origin import environment_tags
-from pipelines.store.registry import Version
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, open_run
+from pipelines.store.versions import Version
 from pipelines.training import TrainedMap, in_units_of
 from pipelines.validation import require_publishing
 from somlib import SOM
@@ -189,7 +189,7 @@ def _champion(config: PipelineConfig, rows: WindowRows, folder: Path) -> Champio
     version = registry.champion(config.model_name)
     if version is None:
         return None
-    model = registry.fetch(version, folder / f"version-{version.version}")
+    model = servable.fetch(version, folder / f"version-{version.version}")
     require_comparable(model, config, rows.dataset)
     return Champion(version, model)
 

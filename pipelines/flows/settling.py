@@ -18,9 +18,9 @@ from pipelines.progress import tell
 from pipelines.retraining.outcome import AWAITED, KEPT, PROMOTED, Judgment, RetrainResult
 from pipelines.store import registry
 from pipelines.store.names import DRIFT_TAG, VERDICT_REASON_TAG, VERDICT_TAG
-from pipelines.store.registry import Version
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, reopened_run
+from pipelines.store.versions import Version
 
 FIGURES = "figures"
 OTHERS_SECONDS, POLL_SECONDS = 60.0, 0.5  # for another process that is publishing the same

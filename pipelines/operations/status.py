@@ -14,8 +14,8 @@ from pipelines.store import registry
 from pipelines.store.connection import tracking_store
 from pipelines.store.names import DRIFT_TAG, FAILURE_TAG, PROMOTED_TAG, VERDICT_REASON_TAG, VERDICT_TAG
 from pipelines.store.origin import RunFacts
-from pipelines.store.registry import Version
 from pipelines.store.runs import last_run
+from pipelines.store.versions import Version
 
 KINDS = ("train", "retrain", "refresh")
 METRICS_SHOWN = {"train_qe": "QE", "heldout_qe": "QE held out", "train_te": "TE"}

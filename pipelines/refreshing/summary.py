@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pipelines.refreshing.admission import Judged, Prequential
 from pipelines.refreshing.arrivals import Arrivals
-from pipelines.store.registry import Version
 from pipelines.store.tracking import TrackedRun
+from pipelines.store.versions import Version
 from pipelines.wording import percent, some
 
 Outcome = Literal["promoted", "kept", "idle"]

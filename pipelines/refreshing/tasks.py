@@ -6,10 +6,10 @@ from prefect.cache_policies import NO_CACHE
 from pipelines.jitl.models import LocalModels
 from pipelines.refreshing import admission as refreshing
 from pipelines.refreshing import arrivals
-from pipelines.store import registry
+from pipelines.store import registry, servable
 from pipelines.store.tracking import TrackedRun
 
-fetch = task(name="fetch-model", cache_policy=NO_CACHE)(registry.fetch)
+fetch = task(name="fetch-model", cache_policy=NO_CACHE)(servable.fetch)
 find_arrivals = task(name="find-new-rows", cache_policy=NO_CACHE)(arrivals.find_arrivals)
 judge = task(name="judge-new-rows", cache_policy=NO_CACHE)(refreshing.judge)
 learn = task(name="learn-new-rows", cache_policy=NO_CACHE)(LocalModels.learn)

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from pipelines.errors import TrackingError
 from pipelines.retraining.verdict import Comparison, Verdict
-from pipelines.store.registry import Version
 from pipelines.store.tracking import TrackedRun
+from pipelines.store.versions import Version
 
 VERDICT, PAGE = "verdict.json", "verdict.md"
 PROMOTED, KEPT, AWAITED, SKIPPED = "promoted", "kept", "awaits approval", "skipped"

@@ -8,22 +8,11 @@ process killed anywhere before leaves the aliases as they were, and doing it aga
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import mlflow
-import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
-from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.pyfunc import PyFuncModel
-from mlflow.types import Schema
 
 from pipelines.errors import ChampionChanged, ModelError
-from pipelines.model import ARTIFACT, MapModel
 from pipelines.store.connection import mlflow_errors, suppress_existing, written
 from pipelines.store.locks import exclusive
 from pipelines.store.names import (
@@ -34,38 +23,18 @@ from pipelines.store.names import (
     PROMOTION_REASON_TAG,
     PUBLICATION_TAG,
 )
+from pipelines.store.versions import (
+    NAMES_SHOWN,
+    Version,
+    alias_number,
+    described,
+    published,
+    quoted,
+    registered,
+    require_model,
+    search,
+)
 from pipelines.wording import some
-
-NAMES_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Version:
-    """A registered model version.
-
-    Attributes:
-        name: Of the registered model.
-        version: Its number, as text like everywhere in MLflow.
-        aliases: That point at it.
-        run_id: Run that it comes from, if it comes from one.
-        created: When, in UTC.
-        tags: As set on the version.
-        metrics: Last values of its run; empty where the run is gone.
-    """
-
-    name: str
-    version: str
-    aliases: tuple[str, ...] = ()
-    run_id: str | None = None
-    created: datetime | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def uri(self) -> str:
-        """What `mlflow.pyfunc.load_model` takes."""
-        return f"models:/{self.name}/{self.version}"
-
 
 Check = Callable[[Version], object]  # returns where the version may serve, raises where it may not
 
@@ -83,9 +52,9 @@ def versions(name: str, most: int | None = None) -> list[Version]:
     Raises:
         ModelError: No such model; with the names of those that there are.
     """
-    model = _require_model(name)
+    model = require_model(name)
     with mlflow_errors():
-        return [_version(each, model) for each in _search(name, most=most)]
+        return [described(each, model) for each in search(name, most=most)]
 
 
 def find(name: str, version: str) -> Version:
@@ -94,12 +63,12 @@ def find(name: str, version: str) -> Version:
     Raises:
         ModelError: No such model or version; with those that there are.
     """
-    model = _require_model(name)
+    model = require_model(name)
     with mlflow_errors():
-        found = _search(name, f"version_number = {version}") if version.isdecimal() else []
+        found = search(name, f"version_number = {version}") if version.isdecimal() else []
         if found:
-            return _version(found[0], model)
-        numbers = [each.version for each in _search(name, most=NAMES_SHOWN)]
+            return described(found[0], model)
+        numbers = [each.version for each in search(name, most=NAMES_SHOWN)]
     raise ModelError(
         f"model {name!r} has no version {version!r}: the newest are {some(numbers, NAMES_SHOWN) or 'none'}"
     )
@@ -111,7 +80,7 @@ def holding(name: str, alias: str) -> Version:
     Raises:
         ModelError: No such model or alias; with those that there are.
     """
-    return find(name, number_at(name, alias))
+    return _pointed_at(name, alias, number_at(name, alias))
 
 
 def number_at(name: str, alias: str) -> str:
@@ -120,7 +89,7 @@ def number_at(name: str, alias: str) -> str:
     Raises:
         ModelError: No such model or alias; with those that there are.
     """
-    aliases = _require_model(name).aliases
+    aliases = require_model(name).aliases
     if alias not in aliases:
         known = some([f"{each} (version {number})" for each, number in sorted(aliases.items())], NAMES_SHOWN)
         raise ModelError(f"model {name!r} has no alias {alias!r}: there are {known or 'none'}")
@@ -128,101 +97,42 @@ def number_at(name: str, alias: str) -> str:
 
 
 def champion(name: str) -> Version | None:
-    """The version that serves, None where there is no such model or no champion."""
-    number = _alias(name, CHAMPION)
-    return None if number is None else find(name, number)
+    """The version that serves, None where there is no such model or no champion.
+
+    Raises:
+        ModelError: The version was deleted.
+    """
+    number = champion_number(name)
+    return None if number is None else _pointed_at(name, CHAMPION, number)
+
+
+def champion_number(name: str) -> str | None:
+    """The number of that version, also where it was deleted."""
+    return alias_number(name, CHAMPION)
+
+
+def exists(name: str, version: str) -> bool:
+    """Whether a model has a version of that number."""
+    with mlflow_errors():
+        return bool(version.isdecimal() and search(name, f"version_number = {version}"))
 
 
 def of_run(name: str, run_id: str) -> Version | None:
     """The newest version of a model that comes from a run, None where there is none."""
-    if _registered(name) is None:
+    if registered(name) is None:
         return None
     with mlflow_errors():
-        found = _search(name, f"run_id = {_quoted(run_id)}", most=1)
+        found = search(name, f"run_id = {quoted(run_id)}", most=1)
     return find(name, str(found[0].version)) if found else None
 
 
 def of_publication(name: str, publication: str) -> Version | None:
     """The version that an act of publishing made, see `register`; None where it made none."""
-    if _registered(name) is None:
+    if registered(name) is None:
         return None
     with mlflow_errors():
-        found = _published(name, publication)
+        found = published(name, publication)
     return find(name, str(found[0].version)) if found else None
-
-
-def fetch(version: Version, folder: Path) -> MapModel:
-    """The model of a version, downloaded into a folder that must outlive it.
-
-    Raises:
-        ModelError: What is registered is not a map, or damaged.
-    """
-    with mlflow_errors():
-        root = Path(mlflow.artifacts.download_artifacts(version.uri, dst_path=str(folder)))
-    return MapModel.load(root / "artifacts" / ARTIFACT)
-
-
-@dataclass(frozen=True)
-class Servable:
-    """A version as MLflow serves it.
-
-    Attributes:
-        version: Which one.
-        model: What `mlflow.pyfunc.load_model` makes of it.
-        example: A few complete rows in the units of the data, logged with the model.
-    """
-
-    version: Version
-    model: PyFuncModel
-    example: pd.DataFrame
-
-    @property
-    def features(self) -> list[str]:
-        """The columns that it needs."""
-        return _names(self._signature.inputs)
-
-    @property
-    def outputs(self) -> list[str]:
-        """The columns of its answers."""
-        return _names(self._signature.outputs)
-
-    @property
-    def _signature(self) -> ModelSignature:
-        signature: ModelSignature = self.model.metadata.signature
-        return signature
-
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Its answer to rows; MLflow holds them against the signature first.
-
-        Raises:
-            ModelError: The rows are not what the model takes.
-        """
-        try:
-            answer = self.model.predict(frame)
-        except MlflowException as error:
-            raise ModelError(f"input does not fit the signature of the model: {error.message}") from error
-        if not isinstance(answer, pd.DataFrame):
-            raise TypeError(f"{self.version.uri} must answer with a DataFrame, got {type(answer).__name__}")
-        return answer
-
-
-def load(version: Version) -> Servable:
-    """A version, ready to answer; nothing of it stays on disk.
-
-    Raises:
-        ModelError: It has no signature or example, or is no map.
-    """
-    with TemporaryDirectory() as folder, mlflow_errors():
-        path = mlflow.artifacts.download_artifacts(version.uri, dst_path=folder)
-        model = mlflow.pyfunc.load_model(path)
-        example = model.input_example
-    if not isinstance(example, pd.DataFrame) or model.metadata.signature is None:
-        raise ModelError(f"{version.name} version {version.version} must be logged with a signature and an example")
-    return Servable(version, model, example)
-
-
-def _names(schema: Schema) -> list[str]:
-    return [str(name) for name in schema.input_names()]
 
 
 # ---------------------------------------------------------------- changing
@@ -243,7 +153,7 @@ def register(name: str, model_id: str, run_id: str | None, publication: str, tag
         client = MlflowClient()
         with suppress_existing():
             client.create_registered_model(name)
-        known = _published(name, publication)
+        known = published(name, publication)
         if known:
             return find(name, str(known[0].version))
         given = {**tags, PUBLICATION_TAG: publication}
@@ -269,7 +179,7 @@ def publish(
     """
     with exclusive(name):
         version = offer(register(name, model_id, run_id, publication, tags), check)
-        if _alias(name, CHAMPION) is None:
+        if alias_number(name, CHAMPION) is None:
             _crown(version, None, "the first version")
         return find(name, version.version)
 
@@ -315,17 +225,18 @@ def promote(name: str, version: str, *, expected: str | None, check: Check, reas
     with exclusive(name):
         new = find(name, version)
         check(new)
-        now = _alias(name, CHAMPION)
+        now = alias_number(name, CHAMPION)
         if now != new.version:
             _require_champion(name, now, expected)
-            _crown(new, now, reason)
+            _crown(new, _served_before(name, now, new.version), reason)
         return find(name, version)
 
 
 def rollback(name: str, *, check: Check, expected: str | None = None) -> Version:
     """Give the alias `champion` back to the version that served before.
 
-    Done again, it goes back one promotion more, as long as the version before is on record.
+    Done again, it goes back one promotion more, as long as the version before is on record. Where the champion was
+    deleted, and with it the record, it goes to the version that was promoted last of those that are left.
 
     Args:
         name: Registered model.
@@ -340,13 +251,10 @@ def rollback(name: str, *, check: Check, expected: str | None = None) -> Version
         ModelError: There is no champion, none before it, or that one was deleted.
     """
     with exclusive(name):
-        leaving = holding(name, CHAMPION)
+        leaving = number_at(name, CHAMPION)
         if expected is not None:
-            _require_champion(name, leaving.version, expected)
-        before = leaving.tags.get(PREVIOUS_TAG)
-        if not before:
-            raise ModelError(f"model {name!r}: no version is on record that served before version {leaving.version}")
-        target = _still_there(leaving, before)
+            _require_champion(name, leaving, expected)
+        target = _way_back(name, leaving)
         check(target)
         _move(target, CHAMPION)
         return find(name, target.version)
@@ -355,80 +263,54 @@ def rollback(name: str, *, check: Check, expected: str | None = None) -> Version
 # ---------------------------------------------------------------- parts
 
 
-def _registered(name: str) -> RegisteredModel | None:
-    with mlflow_errors():
-        found = mlflow.search_registered_models(max_results=1, filter_string=f"name = {_quoted(name)}")
-    return found[0] if found else None
-
-
-def _require_model(name: str) -> RegisteredModel:
-    model = _registered(name)
-    if model is None:
-        with mlflow_errors():
-            names = [each.name for each in mlflow.search_registered_models()]
-        raise ModelError(f"no registered model {name!r}: there are {some(names, NAMES_SHOWN) or 'none'}")
-    return model
-
-
-def _search(name: str, condition: str = "", most: int | None = None) -> list[ModelVersion]:
-    """Versions of a model that meet a condition, the newest first."""
-    conditions = " AND ".join(filter(None, (f"name = {_quoted(name)}", condition)))
-    return mlflow.search_model_versions(most, conditions, order_by=["version_number DESC"])
-
-
-def _published(name: str, publication: str) -> list[ModelVersion]:
-    return _search(name, f"tags.`{PUBLICATION_TAG}` = {_quoted(publication)}")
-
-
-def _quoted(text: str) -> str:
-    quote = '"' if "'" in text else "'"
-    return f"{quote}{text}{quote}"
-
-
-def _alias(name: str, alias: str) -> str | None:
-    model = _registered(name)
-    number = None if model is None else model.aliases.get(alias)
-    return None if number is None else str(number)
-
-
-def _version(found: ModelVersion, model: RegisteredModel) -> Version:
-    number = str(found.version)
-    return Version(
-        name=found.name,
-        version=number,
-        aliases=tuple(sorted(alias for alias, held in model.aliases.items() if str(held) == number)),
-        run_id=found.run_id or None,
-        created=datetime.fromtimestamp(found.creation_timestamp / 1000, tz=UTC),
-        tags=dict(found.tags),
-        metrics=_metrics(found.run_id),
-    )
-
-
-def _metrics(run_id: str | None) -> dict[str, float]:
-    if not run_id:
-        return {}
-    try:
-        return dict(MlflowClient().get_run(run_id).data.metrics)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return {}
-
-
 def _require_champion(name: str, now: str | None, expected: str | None) -> None:
     if now != expected:
         was, now_is = (f"version {each}" if each else "no version" for each in (expected, now))
         raise ChampionChanged(f"model {name!r}: {now_is} serves by now, not {was}: judge again")
 
 
-def _still_there(leaving: Version, before: str) -> Version:
-    try:
-        return find(leaving.name, before)
-    except ModelError as error:
+def _pointed_at(name: str, alias: str, number: str) -> Version:
+    if not exists(name, number):
         raise ModelError(
-            f"version {before}, which served before version {leaving.version}, was deleted; choose another with "
-            f"som promote: {error}"
-        ) from None
+            f"model {name!r}: the alias {alias!r} points at version {number}, which was deleted: choose another with "
+            "som promote, or go back with som rollback"
+        )
+    return find(name, number)
+
+
+def _way_back(name: str, leaving: str) -> Version:
+    """The version that served before another."""
+    if not exists(name, leaving):
+        last = _last_promoted(name)
+        if last is None:
+            raise ModelError(
+                f"model {name!r}: version {leaving}, which served, was deleted, and no version is left that served "
+                "before: choose one with som promote"
+            )
+        return last
+    before = find(name, leaving).tags.get(PREVIOUS_TAG)
+    if not before:
+        raise ModelError(f"model {name!r}: no version is on record that served before version {leaving}")
+    if exists(name, before):
+        return find(name, before)
+    numbers = some([each.version for each in versions(name, most=NAMES_SHOWN)], NAMES_SHOWN)
+    raise ModelError(
+        f"model {name!r}: version {before}, which served before version {leaving}, was deleted; choose another with "
+        f"som promote: the newest are {numbers}"
+    )
+
+
+def _served_before(name: str, now: str | None, new: str) -> str | None:
+    """What a new champion follows; where that was deleted, the last one before it, if it is another than the new."""
+    if now is None or exists(name, now):
+        return now
+    last = _last_promoted(name)
+    return None if last is None or last.version == new else last.version
+
+
+def _last_promoted(name: str) -> Version | None:
+    served = [each for each in versions(name) if PROMOTED_TAG in each.tags]
+    return max(served, key=lambda each: (each.tags[PROMOTED_TAG], int(each.version)), default=None)
 
 
 def _crown(version: Version, previous: str | None, reason: str) -> None:

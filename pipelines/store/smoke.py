@@ -13,7 +13,8 @@ import pandas as pd
 from pipelines.errors import ModelError, PipelineError, SmokeTestError
 from pipelines.model import OUTPUTS, MapModel
 from pipelines.serving import VERSION_HEADER, Service, application, on_loopback
-from pipelines.store.registry import Servable, Version, fetch
+from pipelines.store.servable import Servable, fetch
+from pipelines.store.versions import Version
 from pipelines.wording import some
 
 ANSWER_SECONDS = 60.0

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,8 @@ from pipelines.operations.processes import ProcessName
 from pipelines.store.addresses import is_server, local_artifacts, ui_command
 from pipelines.store.connection import experiment_id, mlflow_errors, tracking_store, written
 from pipelines.store.names import DATA_TAG, FAILURE_TAG, PROCESS_TAG, UNDEFINED_TAG
-from pipelines.store.origin import DISTRIBUTION, RunFacts
+from pipelines.store.origin import RunFacts
+from pipelines.store.source import SOURCE, requirements, write_source
 from somlib.core.trainer import EpochReport
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,6 @@ MOST_CHARACTERS = 6_000  # of a param value; MLflow cuts longer ones with a warn
 REASON_CHARACTERS = 5_000  # of the tag with the reason of a failure; MLflow takes 8 000
 DIGEST_CHARACTERS = 36  # of a dataset digest
 EXAMPLE_ROWS = 3
-MEASURED_BY = ("torch", "numpy", "pandas", "scikit-learn", "scipy", "safetensors", "pydantic", "mlflow")
 
 
 class TrackedRun:
@@ -272,6 +271,7 @@ class TrackedRun:
             digest = model.save(Path(folder) / ARTIFACT)
             # MLflow records the path of the script it copies: one in a temporary folder tells nothing of this machine.
             script = shutil.copy(PYFUNC_SCRIPT, Path(folder) / "map_model.py")
+            artifacts = {ARTIFACT: Path(folder) / ARTIFACT, SOURCE: write_source(Path(folder))}
             info = Model.log(
                 artifact_path=None,
                 model_id=logged.model_id,
@@ -280,11 +280,11 @@ class TrackedRun:
                 run_id=self.run_id,
                 step=step,
                 python_model=str(script),
-                artifacts={ARTIFACT: str(Path(folder) / ARTIFACT)},
+                artifacts={name: str(path) for name, path in artifacts.items()},
                 signature=signature(model),
                 input_example=frame,
                 pip_requirements=requirements(),
-                metadata={"manifest_sha256": digest},
+                metadata={"manifest_sha256": digest, "features": list(model.features)},
             )
         return str(info.model_id), digest
 
@@ -369,15 +369,12 @@ def _close(tracked: TrackedRun, error: BaseException) -> None:
 
 
 def signature(model: MapModel) -> ModelSignature:
-    """Doubles in, place on the map and predictions out."""
-    inputs = Schema([ColSpec(DataType.double, name) for name in model.features])
-    return ModelSignature(inputs, Schema([ColSpec(DataType[kind], name) for name, kind in model.outputs.items()]))
+    """Place on the map and predictions out; what comes in is checked by the model.
 
-
-def requirements() -> list[str]:
-    """What a server needs to load the model: this package and what its answers depend on, as installed here."""
-    exact = {name: version(name).partition("+")[0] for name in (DISTRIBUTION, *MEASURED_BY)}
-    return [f"{name}=={number}" for name, number in exact.items()]
+    With inputs in the signature, MLflow refuses whole numbers for a double, arrays without names, and polars frames,
+    before the model is asked (https://github.com/mlflow/mlflow/issues/3798). The names stand in the model's metadata.
+    """
+    return ModelSignature(None, Schema([ColSpec(DataType[kind], name) for name, kind in model.outputs.items()]))
 
 
 # ---------------------------------------------------------------- small change

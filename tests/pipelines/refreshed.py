@@ -15,8 +15,9 @@ from pipelines.jitl.scores import LocalLearning, learn_targets
 from pipelines.model import MapModel
 from pipelines.retraining.placing import profile_training
 from pipelines.samples import prepare_samples
-from pipelines.store.registry import Version, publish
+from pipelines.store.registry import publish
 from pipelines.store.tracking import open_run
+from pipelines.store.versions import Version
 from pipelines.training import train_som
 from tests.pipelines.conftest import table
 

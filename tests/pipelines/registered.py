@@ -10,8 +10,9 @@ import torch
 
 from pipelines.model import MapModel
 from pipelines.scaling import fit_scaler
-from pipelines.store.registry import Version, publish
+from pipelines.store.registry import publish
 from pipelines.store.tracking import open_run
+from pipelines.store.versions import Version
 from pipelines.training import train_som
 from somlib import SOMConfig
 

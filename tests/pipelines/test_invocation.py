@@ -89,8 +89,10 @@ def test_no_rows_are_an_empty_frame(content: Any) -> None:
         ),
         ({"inputs": {"a": 1, "b": 2}}, "inputs.a must be a list of values"),
         ({"instances": [[1, "2"]]}, "must hold numbers or null, got '2' in row 0, column b"),
-        ({"instances": [[1, 2], [True, 2]]}, "must hold numbers or null, got True in row 1, column a"),
-        ({"instances": [[10**400, 2]]}, "too large for a double"),
+        ({"instances": [[1, 2], [[], 2]]}, "must hold numbers or null, got a list in row 1, column a"),
+        ({"instances": [[10**400, 2]]}, "too large for a double in row 0, column a"),
+        ({"inputs": ROWS, "other": 0}, "takes nothing beside inputs, got other"),
+        ({"dataframe_split": {"columns": ["a", "b"], "data": ROWS, "index": [1]}}, "index must be a list of 2 labels"),
     ],
 )
 def test_a_bad_request_is_one_line_that_says_where(content: Any, message: str) -> None:
@@ -99,7 +101,7 @@ def test_a_bad_request_is_one_line_that_says_where(content: Any, message: str) -
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b'{"inputs": [[NaN, 1]]}', b'{"inputs": "\xff"}'])
+@pytest.mark.parametrize("body", [b"", b"{", b'{"inputs": [[NaN, 1]]}', b"[" * 100_000])
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(ModelError, match="request must be JSON: "):
         read_json(body, ["a", "b"])
@@ -117,8 +119,14 @@ def test_csv_has_a_header_and_an_empty_field_is_missing() -> None:
     [
         (b"", "must be CSV with a header"),
         (b"a\n1\n", "must have the columns a, b; absent: b"),
-        (b"a,b\n1,x\n", "must hold numbers, got something else in the columns b"),
-        (b"a,b\n1,\xff\n", "must be CSV with a header"),
+        (b"a,b\n1,x\n", "must hold numbers, got 'x' in line 2, field 2, column b"),
+        (b"a,b\n1,\xff\n", "must be UTF-8, got another byte in line 2"),
+        (b"a,b\n1,2\n1,2,3\n", "must have 2 fields in each line, as its header has, got 3 in line 3"),
+        (b"a,b\n1,2,\n", "must have 2 fields in each line, as its header has, got 3 in line 2"),
+        (b"a,b\n1\n", "got 1 in line 2"),
+        (b"a,b\n\n1,2\n", "got nothing in line 2"),
+        (b"a,b,a\n1,2,3\n", "each column once, got a twice"),
+        (b"a,b\n1_0,2\n", "got '1_0' in line 2, field 1, column a"),
     ],
 )
 def test_bad_csv_is_one_line(body: bytes, message: str) -> None:

@@ -19,7 +19,8 @@ import pytest
 from pipelines.errors import ServerError
 from pipelines.serving import Service, _listening, application, on_loopback, run
 from pipelines.store.connection import tracking_store
-from pipelines.store.registry import Servable, find, promote
+from pipelines.store.registry import find, promote
+from pipelines.store.servable import Servable
 from tests.pipelines.registered import FEATURES, RAW, damage, map_model, post, register_model
 
 ROWS = RAW[:5].tolist()
@@ -92,6 +93,14 @@ def test_missing_values_are_refused_or_answered_as_the_model_takes_them(address:
         (b'{"dataframe_records": [{"a": 1}]}', "application/json; charset=utf-8", 400, "absent: b"),
         (b'{"inputs": [[1, 1e400]]}', "application/json", 400, "must not be null, NaN or infinite"),
         (b"x" * 2000, "application/json", 413, "must not be longer than 1,000 bytes: send the rows in parts"),
+        (b"a,b\n1,2,\n", "text/csv", 400, "must have 2 fields in each line, as its header has, got 3 in line 2"),
+        (b"a,b\n1e308,2\n", "text/csv", 400, "near enough to the training data"),
+        (b'{"inputs": [[1, -1e308]]}', "application/json", 400, "near enough to the training data"),
+        (b'{"instances": [{"a": 1e308, "b": 1}]}', "application/json", 400, "near enough to the training data"),
+        (b'{"inputs": {"a": [1e308], "b": [1]}}', "application/json", 400, "near enough to the training data"),
+        (b"a,b", "text/csv; charset=latin-1", 415, "charset must be utf-8, got latin-1"),
+        (b"", "", 415, "got none"),
+        (b"", "application/json", 400, "request must be JSON"),
         (b"a,b", "text/plain", 415, "Content-Type must be application/json or text/csv, got text/plain"),
     ],
 )
@@ -198,6 +207,27 @@ def test_a_version_that_does_not_load_never_serves_and_the_reason_is_shown(servi
     assert get(address, "/health").json()["status"] == "ok"
 
 
+def test_a_version_that_cannot_serve_is_fetched_and_told_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = register_model("plain", map_model(301))
+    damage(broken.uri)
+    champion(broken.version)
+    fetched: list[str] = []
+    download = mlflow.artifacts.download_artifacts
+    monkeypatch.setattr(
+        mlflow.artifacts, "download_artifacts", lambda uri, **more: fetched.append(uri) or download(uri, **more)
+    )
+    for _ in range(4):
+        service.follow()
+    assert fetched == [broken.uri]
+    assert len([line for line in caplog.messages if "stays at version 1" in line]) == 1
+    assert service.problem is not None
+    champion("1")
+    service.follow()
+    assert service.problem is None
+
+
 def test_connections_send_small_answers_at_once() -> None:
     with _listening("127.0.0.1", 0) as open_socket, socket.create_connection(open_socket.getsockname()):
         accepted, _ = open_socket.accept()
@@ -226,7 +256,7 @@ def test_som_serve_prints_its_address_follows_the_alias_and_finishes_requests_be
         promote("plain", "2", expected="1", check=lambda version: None, reason="test")
         assert "version 2 of model 'plain' serves now" in process.stderr.readline()
         assert half_sent_when_it_is_told_to_end(address, process).endswith("}]}")
-        assert process.wait(30) == 143
+        assert process.wait(30) == 0
     champion("1")
 
 

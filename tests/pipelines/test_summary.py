@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.store.registry import Version
+from pipelines.store.versions import Version
 from pipelines.summary import TrainResult
 
 METRICS = {

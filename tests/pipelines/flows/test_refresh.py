@@ -33,9 +33,9 @@ from pipelines.model import MapModel
 from pipelines.operations.events import DRIFT_DETECTED
 from pipelines.progress import listening
 from pipelines.refreshing import tasks
-from pipelines.store import registry
+from pipelines.store import registry, servable
 from pipelines.store.connection import tracking_store
-from pipelines.store.registry import Version
+from pipelines.store.versions import Version
 from tests.pipelines.flows.refresh_process import STAGES
 from tests.pipelines.live import eventually
 from tests.pipelines.refreshed import (
@@ -102,7 +102,7 @@ def refreshed(version: Version | None = None, name: str = "demo") -> MapModel:
     """The model of a version, or of the one that serves."""
     folder = Path.cwd() / "fetched" / os.urandom(4).hex()
     folder.mkdir(parents=True)
-    return registry.fetch(version or registry.holding(name, "champion"), folder)
+    return servable.fetch(version or registry.holding(name, "champion"), folder)
 
 
 def runs() -> list[Any]:

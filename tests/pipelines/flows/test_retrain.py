@@ -31,10 +31,10 @@ from pipelines.model import MapModel
 from pipelines.progress import listening
 from pipelines.retraining.outcome import Judgment, RetrainResult
 from pipelines.scaling import Scaler
-from pipelines.store import registry
+from pipelines.store import registry, servable
 from pipelines.store.locks import exclusive
-from pipelines.store.registry import Version
 from pipelines.store.tracking import open_run, reopened_run
+from pipelines.store.versions import Version
 from somlib.utils.alignment import turns
 from tests.pipelines.conftest import REPOSITORY, table
 from tests.pipelines.flows.conftest import KNOWN, Shop, changed_rows, old_rows, opened
@@ -324,7 +324,7 @@ def publish(model: MapModel, example: Any) -> Version:
 def test_a_challenger_lies_like_the_champion_and_its_clusters_keep_their_numbers(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = registry.fetch(serving(), shop.folder / "first")
+    first = servable.fetch(serving(), shop.folder / "first")
     champion = turned_over(first)
     publish(champion, old_rows()[:3].select("a", "b", "c").to_numpy())
     monkeypatch.setattr(retrain, "better", lambda *_: 1)  # the one from scratch, which PCA lays as it laid the first
@@ -335,7 +335,7 @@ def test_a_challenger_lies_like_the_champion_and_its_clusters_keep_their_numbers
     assert curve[-1].value == run_of(result).data.metrics["train_qe"]
     assert not (shop.folder / ".som").exists()
     assert result.challenger is not None
-    found = registry.fetch(result.challenger, shop.folder / "found")
+    found = servable.fetch(result.challenger, shop.folder / "found")
 
     def difference(other: MapModel) -> float:
         ours, theirs = (each.scaler.inverse(each.som.weights) / first.scaler.scale for each in (found, other))
@@ -356,7 +356,7 @@ def test_a_challenger_lies_like_the_champion_and_its_clusters_keep_their_numbers
 
 
 def test_it_judges_again_where_another_champion_came_in_between(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    register, model = registry.register, registry.fetch(serving(), shop.folder / "first")
+    register, model = registry.register, servable.fetch(serving(), shop.folder / "first")
 
     def register_late(*arguments: Any) -> Version:
         monkeypatch.undo()

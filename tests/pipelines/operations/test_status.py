@@ -15,7 +15,7 @@ from pipelines.operations.stale import StaleRun
 from pipelines.operations.status import Status, age, status
 from pipelines.store.names import PROCESS_TAG, PROMOTED_TAG
 from pipelines.store.origin import RunFacts
-from pipelines.store.registry import Version
+from pipelines.store.versions import Version
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from pipelines.refreshing.arrivals import Arrivals
 from pipelines.refreshing.summary import RefreshResult, RunPlace, idle_reason
 from pipelines.retraining.drift import DriftReport
 from pipelines.samples import Labelled
-from pipelines.store.registry import Version
+from pipelines.store.versions import Version
 
 NOTHING = np.empty((0, 1))
 ROWS = Labelled(NOTHING.astype(np.float32), {}, None, np.arange(0))

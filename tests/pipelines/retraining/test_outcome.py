@@ -9,8 +9,8 @@ from pipelines.errors import TrackingError
 from pipelines.retraining.decision import Record, decide
 from pipelines.retraining.outcome import Judgment, RetrainResult
 from pipelines.sections import PromotionConfig
-from pipelines.store.registry import Version
 from pipelines.store.tracking import TrackedRun, open_run
+from pipelines.store.versions import Version
 
 RULES = PromotionConfig.model_validate({"rules": [{"metric": "qe", "confidence": None}], "limits": []})
 JUDGMENT = Judgment(decide(Record({"qe": 2.0}), Record({"qe": 1.0, "te": math.nan}), RULES), "3", ("said so",))

@@ -1,3 +1,4 @@
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,8 @@ from mlflow import MlflowClient
 
 from pipelines.errors import ChampionChanged, ModelError, SmokeTestError
 from pipelines.store.registry import (
-    Version,
     annotate,
     champion,
-    fetch,
     find,
     holding,
     of_publication,
@@ -23,12 +22,24 @@ from pipelines.store.registry import (
     rollback,
     versions,
 )
+from pipelines.store.servable import fetch
 from pipelines.store.tracking import open_run
+from pipelines.store.versions import Version
 from tests.pipelines.store.test_tracking import RAW, make_model
 
 
 def passing(version: Version) -> None:
     """A check that every version passes; the real one has tests of its own."""
+
+
+def point_at_deleted(name: str, version: str) -> None:
+    """As stores leave it that do not take aliases along with a version."""
+    path = mlflow.get_tracking_uri().removeprefix("sqlite:///")
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM registered_model_aliases WHERE name = ? AND alias = 'champion'", (name,))
+        database.execute(
+            "INSERT INTO registered_model_aliases (alias, version, name) VALUES ('champion', ?, ?)", (version, name)
+        )
 
 
 def failing(version: Version) -> None:
@@ -184,6 +195,24 @@ def test_a_deleted_version_cannot_be_gone_back_to(published: Publish) -> None:
     with pytest.raises(ModelError, match=r"version 2, which served before version 3, was deleted; .* newest are 3, 1"):
         rollback("demo", check=passing)
     assert alias("champion") == "3"
+
+
+def test_an_alias_of_a_deleted_version_is_mended_by_promote_and_rollback(published: Publish) -> None:
+    for key in "abc":
+        published(key)
+    promote("demo", "2", expected="1", check=passing, reason="")
+    promote("demo", "3", expected="2", check=passing, reason="")
+    MlflowClient().delete_model_version("demo", "3")
+    MlflowClient().set_registered_model_alias("demo", "champion", "2")
+    MlflowClient().delete_model_version("demo", "2")
+    point_at_deleted("demo", "3")
+    with pytest.raises(ModelError, match="'champion' points at version 3, which was deleted: choose another with som"):
+        champion("demo")
+    assert rollback("demo", check=passing).version == "1"
+    point_at_deleted("demo", "3")
+    published("d")
+    assert promote("demo", "4", expected="3", check=passing, reason="").tags["som.previous_champion"] == "1"
+    assert rollback("demo", check=passing).version == "1"
 
 
 def test_what_is_not_there_is_told_with_what_is(published: Publish) -> None:

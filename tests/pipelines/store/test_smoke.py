@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from pipelines.errors import SmokeTestError
-from pipelines.store.registry import Servable, champion
+from pipelines.store.registry import champion
+from pipelines.store.servable import Servable
 from pipelines.store.smoke import smoke_test
 from tests.pipelines.registered import RAW, damage, map_model, register_model
 

@@ -20,7 +20,7 @@ from pipelines.scaling import fit_scaler
 from pipelines.store.connection import connect, tracking_store
 from pipelines.store.names import PROCESS_TAG
 from pipelines.store.origin import environment_tags
-from pipelines.store.tracking import TrackedRun, open_run, reopened_run, requirements
+from pipelines.store.tracking import TrackedRun, open_run, reopened_run
 from pipelines.training import train_som
 from somlib import SOMConfig
 from somlib.core.trainer import EpochReport
@@ -161,7 +161,8 @@ def test_the_model_belongs_to_the_run_and_loads_without_pickle(
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     loaded = mlflow.pyfunc.load_model(f"models:/{model_id}")
     assert loaded.metadata.metadata["manifest_sha256"] == digest
-    assert [column.type.name for column in loaded.metadata.signature.inputs] == ["double", "double"]
+    assert loaded.metadata.metadata["features"] == list(model.features)
+    assert loaded.metadata.signature.outputs.input_names() == list(model.outputs)
     example = loaded.input_example
     assert example is not None
     assert loaded.predict(example).equals(model.predict(example))
@@ -170,7 +171,7 @@ def test_the_model_belongs_to_the_run_and_loads_without_pickle(
 def test_nothing_of_this_machine_is_written_into_the_model(run: TrackedRun, tmp_path: Path) -> None:
     model_id, _ = run.model(make_model(), RAW, step=0)
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}"))
-    for path in (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"):
+    for path in (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".safetensors", ".zip")):
         text = path.read_text().replace(str(tmp_path), "")  # where the store is, MLflow has to know
         assert str(Path.home()) not in text
         assert str(Path(__file__).parents[3]) not in text
@@ -226,11 +227,6 @@ def test_the_commit_of_the_working_folder_is_a_tag_where_there_is_one(
         subprocess.run(["git", *command], check=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert environment_tags()["mlflow.source.git.commit"] == head
-
-
-def test_requirements_are_exact_and_name_this_package() -> None:
-    assert all("==" in line and "+" not in line for line in requirements())
-    assert any(line.startswith("som-pipelines==") for line in requirements())
 
 
 def test_no_run_is_left_open_by_these_helpers(store: str) -> None:

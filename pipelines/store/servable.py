@@ -1,0 +1,83 @@
+"""What a registered version holds, read without running anything that is stored with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+import pandas as pd
+from mlflow.models import Model
+
+from pipelines.errors import ModelError
+from pipelines.model import ARTIFACT, MapModel
+from pipelines.store.connection import mlflow_errors
+from pipelines.store.names import MODEL_TAG
+from pipelines.store.versions import Version
+
+
+@dataclass(frozen=True)
+class Servable:
+    """A version, ready to answer.
+
+    Attributes:
+        version: Which one.
+        model: What it holds.
+        example: A few complete rows in the units of the data, logged with the model.
+    """
+
+    version: Version
+    model: MapModel
+    example: pd.DataFrame
+
+    @property
+    def features(self) -> list[str]:
+        """The columns that it needs."""
+        return list(self.model.features)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The columns of its answers."""
+        return list(self.model.outputs)
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Its answer to rows.
+
+        Raises:
+            ModelError: The rows are not what the model takes.
+        """
+        return self.model.predict(frame)
+
+
+def load(version: Version) -> Servable:
+    """A version, ready to answer; nothing of it stays on disk.
+
+    Raises:
+        ModelError: It has no example, is no map, or damaged.
+    """
+    with TemporaryDirectory() as folder:
+        root = _download(version, Path(folder))
+        model = _model(version, root)
+        with mlflow_errors():
+            example = Model.load(str(root)).load_input_example(str(root))
+    if not isinstance(example, pd.DataFrame):
+        raise ModelError(f"{version.name} version {version.version} must be logged with an example of its rows")
+    return Servable(version, model, example)
+
+
+def fetch(version: Version, folder: Path) -> MapModel:
+    """The model of a version, downloaded into a folder that must outlive it.
+
+    Raises:
+        ModelError: What is registered is not a map, or damaged.
+    """
+    return _model(version, _download(version, folder))
+
+
+def _download(version: Version, folder: Path) -> Path:
+    with mlflow_errors():
+        return Path(mlflow.artifacts.download_artifacts(version.uri, dst_path=str(folder)))
+
+
+def _model(version: Version, root: Path) -> MapModel:
+    """Held against the digest that was registered, where one was."""
+    return MapModel.load(root / "artifacts" / ARTIFACT, version.tags.get(MODEL_TAG))
