@@ -133,7 +133,9 @@ def _from_pandas(name: str, column: "pd.Series[Any]") -> Matrix:
     kind = column.dtype
     if pd.api.types.is_object_dtype(kind):
         return _from_objects(name, column.to_numpy())
-    if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
+    if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind)) or pd.api.types.is_complex_dtype(
+        kind
+    ):
         raise ModelError(f"column {name} must hold numbers, got the type {kind}")
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
 

@@ -185,8 +185,10 @@ def _reading(path: Path) -> Iterator[None]:
     """Whatever odd content makes the readers raise is damage to the file or folder that they read."""
     try:
         yield
-    except ModelError:
-        raise
+    except ModelError as error:
+        if str(path.parent) in str(error):
+            raise
+        raise ModelError(f"{path}: {error}") from error
     except SavedMapError as error:
         raise ModelError(f"the map of the model in {path.parent} cannot be read: {error}") from error
     except Exception as error:
