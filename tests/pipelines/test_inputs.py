@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import ModelError
@@ -98,6 +98,7 @@ def as_csv(rows: list[tuple[Any, Any]], order: str = "ab") -> bytes:
     return "\n".join([",".join(order), *(",".join(row[i] for i in places) for row in fields)]).encode()
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(TABLES)
 def test_a_request_says_the_same_in_every_format_as_the_table_itself(rows: list[tuple[Any, Any]]) -> None:
     features, lists = ["a", "b"], [list(row) for row in rows]
@@ -116,6 +117,7 @@ def test_a_request_says_the_same_in_every_format_as_the_table_itself(rows: list[
     np.testing.assert_array_equal(read_rows(records if records else {"a": [], "b": []}, features)[0], expected)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(TABLES.filter(len), st.data())
 def test_a_line_with_a_field_more_or_less_is_refused(rows: list[tuple[Any, Any]], data: st.DataObject) -> None:
     lines = as_csv(rows).decode().split("\n")
