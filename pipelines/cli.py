@@ -3,16 +3,18 @@
 Heavy imports happen inside of the commands, so that `som --help` and a mistyped option answer at once.
 """
 
-import signal
+import gc
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 from pipelines.environment import QUIET, SERVING, set_defaults
 from pipelines.errors import PipelineError
+from pipelines.interruption import interruption, orderly_end
 
 app = typer.Typer(
     name="som",
@@ -21,7 +23,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-ENDED_BY_SIGNAL = 128  # what shells report for a command ended by a signal is this plus its number
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]
 Overrides = Annotated[
@@ -43,11 +44,14 @@ Force = Annotated[bool, typer.Option("--force", help="Do also what a finished ru
 def main() -> None:
     """Entry point of the installed command."""
     set_defaults(QUIET)
-    # An orderly exit, which takes along the servers that the command has started; by default they would stay behind.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda number, _: sys.exit(ENDED_BY_SIGNAL + number))
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever characters a name has, and the terminal has not
+    try:
+        with orderly_end():
+            app()
+    finally:
+        gc.freeze()  # else the interpreter looks for garbage in all of torch and MLflow before it ends: 2 s
 
 
 @app.callback()
@@ -228,11 +232,11 @@ def problems_as_lines() -> Iterator[None]:
     """Ends the process with a line for each problem, where it is the user's to solve; a bug keeps its traceback."""
     try:
         yield
-    except PipelineError as error:
-        _exit(error.problems, error.exit_code)
-    except KeyboardInterrupt:
-        _exit(["interrupted"], ENDED_BY_SIGNAL + signal.SIGINT)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:
+        if interruption() is not None:  # whatever it has become on its way up
+            raise
+        if isinstance(error, PipelineError):
+            _exit(error.problems, error.exit_code)
         from somlib.errors import SomlibError
 
         if not isinstance(error, SomlibError):

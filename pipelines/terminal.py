@@ -1,6 +1,7 @@
 """What a person sees in the terminal."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,26 +18,21 @@ from somlib.core.trainer import EpochReport
 from somlib.errors import SomlibWarning
 
 OWN_LOGGERS = ("pipelines", "somlib")
+COPIED = re.compile(r"/\S|\\\S|\b[0-9a-f]{32}\b|\S=\S")  # a part of a path or an address, an id, a setting
 
 
 class TerminalListener:
     """Shows the stages of a run as they go, with a bar over the epochs of training.
 
-    Remarks, our own warnings and what our own modules log as warnings appear as notes above; warnings of other packages
-    are for developers, and are left out.
+    Where nothing can move, in a file, a pipe or a dumb terminal, each stage is a line once it is over. Remarks, our own
+    warnings and what our own modules log as warnings appear as notes above; warnings of other packages are for
+    developers, and are left out.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[detail]}", style="dim"),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._stage = ""
+        moves = console.is_terminal and not console.is_dumb_terminal
+        self._stages: _Bars | _Lines = _Bars(console) if moves else _Lines(console)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -49,7 +45,7 @@ class TerminalListener:
         for name in OWN_LOGGERS:
             logging.getLogger(name).addHandler(handler)
             self._open.callback(logging.getLogger(name).removeHandler, handler)
-        self._open.enter_context(self._progress)
+        self._open.enter_context(self._stages)
         return self
 
     def __exit__(
@@ -60,27 +56,87 @@ class TerminalListener:
 
     def stage_started(self, stage: str) -> None:
         """A new line with a moving bar."""
-        self._stage = stage
-        self._tasks[stage] = self._progress.add_task(f"  {stage}", total=None, detail="")
+        self._stages.start(stage)
 
     def stage_ended(self, stage: str, seconds: float, well: bool) -> None:
         """Its line is checked off, or crossed."""
-        task, mark = self._tasks[stage], "[green]✓[/]" if well else "[red]✗[/]"
-        total = self._progress.tasks[task].total or 1
-        self._progress.update(task, description=f"{mark} {stage}", total=total, completed=total)
+        self._stages.end(stage, _mark(self.console, well), seconds)
 
     def epoch_ended(self, report: EpochReport) -> None:
         """The bar of the current stage moves on."""
         detail = f"QE {report.quantization_error:.4g}, TE {report.topographic_error:.1%}"
-        done = report.epoch + 1
-        self._progress.update(self._tasks[self._stage], total=report.epochs, completed=done, detail=detail)
+        self._stages.move(report.epoch + 1, report.epochs, detail)
 
     def remark(self, text: str) -> None:
         """A note above the stages."""
-        self._progress.console.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def _show_warning(self, message: Warning | str, *rest: Any, **more: Any) -> None:
         self.remark(str(message))
+
+
+class _Bars:
+    """Stages as bars that move."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[detail]}", style="dim"),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._stage = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start(self, stage: str) -> None:
+        self._stage = stage
+        self._tasks[stage] = self._progress.add_task(f"  {stage}", total=None, detail="")
+
+    def end(self, stage: str, mark: str, seconds: float) -> None:
+        task = self._tasks[stage]
+        total = self._progress.tasks[task].total or 1
+        self._progress.update(task, description=f"{mark} {stage}", total=total, completed=total)
+
+    def move(self, done: int, of: int, detail: str) -> None:
+        self._progress.update(self._tasks[self._stage], total=of, completed=done, detail=detail)
+
+
+class _Lines:
+    """Stages as a line each, printed when it is over: what a file can take."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._detail = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def start(self, stage: str) -> None:
+        self._detail = ""
+
+    def end(self, stage: str, mark: str, seconds: float) -> None:
+        line = f"{mark} {stage:<12} {seconds:7.2f} s  {self._detail}".rstrip()
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def move(self, done: int, of: int, detail: str) -> None:
+        self._detail = detail
+
+
+def _mark(console: Console, well: bool) -> str:
+    if console.options.ascii_only:
+        return "ok" if well else "failed"
+    return "[green]✓[/]" if well else "[red]✗[/]"
 
 
 class _NoteHandler(logging.Handler):
@@ -92,6 +148,32 @@ class _NoteHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.terminal.remark(record.getMessage())
+
+
+def show_facts(title: str, facts: Iterable[tuple[str, str]], console: Console | None = None) -> None:
+    """Print names and values: a table of the texts, and below it what somebody may want to copy, whole.
+
+    Paths, addresses and ids stand on lines of their own, which nothing cuts or wraps, however narrow the terminal is.
+
+    Args:
+        title: Above the table.
+        facts: Name and value of each.
+        console: Where to; stdout by default.
+    """
+    console = console or Console()
+    facts = list(facts)
+    texts = [fact for fact in facts if not is_copied(fact[1])]
+    copied = [fact for fact in facts if is_copied(fact[1])]
+    console.print(facts_table(title, texts) if texts else Text(title, style="bold"))
+    width = max((len(name) for name, _ in copied), default=0)
+    for name, value in copied:
+        line = Text.assemble((f"{name:<{width}}", "cyan"), "  ", value)
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def is_copied(value: str) -> bool:
+    """Whether a value holds what is of use only as a whole: a path, an address, an id, a command."""
+    return COPIED.search(value) is not None
 
 
 def facts_table(title: str, facts: Iterable[tuple[str, str]]) -> Table:

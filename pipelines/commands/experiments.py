@@ -3,7 +3,8 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pipelines.plan import Plan, prepare, require_retrainable, require_trainable
 from pipelines.progress import Stages, listening
 from pipelines.refreshing.arrivals import require_dated_rows
 from pipelines.sections import DataConfig
-from pipelines.terminal import TerminalListener, facts_table, records_table
+from pipelines.terminal import TerminalListener, records_table, show_facts
 from pipelines.validation import require_publishing, require_usable
 from pipelines.wording import agreeing, counted, some
 
@@ -38,7 +39,7 @@ def train(file: str, overrides: Sequence[str], force: bool = False) -> None:
     with _ready("train_flow", config) as train_flow:
         result = train_flow(config, force)
     facts = [*result.lines(), ("report", result.report), ("look at it", result.how_to_open)]
-    Console().print(facts_table(f"som train: {config.name}", facts))
+    show_facts(f"som train: {config.name}", facts)
 
 
 def retrain(file: str, overrides: Sequence[str], force: bool = False) -> None:
@@ -52,7 +53,7 @@ def retrain(file: str, overrides: Sequence[str], force: bool = False) -> None:
     require_retrainable(config)
     with _ready("retrain_flow", config) as retrain_flow:
         result = retrain_flow(config, force)
-    Console().print(facts_table(f"som retrain: {config.name}", [*result.lines(), ("look at it", result.how_to_open)]))
+    show_facts(f"som retrain: {config.name}", [*result.lines(), ("look at it", result.how_to_open)])
     if result.judgment is not None:
         Console().print(records_table(result.judgment.verdict.table(), COMPARED))
 
@@ -71,25 +72,24 @@ def refresh(file: str, overrides: Sequence[str]) -> None:
         Console().print(f"som refresh: {result.reasons[0]}", soft_wrap=True, highlight=False, markup=False)
     else:
         facts = [*result.lines(), ("look at it", result.run.how_to_open)]
-        Console().print(facts_table(f"som refresh: {config.name}", facts))
+        show_facts(f"som refresh: {config.name}", facts)
 
 
 @contextmanager
 def _ready(name: str, config: PipelineConfig) -> Iterator[Callable[..., Any]]:
     """The flow of that name, with Prefect and the tracking store ready, and what it does shown on the terminal."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Prefect warns of a home that it cannot write; `start_engine` says what to do
-        from pipelines.operations.engine import quick_flows, start_engine
-    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
+        warnings.simplefilter("ignore")  # Prefect warns of a home that it cannot write, which no run of ours needs
+        from pipelines.operations.engine import flow_engine, run_flow
+    with TerminalListener(Console(stderr=True)) as terminal, listening(terminal), ExitStack() as stack:
         with Stages()("start"):
-            wait_for_engine = start_engine()
-            flow: Callable[..., Any] = getattr(import_module("pipelines.flows"), name)
+            wait_for_engine = stack.enter_context(flow_engine())
+            flow = getattr(import_module("pipelines.flows"), name)
             from pipelines.store.connection import connect
 
             connect(config.tracking.uri)
             wait_for_engine()
-        with quick_flows():
-            yield flow
+        yield partial(run_flow, flow)
 
 
 def report(run_id: str, output: str | None, uri: str | None) -> None:
@@ -106,7 +106,7 @@ def report(run_id: str, output: str | None, uri: str | None) -> None:
             from pipelines.report import remake_report
         with stages("report"):
             logged = remake_report(run_id, file, uri)
-    Console().print(facts_table(f"som report: {run_id}", [("written", str(file)), ("logged", logged)]))
+    show_facts(f"som report: {run_id}", [("written", str(file)), ("logged", logged)])
 
 
 def check(file: str, overrides: Sequence[str]) -> None:
@@ -122,9 +122,8 @@ def check(file: str, overrides: Sequence[str]) -> None:
         raise ConfigError(*error.problems, *_data_problems(settings)) from None
     found = prepare(config)
     console = Console()
-    console.print(
-        facts_table(f"som check: {config.name}", _lines(config, found.source, found.dataset.survey, found.plan))
-    )
+    lines = _lines(config, found.source, found.dataset.survey, found.plan)
+    show_facts(f"som check: {config.name}", lines, console)
     for text in found.plan.notes:
         console.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.interruption import unhurried, until_asked
 from pipelines.serving import Service, run
 from pipelines.store import registry
 from pipelines.store.connection import tracking_store
@@ -16,7 +17,7 @@ from pipelines.store.names import CHAMPION, LOCAL_ERRORS, PREVIOUS_TAG, VERDICT_
 from pipelines.store.registry import champion, holding, versions
 from pipelines.store.smoke import smoke_test
 from pipelines.store.versions import Version
-from pipelines.terminal import facts_table
+from pipelines.terminal import show_facts
 
 VERSIONS_SHOWN = 30
 WRAPPED = ("local RMSE", "verdict")  # where a line has no room for all
@@ -82,7 +83,8 @@ def serve(name: str, alias: str, host: str, port: int, poll: float, uri: str | N
         def ready(address: str) -> None:
             Console().print(f"som serve: {name} version {version} ({alias}) at {address}", highlight=False)
 
-        run(service, host, port, poll, ready)
+        with unhurried(), until_asked():
+            run(service, host, port, poll, ready)
 
 
 def versions_table(name: str, found: Iterable[Version]) -> Table:
@@ -134,4 +136,4 @@ def _print_change(command: str, now: Version, before: str | None) -> None:
             f"version {way_back}" if way_back else "nothing: no version is on record before this one",
         ),
     ]
-    Console().print(facts_table(f"som {command}: {now.name}", facts))
+    show_facts(f"som {command}: {now.name}", facts)

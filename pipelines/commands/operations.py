@@ -1,16 +1,17 @@
 """The sub-commands that keep it running unattended: `up`, `deploy`, `status`, `close-stale`."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.interruption import unhurried
 from pipelines.operations.servers import running, watch
 from pipelines.progress import Stages, listening
-from pipelines.terminal import TerminalListener, facts_table
+from pipelines.terminal import TerminalListener, show_facts
 
 
 def up(prefect_port: int, mlflow_port: int, pool: str) -> None:
@@ -19,12 +20,12 @@ def up(prefect_port: int, mlflow_port: int, pool: str) -> None:
     Raises:
         ServerError: One cannot be started, or has ended; all are ended then.
     """
-    with suppress(KeyboardInterrupt), ExitStack() as stack:
+    with unhurried(), ExitStack() as stack:
         with TerminalListener(Console(stderr=True)) as terminal, listening(terminal), Stages()("start"):
             addresses, children = stack.enter_context(running(Path.cwd(), prefect_port, mlflow_port, pool))
         facts = [("Prefect", addresses.prefect), ("MLflow", addresses.mlflow), ("logs", str(addresses.logs))]
         facts += [("in other terminals", f"export {name}={value}") for name, value in addresses.settings.items()]
-        Console().print(facts_table("som up: running, Ctrl-C ends it", facts))
+        show_facts("som up: running, Ctrl-C ends it", facts)
         watch(children)
 
 
@@ -49,7 +50,7 @@ def deploy(file: str, pool: str, prefect_file: str, notify_url: str | None) -> N
         table.add_row(each.name, each.schedule or "on demand", moment(each.next_run) if each.next_run else "none")
     console = Console()
     console.print(table)
-    console.print(facts_table("", _around(done.pool, done.automations)))
+    show_facts("", _around(done.pool, done.automations), console)
 
 
 def status(file: str, overrides: Sequence[str]) -> None:
@@ -62,7 +63,7 @@ def status(file: str, overrides: Sequence[str]) -> None:
     from pipelines.operations.status import status as stands
 
     config = load_config(file, overrides)
-    Console().print(facts_table(f"som status: {config.name}", stands(config).lines()))
+    show_facts(f"som status: {config.name}", stands(config).lines())
 
 
 def close_stale(hours: float, uri: str | None) -> None:
@@ -76,7 +77,7 @@ def close_stale(hours: float, uri: str | None) -> None:
     closed = close_stale_runs(uri, timedelta(hours=hours))
     console = Console()
     if closed:
-        console.print(facts_table("som close-stale: FAILED now", lines(closed)))
+        show_facts("som close-stale: FAILED now", lines(closed), console)
     else:
         console.print("som close-stale: no run was left open")
 

@@ -1,82 +1,111 @@
-"""Running a flow from a terminal: Prefect's temporary server, started early, and settings that save waiting."""
+"""Running a flow from a terminal: a Prefect API for it, and no waiting that helps nobody.
 
-import tempfile
+What a run leaves is in MLflow. Prefect is told how it went; where it cannot be told any more, because its server has
+ended meanwhile, the run has its result all the same.
+"""
+
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from importlib import import_module
-from pathlib import Path
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from prefect.client.orchestration import get_client
+from prefect import Flow
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_HOME,
     get_current_settings,
     temporary_settings,
 )
 
-from pipelines.errors import FlowEngineError
+from pipelines.interruption import take_signals
+from pipelines.operations.orchestration import API_PROBLEMS, prefect_errors, require_api, told
+from pipelines.operations.temporary import temporary_server
+from pipelines.progress import tell
+
+RETRIES = 2  # of a request that an API in use does not answer: 2 and 4 s; Prefect's own 5 are a minute
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def start_engine() -> Callable[[], None]:
-    """Start to reach the Prefect API in the background, and return the function that waits for it.
+@contextmanager
+def flow_engine() -> Iterator[Callable[[], None]]:
+    """Begin to reach the Prefect API, for flows inside of the block; the function given waits until it answers.
 
-    Without `PREFECT_API_URL` a temporary server is started, which takes seconds; the caller has other things to load.
-
-    The returned function raises `FlowEngineError` where the API cannot be reached.
+    Without `PREFECT_API_URL` it is one of this process, which takes a while to start; the caller has other things to
+    load.
 
     Raises:
-        FlowEngineError: The temporary server would have no place for its database.
+        FlowEngineError: The API cannot be started; or, from the function, not be reached.
     """
-    if PREFECT_API_URL.value() is None:
-        _require_home(PREFECT_HOME.value())
-        # What the thread would import, but not while this one imports modules that import the same.
-        import_module("prefect.server.api.server")
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefect-start")
-    contact = pool.submit(copy_context().run, _contact)  # Prefect's settings live in the context
+    with quick_flows():
+        if PREFECT_API_URL.value() is None:
+            with temporary_server() as wait:
+                yield wait
+        else:
+            yield _contact()
+
+
+def _contact() -> Callable[[], None]:
+    """Ask the API of the user's settings for its version, in the background."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefect-contact")
+    contact = pool.submit(copy_context().run, require_api)  # Prefect's settings live in the context
     pool.shutdown(wait=False)
-
-    def wait() -> None:
-        problem = contact.result()
-        if problem is not None:
-            address = PREFECT_API_URL.value() or "its temporary address"
-            raise FlowEngineError(f"Prefect API at {address} cannot be reached: {problem}")
-
-    return wait
+    return contact.result
 
 
-def _require_home(home: Path) -> None:
-    """Refuse a home that cannot be written: the temporary server would never come up, and not say why."""
+def run_flow(flow: Flow[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """What a flow returns; also where Prefect, at its end, cannot be told so.
+
+    Raises:
+        FlowEngineError: Prefect cannot be reached before the flow has done its work.
+        Exception: Whatever the flow raises.
+    """
+    results: list[R] = []
+    problems: list[Exception] = []
+
+    @wraps(flow.fn)
+    def watched(*arguments: P.args, **named: P.kwargs) -> R:
+        take_signals()  # Prefect has its own handler of SIGTERM, which every further one interrupts
+        try:
+            results.append(flow.fn(*arguments, **named))
+        except Exception as error:
+            problems.append(error)
+            raise
+        return results[0]
+
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home):
-            pass
-    except OSError as error:
-        raise FlowEngineError(
-            f"Prefect keeps its database in {home}, which cannot be written ({error.strerror}): "
-            "set PREFECT_HOME to a folder that can, or PREFECT_API_URL to a server"
-        ) from error
+        return flow_of(flow, watched)(*arguments, **named)
+    except API_PROBLEMS as error:
+        if problems:  # of the work itself, whatever Prefect has made of it
+            raise problems[0] from None
+        if not results:
+            with prefect_errors():
+                raise
+        tell([f"the run is complete, but Prefect could not be told: {told(error)}"])
+        return results[0]
 
 
-def _contact() -> Exception | None:
-    try:
-        with get_client(sync_client=True) as client:
-            return client.api_healthcheck()
-    except RuntimeError as error:  # the temporary server did not come up
-        return error
+def flow_of(flow: Flow[P, R], function: Callable[P, R]) -> Flow[P, R]:
+    """A flow of the same name and settings that runs another function."""
+    return Flow(function, name=flow.name, validate_parameters=flow.should_validate_parameters)
 
 
 @contextmanager
 def quick_flows() -> Iterator[None]:
-    """Flow runs inside send no heartbeats, unless the user has set their frequency.
+    """Flow runs inside send no heartbeats and retry requests for seconds only, unless the user has set these.
 
     Heartbeats tell a server that a run on another machine is alive. Here the process that started the run is still
     waiting for it, and the thread that sends them costs every run the second that it sleeps.
     """
-    if "heartbeat_frequency" in get_current_settings().flows.model_fields_set:
-        yield
-        return
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # None cannot be given as a default
+    ours = get_current_settings()
+    settings: dict[Any, Any] = {}
+    if "heartbeat_frequency" not in ours.flows.model_fields_set:
+        settings[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None  # None cannot be given as a default
+    if "max_retries" not in ours.client.model_fields_set:
+        settings[PREFECT_CLIENT_MAX_RETRIES] = RETRIES
+    with temporary_settings(settings):
         yield

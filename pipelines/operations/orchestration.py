@@ -3,24 +3,31 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from httpx import HTTPError
+import prefect
+from httpx import DecodingError, HTTPError, HTTPStatusError, InvalidURL, RequestError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.filters import EventFilter, EventNameFilter, EventOrder, EventResourceFilter
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.server.schemas import schedules
 from prefect.settings import PREFECT_API_URL
 from pydantic import TypeAdapter
 
-from pipelines.errors import FlowEngineError
+from pipelines.errors import FlowEngineError, PipelineError
+from pipelines.masking import masked, masked_uri
 
 FLOW_PREFIX = "som-"
+REASON_CHARACTERS = 300
+# What Prefect's client raises: of the connection, of the answer, of an answer that is none of Prefect's.
+API_PROBLEMS = (HTTPError, InvalidURL, PrefectException, RuntimeError, ValueError)
+TEMPORARY_API: ContextVar[str | None] = ContextVar("temporary_api", default=None)  # the one of this process, if any
 
 
 @dataclass(frozen=True)
@@ -47,18 +54,24 @@ class Deployed:
         return f"{FLOW_PREFIX}{self.flow}/{self.experiment}"
 
 
+def lasting_api() -> str | None:
+    """The address of the Prefect API, where it is one that still answers tomorrow; None where there is none."""
+    address = PREFECT_API_URL.value()
+    return None if address in (None, TEMPORARY_API.get()) else str(address)
+
+
 def require_server() -> str:
     """The address of the Prefect API, where it is one that stays.
 
     Raises:
-        FlowEngineError: There is only the temporary one of this process.
+        FlowEngineError: There is none.
     """
-    address = PREFECT_API_URL.value()
+    address = lasting_api()
     if address is None:
         raise FlowEngineError(
             "this needs a Prefect server that stays: set PREFECT_API_URL to one, `som up` starts one on this machine"
         )
-    return str(address)
+    return address
 
 
 @contextmanager
@@ -77,12 +90,51 @@ def prefect_errors() -> Iterator[None]:
     """Turns what Prefect's client raises inside into one line with the address of the API."""
     try:
         yield
-    except (HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
-        if isinstance(error, FlowEngineError):
+    except API_PROBLEMS as error:
+        if isinstance(error, PipelineError):
             raise
-        address = PREFECT_API_URL.value() or "its temporary address"
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise FlowEngineError(f"Prefect API at {address}: {reason}") from error
+        raise FlowEngineError(told(error)) from error
+
+
+def told(error: Exception) -> str:
+    """A problem with the Prefect API in one line, with its address."""
+    reason = " ".join(str(error).split()).partition("For more information check")[0] or type(error).__name__
+    return f"Prefect API at {_address()}: {_shortened(masked(reason, PREFECT_API_URL.value()))}"
+
+
+def require_api() -> None:
+    """Make sure that the Prefect API of the settings answers, and is of a version that understands our client.
+
+    Raises:
+        FlowEngineError: Nothing answers there, or something else does; with what to do.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            version = client.api_version()
+            client.read_flows(limit=1)  # whoever may ask for the version need not be allowed to do more
+        major = int(str(version).partition(".")[0])
+    except API_PROBLEMS as error:
+        raise FlowEngineError(f"{told(error)}; {_advice(error)}") from error
+    if major != int(prefect.__version__.partition(".")[0]):
+        raise FlowEngineError(
+            f"Prefect API at {_address()} is of version {version}, but {prefect.__version__} is used here"
+        )
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, HTTPStatusError) and error.response.status_code in (401, 403):
+        return "set PREFECT_API_KEY or PREFECT_API_AUTH_STRING to what it asks for"
+    if isinstance(error, RequestError) and not isinstance(error, DecodingError):
+        return "start it, correct PREFECT_API_URL, or unset it to run without a server"
+    return "no Prefect server answers there: correct PREFECT_API_URL, which ends in /api, or unset it"
+
+
+def _address() -> str:
+    return str(masked_uri(PREFECT_API_URL.value())) if PREFECT_API_URL.value() else "its temporary address"
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= REASON_CHARACTERS else f"{reason[:REASON_CHARACTERS]}…"
 
 
 def deployed(experiment: str) -> list[Deployed]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -24,14 +24,16 @@ import psutil
 
 from pipelines.environment import QUIET
 from pipelines.errors import ServerError
+from pipelines.interruption import deferred
 from pipelines.store.addresses import DATABASE, artifact_root, sqlite_uri
 
 HOST = "127.0.0.1"
 STATE_FOLDER = ".som"
 START_SECONDS = 180.0  # an MLflow server takes 15 to 20 s on an idle machine, a minute where others compete
-STOP_SECONDS = 20.0  # for a flow run to say in Prefect and MLflow that it was ended
-LEAVE_SECONDS = 5.0  # for a server without requests; a worker of Prefect 3.8 that has run something never leaves
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# All of it in less than 5 s.
+STOP_SECONDS = 2.5  # for a flow run to say in Prefect and MLflow that it was ended
+LEAVE_SECONDS = 0.5  # for the worker after that; one of Prefect 3.8 that has run something never leaves
+SERVER_SECONDS = 1.0  # for both servers, which have no requests any more
 POLL_SECONDS, WATCH_SECONDS = 0.25, 1.0
 
 
@@ -98,7 +100,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._own = psutil.Process(self.process.pid)
+        self.own = psutil.Process(self.process.pid)
         self._started: set[psutil.Process] = set()
 
     def __enter__(self) -> Self:
@@ -127,18 +129,26 @@ class Child:
 
     def stop(self) -> None:
         """End it and everything that it has started; what does not end by itself is killed."""
+        self.ask_to_end()
+        self.require_ended(LEAVE_SECONDS)
+
+    def ask_to_end(self) -> None:
+        """Ask it to end, and wait for what it has started."""
         self._note_started()
-        _send(self._own, signal.SIGTERM)  # a worker then takes on no more runs
+        _send(self.own, signal.SIGTERM)  # a worker then takes on no more runs
         self._note_started()  # and those that it took on meanwhile are known as well
         for process in self._started:
             _send(process, signal.SIGTERM)
         _kill_after(STOP_SECONDS, list(self._started))
-        _kill_after(LEAVE_SECONDS, [self._own])
+
+    def require_ended(self, seconds: float) -> None:
+        """Wait for it to end, and kill it where it does not."""
+        _kill_after(seconds, [self.own])
         self.process.wait()
 
     def _note_started(self) -> None:
         with suppress(psutil.NoSuchProcess):
-            self._started |= set(self._own.children(recursive=True))
+            self._started |= set(self.own.children(recursive=True))
         self._started = {process for process in self._started if process.is_running()}
 
 
@@ -164,21 +174,33 @@ def running(folder: Path, prefect_port: int, mlflow_port: int, pool: str) -> Ite
 
     ready(sqlite_uri(folder / DATABASE))
     addresses = Addresses(f"http://{HOST}:{prefect_port}", f"http://{HOST}:{mlflow_port}", logs)
-    stack = ExitStack()
+    children: list[Child] = []
+
+    def start(service: Service, log: str) -> None:
+        with deferred():  # whatever has been started is known, and ended
+            children.append(Child(service, folder, logs / log))
+
     try:
-        children = [
-            stack.enter_context(Child(service, folder, logs / f"{name}.log"))
-            for name, service in (
-                ("prefect", prefect_server(folder, addresses, prefect_port)),
-                ("mlflow", mlflow_server(folder, addresses, mlflow_port)),
-            )
-        ]
+        start(prefect_server(folder, addresses, prefect_port), "prefect.log")
+        start(mlflow_server(folder, addresses, mlflow_port), "mlflow.log")
         wait_until_healthy(children)
-        children.append(stack.enter_context(Child(worker(addresses, pool), folder, logs / "worker.log")))
+        start(worker(addresses, pool), "worker.log")
         yield addresses, children
     finally:
-        with _signals_ignored():  # a second Ctrl-C must not leave half of them behind
-            stack.close()
+        with deferred():  # a second Ctrl-C must not leave half of them behind
+            stop_all(children)
+
+
+def stop_all(children: Sequence[Child]) -> None:
+    """End the worker and what it runs while the servers still answer, then the servers, both at once."""
+    servers, workers = children[:2], children[2:]
+    for child in workers:
+        child.stop()
+    for child in servers:
+        _send(child.own, signal.SIGTERM)
+    _kill_after(SERVER_SECONDS, [child.own for child in servers])
+    for child in servers:
+        child.stop()
 
 
 def watch(children: Sequence[Child]) -> NoReturn:
@@ -272,16 +294,6 @@ def _inherited() -> dict[str, str]:
 
 
 # ---------------------------------------------------------------- small change
-
-
-@contextmanager
-def _signals_ignored() -> Iterator[None]:
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _kill_after(seconds: float, processes: Sequence[psutil.Process]) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
+from prefect.settings import PREFECT_UI_URL
 
-from pipelines.operations.orchestration import FlowRunLife, flow_run_life
+from pipelines.operations.orchestration import FlowRunLife, flow_run_life, lasting_api
 from pipelines.operations.processes import ProcessName
 from pipelines.store.connection import tracking_store
 from pipelines.store.names import FLOW_PAGE_TAG, FLOW_RUN_TAG, PROCESS_TAG
@@ -134,7 +134,7 @@ def _life(run: RunFacts, look_up: Callable[[str], FlowRunLife | None]) -> FlowRu
     temporary one of a laptop, may know it well.
     """
     flow_run_id = run.tags.get(FLOW_RUN_TAG)
-    if flow_run_id is None or PREFECT_API_URL.value() is None:
+    if flow_run_id is None or lasting_api() is None:
         return None
     life = look_up(flow_run_id)
     made_here = run.tags.get(FLOW_PAGE_TAG, "").startswith(str(PREFECT_UI_URL.value()))

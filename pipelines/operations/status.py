@@ -4,11 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from prefect.settings import PREFECT_API_URL
-
 from pipelines.config import PipelineConfig
 from pipelines.errors import FlowEngineError
-from pipelines.operations.orchestration import Deployed, deployed
+from pipelines.operations.orchestration import Deployed, deployed, lasting_api
 from pipelines.operations.stale import StaleRun, stale_runs
 from pipelines.store import registry
 from pipelines.store.connection import tracking_store
@@ -100,7 +98,7 @@ def status(config: PipelineConfig) -> Status:
 
 
 def _deployments(experiment: str, remarks: list[str]) -> Sequence[Deployed]:
-    if PREFECT_API_URL.value() is None:
+    if lasting_api() is None:
         remarks.append("what runs next: PREFECT_API_URL is not set")
         return ()
     try:

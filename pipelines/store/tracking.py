@@ -28,6 +28,7 @@ from mlflow.types import ColSpec, DataType, Schema
 
 from pipelines.data import Dataset
 from pipelines.errors import TrackingError
+from pipelines.interruption import interruption, last_act
 from pipelines.masking import masked, masked_uri
 from pipelines.model import ARTIFACT, MapModel
 from pipelines.operations.processes import ProcessName
@@ -340,16 +341,17 @@ def reopened_run(run_id: str) -> Iterator[TrackedRun]:
 
 @contextmanager
 def _until_its_end(tracked: TrackedRun) -> Iterator[TrackedRun]:
-    try:
-        yield tracked
-        tracked.flush()
-    except BaseException as error:
-        if not tracked.discarded:
-            _close(tracked, error)
-        raise
-    if not tracked.discarded:
-        with mlflow_errors():
-            tracked.client.set_terminated(tracked.run_id, "FINISHED")
+    with last_act(lambda: _close(tracked, interruption() or KeyboardInterrupt())):
+        try:
+            yield tracked
+            tracked.flush()
+            if not tracked.discarded:
+                with mlflow_errors():
+                    tracked.client.set_terminated(tracked.run_id, "FINISHED")
+        except BaseException as error:
+            if not tracked.discarded:
+                _close(tracked, error)
+            raise
 
 
 def _close(tracked: TrackedRun, error: BaseException) -> None:

@@ -1,0 +1,133 @@
+"""Real processes, real signals: nothing here can be seen from inside of the process that ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+Start = Callable[[str], "subprocess.Popen[str]"]
+
+HEAD = """
+import hashlib, pathlib, sys, time
+from pipelines.interruption import deferred, last_act, orderly_end, until_asked
+def say(text): print(text, flush=True)
+"""
+# Between two steps of Python, and in one that lasts a quarter of an hour, in which Python runs no handler.
+WORK = {
+    "python": "while True: time.sleep(0.01)",
+    "native": "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",
+    "swallowing": """
+while True:
+    try: time.sleep(0.01)
+    except BaseException: pass
+""",
+}
+
+
+@pytest.fixture
+def start() -> Start:
+    """Starts a script in a process group of its own, as a shell does, and waits for its first line."""
+
+    def run(script: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-c", HEAD + script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        return process
+
+    return run
+
+
+def indented(code: str, depth: int = 1) -> str:
+    return "\n".join(f"{depth * '    '}{line}" for line in code.strip().splitlines())
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_process_with_one_line_whatever_it_is_doing(
+    start: Start, number: signal.Signals, work: str
+) -> None:
+    process = start(f"with orderly_end():\n    say('working')\n{indented(WORK[work])}")
+    os.killpg(process.pid, number)
+    _, problems = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert problems == {2: "error: interrupted\n", 15: "error: ended by SIGTERM\n"}[number]
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_what_must_be_done_is_done_once_or_more_also_under_further_signals(
+    start: Start, work: str, tmp_path: Path
+) -> None:
+    done = tmp_path / "done"
+    act = f"pathlib.Path({str(done)!r}).write_text('closed')"
+    script = f"""
+def close(): {act}
+with orderly_end(), last_act(close):
+    try:
+        say('working')
+{indented(WORK[work], 2)}
+    finally:
+        say('unwinding')
+        time.sleep(0.5)
+        close()
+"""
+    process = start(script)
+    os.killpg(process.pid, signal.SIGINT)
+    if work == "python":
+        assert process.stdout is not None
+        assert process.stdout.readline() == "unwinding\n"
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)
+    _, problems = process.communicate(timeout=60)
+    assert (process.returncode, problems) == (130, "error: interrupted\n")
+    assert done.read_text() == "closed"
+
+
+def test_its_children_end_with_a_process_that_cannot_unwind(start: Start) -> None:
+    child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)"
+    process = start(f"import subprocess\nwith orderly_end():\n    {child}\n    say('working')\n    {WORK['native']}")
+    family = psutil_children(process.pid)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert len(family) == 1
+    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family)
+
+
+def test_a_deferred_block_is_finished_first(start: Start) -> None:
+    script = (
+        "with orderly_end():\n    with deferred():\n        say('working')\n        time.sleep(1)\n        say('whole')"
+    )
+    process = start(script + "\n    say('never')")
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "whole\n")
+
+
+def test_a_block_that_runs_until_it_is_asked_to_end_ends_well(start: Start) -> None:
+    process = start("with orderly_end():\n    with until_asked():\n        say('working')\n        time.sleep(600)")
+    process.terminate()
+    told, problems = process.communicate(timeout=60)
+    assert (process.returncode, told, problems) == (0, "", "")
+
+
+def test_a_signal_that_was_ignored_stays_ignored(start: Start) -> None:
+    script = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nwith orderly_end():\n    say('working')\n"
+    process = start(script + "    time.sleep(600)")
+    process.send_signal(signal.SIGHUP)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def psutil_children(number: int) -> list[psutil.Process]:
+    return psutil.Process(number).children(recursive=True)
