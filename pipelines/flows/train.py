@@ -18,9 +18,9 @@ from pipelines.store import registry
 from pipelines.store.finished import Work, finished_runs
 from pipelines.store.names import CONFIG_TAG, KIND_TAG, MODEL_TAG, PUBLICATION_TAG
 from pipelines.store.origin import environment_tags
-from pipelines.store.registry import Version
 from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import TrackedRun, open_run, reopened_run
+from pipelines.store.versions import Version
 from pipelines.summary import TrainResult
 
 KIND = "train"
