@@ -10,7 +10,8 @@ from sklearn.base import ClassifierMixin
 from torch import Tensor
 
 from somlib.errors import ArgumentError, SavedMapError
-from somlib.jitl.base import Account, JITLEstimator
+from somlib.jitl.answering import Account
+from somlib.jitl.base import JITLEstimator
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.placing import Placed
 from somlib.utils.estimator_inputs import classes_of
@@ -38,7 +39,8 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
     Each class is a target that is 1 for its samples and 0 for others, and local models answer these as those of
     `JITLRegressor` would. What they answer is cut to [0.001, 1] and scaled to the sum 1.
 
-    All parameters are those of `JITLEstimator`.
+    All parameters are those of `JITLParameters`. What is assigned to any of them after `fit` counts from the
+    next `fit`.
 
     Attributes:
         classes_: The classes, ascending, shape (c,).
@@ -66,9 +68,10 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
         Raises:
             ArgumentError: A parameter has a value that is not allowed; it is a `ValueError`.
         """
-        X, y = self._checked(X, y, fresh=True)
-        self.classes_, code = classes_of(y)
-        self._fit(X, np.eye(len(self.classes_))[code], timestamps)
+        with self._all_or_nothing():
+            X, y = self._checked(X, y, fresh=True)
+            self.classes_, code = classes_of(y)
+            self._fit(X, np.eye(len(self.classes_))[code], timestamps)
         return self
 
     def update(self, X: Any, y: Any, timestamps: Any = None) -> Self:

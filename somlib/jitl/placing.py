@@ -1,8 +1,9 @@
 r"""Where samples fall on the map, and the inputs that linear models see.
 
 Inputs are standardized by the training data and clipped, at 5 deviations mostly, so that one broken sensor cannot carry
-a linear model away. A missing input takes the value of the sample's nearest neuron. A query's answer is mixed from its
-k nearest neurons' answers with shares by the inverse square of the distance,
+a linear model away. One that did not vary in the training data has no influence at all. A missing input takes the value
+of the sample's nearest neuron. A query's answer is mixed from its k nearest neurons' answers with shares by the inverse
+square of the distance,
 
     u_r = d_r^-2 / sum_s d_s^-2
 
@@ -27,6 +28,7 @@ from somlib.utils.search import make_search, row_chunks
 
 SPARE, LANES, ROWS_AT_A_TIME = 1, 64, 1_024
 REACH = 0.995
+ROUNDING = 1e-12  # of a mean, as a share of it
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,19 @@ class Standardizer:
         center: Mean of each column, shape (d,).
         scale: Standard deviation of each, shape (d,); 1 for a constant.
         limit: Deviations at which `clipped` cuts.
+        variety: 0 for a column without a value, 1 for a constant, 2 for others, int64, shape (d,); None where all vary.
     """
 
     center: FloatArray
     scale: FloatArray
     limit: float = np.inf
+    variety: IntArray | None = None
 
     @classmethod
     def of(cls, values: NDArray[Any], limit: float = np.inf) -> "Standardizer":
         """That of the columns of `values` (n, d), NaN left out."""
         known = ~np.isnan(values)
+        absent = ~known.any(axis=0)
         count = np.maximum(known.sum(axis=0), 1)
         # Sums of parts of the largest: neither they nor squares leave the range of floats, whatever the units.
         values = np.where(known, values.astype(np.float64), 0.0)
@@ -55,8 +60,30 @@ class Standardizer:
         gap = np.where(known, values - center, 0.0)
         widest = np.abs(gap).max(axis=0, initial=0.0)
         scale = widest * np.sqrt(((gap / _or_one(widest)) ** 2).sum(axis=0) / count)
-        constant = scale <= 1e-12 * np.abs(center)  # rounding of the mean
-        return cls(center, np.where(constant, 1.0, scale), limit)
+        constant = scale <= ROUNDING * np.abs(center)
+        highest = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
+        center = np.where(constant & ~absent, highest, center)  # the value itself, not a rounded mean
+        variety = np.where(absent, 0, np.where(constant, 1, 2))
+        return cls(center, np.where(constant, 1.0, scale), limit, None if (variety == 2).all() else variety)
+
+    def heard(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values (n, d) as if columns that did not vary in the training data did not now, in the type that they have.
+
+        Nothing is known of the unit of such a column, nor of what it means: it has no influence.
+        """
+        if self.variety is None:
+            return values
+        values = np.where((self.variety == 1) & ~np.isnan(values), self.center.astype(values.dtype), values)
+        return np.where(self.variety == 0, values.dtype.type(np.nan), values)
+
+    def unheard(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which columns of values (n, d) hold what `heard` replaces by another value, bool, shape (d,)."""
+        if self.variety is None:
+            return np.zeros(values.shape[1], dtype=bool)
+        differs = np.abs(values - self.center) > ROUNDING * np.abs(self.center)  # never where missing
+        lost = np.where(self.variety == 0, ~np.isnan(values), (self.variety == 1) & differs)
+        found: NDArray[np.bool_] = lost.any(axis=0)
+        return found
 
     def apply(self, values: NDArray[Any]) -> FloatArray:
         """Standardized values, float64, in the same shape."""
@@ -121,6 +148,9 @@ class Placing:
         self, som: SOM, standardizer: Standardizer, own_units: bool, k: int = 3, reach: float = np.inf
     ) -> None:
         self.som, self.standardizer, self.own_units, self.reach = som, standardizer, own_units, reach
+        variety = standardizer.variety
+        self._absent = variety is not None and bool((variety == 0).any())
+        self._constant = None if variety is None else variety == 1
         codebook = som.codebook.cpu()
         self.k = min(k, len(codebook))
         self.codebook: FloatArray = codebook.double().numpy()
@@ -138,6 +168,7 @@ class Placing:
 
     def place(self, X: NDArray[Any]) -> Placed:
         """Place checked samples (n, d); NaN in them means missing."""
+        X = self.standardizer.heard(X)
         inputs = np.empty((len(X), X.shape[1] + 1))
         inputs[:, 0], inputs[:, 1:] = 1.0, self.standardizer.clipped(X)
         point = torch.from_numpy(inputs[:, 1:]).to(self._cpu_codebook.dtype) if self.own_units else _tensor(X, self.som)
@@ -151,11 +182,13 @@ class Placing:
     def place_one(self, x: FloatArray) -> tuple[FloatArray, IntArray, FloatArray, float] | None:
         """Inputs (1 + d,), neurons (k,), shares (k,) and trust for one complete sample (d,), in few steps.
 
-        None where the metric needs the long way. Neurons are ranked in float64 products, which tells apart all but
-        ties, and those share alike.
+        None where the metric, or a feature without a value in training, needs the long way. Neurons are ranked in
+        float64 products, which tells apart all but ties, and those share alike.
         """
-        if not self._lean:
+        if not self._lean or self._absent:
             return None
+        if self._constant is not None:
+            x = np.where(self._constant, self.standardizer.center, x)
         inputs = np.empty(len(x) + 1)
         inputs[0] = 1.0
         z = (x - self.standardizer.center) / self.standardizer.scale

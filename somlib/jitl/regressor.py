@@ -21,7 +21,8 @@ from sklearn.utils import Tags
 from torch import Tensor
 
 from somlib.errors import ArgumentError, ShapeError, unknown_name
-from somlib.jitl.base import Account, JITLEstimator
+from somlib.jitl.answering import Account
+from somlib.jitl.base import JITLEstimator
 from somlib.jitl.blend import Blend, Boosted, blend_fitted, blend_from, blend_state, blend_tensors
 from somlib.jitl.gaps import Hidden
 from somlib.jitl.intervals import AdaptiveIntervals
@@ -65,7 +66,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             `shrink="global"`, else `"pure"`.
         gamma: How far one labelled sample moves the level of the intervals; 0 never adapts.
 
-    All other parameters are those of `JITLEstimator`.
+    All other parameters are those of `JITLParameters`. What is assigned to any of them after `fit` counts from the next
+    `fit`.
 
     Attributes:
         som_: The map.
@@ -104,11 +106,12 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             raise ArgumentError(f"coverage must lie between 0 and 1, got {self.coverage!r}")
         if not isinstance(self.gamma, Real) or not 0 <= self.gamma < 1:
             raise ArgumentError(f"gamma must be at least 0 and below 1, got {self.gamma!r}")
-        X, y = self._checked(X, y, fresh=True, multi_output=True)
-        target = numbers(y).reshape(len(y), -1)
-        self._output_shape: tuple[int, ...] = y.shape[1:]
-        self.n_outputs_: int = target.shape[1]
-        self._fit(X, target, timestamps)
+        with self._all_or_nothing():
+            X, y = self._checked(X, y, fresh=True, multi_output=True)
+            target = numbers(y).reshape(len(y), -1)
+            self._output_shape: tuple[int, ...] = y.shape[1:]
+            self.n_outputs_: int = target.shape[1]
+            self._fit(X, target, timestamps)
         return self
 
     def update(self, X: Any, y: Any, timestamps: Any = None, *, observed: bool = False) -> Self:
@@ -172,7 +175,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         d = getattr(self, "n_features_in_", None)
         if type(x) is not np.ndarray or x.dtype != np.float64 or x.shape != (d,):  # the checks take their time
             x = self._one(x).astype(np.float64)
-        if self.local_model != "ridge" or self._blend is not None or not np.isfinite(x).all():
+        if self._used.local_model != "ridge" or self._blend is not None or not np.isfinite(x).all():
             return self.predict(x[None])[0]  # type: ignore[no-any-return]  # indexing yields Any
         place = self._placing.place_one(x)
         if place is None:
@@ -192,7 +195,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
 
     @property
     def _needs_hidden(self) -> bool:
-        return self.missing == "mask"
+        return self._used.missing == "mask"
 
     def _fit_experts(
         self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut, hidden: Hidden | None,
@@ -209,17 +212,18 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         timed = self.index_.clock != "rows"
         more = forward_splits(self.index_.time.numpy(), BLOCKS, BLOCKS - 1) if timed else splits
         self._blend, left_out, to_hidden = blend_fitted(
-            placed, rows, left_out, more, splits, self._correction_neighborhoods, self._ridge, self._seed(), hidden,
-            to_hidden,
+            placed, rows, left_out, more, splits, self._correction_neighborhoods, self._ridge, self._used._seed(),
+            hidden, to_hidden,
         )  # fmt: skip
         return left_out, to_hidden
 
     @property
     def _blends(self) -> bool:
         """Whether boosting is wanted."""
-        if self.experts != "auto":
-            return self.experts == "blend"
-        return isinstance(self.local_model, str) and self.local_model == "ridge" and self.shrink == "global"
+        used = self._used
+        if used.experts != "auto":
+            return used.experts == "blend"
+        return isinstance(used.local_model, str) and used.local_model == "ridge" and used.shrink == "global"
 
     @property
     def _correction_neighborhoods(self) -> dict[str, Neighborhood]:
@@ -256,7 +260,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     def _begin(self, placing: Placing, targets: Standardizer, index: SampleIndex) -> None:
         super()._begin(placing, targets, index)
         d = len(placing.standardizer.center) if placing.som.missing == "mask" else 0
-        self._intervals = AdaptiveIntervals(self.som_.grid, self.coverage, self.gamma, self._outputs, d)
+        self._intervals = AdaptiveIntervals(self.som_.grid, self._used.coverage, self._used.gamma, self._outputs, d)
 
     def _finish_fit(
         self, placed: Placed, rows: FloatArray, left_out: LeftOut, hidden: Hidden | None, to_hidden: FloatArray | None
