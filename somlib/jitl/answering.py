@@ -16,8 +16,10 @@ from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood, Retrie
 from somlib.jitl.parameters import JITLParameters
 from somlib.jitl.placing import Placed, Placing, Standardizer
 from somlib.jitl.ridge import Shrinkage
+from somlib.jitl.row_store import RowStore
 from somlib.jitl.sample_index import SampleIndex
 from somlib.utils.estimator_inputs import checked, own_errors
+from somlib.utils.inputs import series_labels
 from somlib.utils.retrieval import RETRIEVAL_MODES
 
 
@@ -51,6 +53,9 @@ class Account:
 
 class LocalAnswers(JITLParameters):
     """Local models of each neuron, or of each query, that answer."""
+
+    _ridge: LocalRidge
+    _store: RowStore
 
     def _begin(self, placing: Placing, targets: Standardizer, index: SampleIndex) -> None:
         self._placing, self._targets, self.index_ = placing, targets, index
@@ -148,7 +153,8 @@ class LocalAnswers(JITLParameters):
             shape = np.shape(x)
         if shape != (self.n_features_in_,):
             raise ShapeError(f"x must have shape ({self.n_features_in_},), got {shape}")
-        sample: NDArray[Any] = self._checked(np.asarray(x)[None])[0]
+        row = np.asarray(x)[None] if series_labels(x) is None else x.to_frame().T
+        sample: NDArray[Any] = self._checked(row)[0]
         return sample
 
     def _weights_of_samples(self, placed: Placed) -> FloatArray:
@@ -199,4 +205,6 @@ class LocalAnswers(JITLParameters):
         if not fresh:
             check_is_fitted(self)
         settings = self if fresh else self._used
-        return checked(self, X, y, fresh=fresh, missing=settings.missing, squares=False, **checks)
+        given = self.som if fresh else (self.som_ if self._used.som is not None else None)
+        names = getattr(given, "feature_names", None)  # whatever was given: `fit` refuses what is no map later
+        return checked(self, X, y, fresh=fresh, missing=settings.missing, squares=False, names=names, **checks)

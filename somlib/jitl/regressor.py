@@ -153,12 +153,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     def predict(self, X: Any, return_details: bool = False) -> FloatArray | JITLPrediction:
         """Targets of samples (n, d), float64, shape (n,) or (n, o) as in `fit`; with all details where asked."""
         X = self._checked(X)
-        placed = self._placing.place(X)
-        return (
-            self._details(placed)
-            if return_details
-            else self._shaped(self._targets.undo(self._answer(placed, self._boosted(placed))))
-        )
+        return self._details(self._placing.place(X)) if return_details else self._answered(X)
 
     def predict_interval(self, X: Any) -> tuple[FloatArray, FloatArray]:
         """Lower and upper ends of the intervals for samples (n, d), each in the shape of the targets."""
@@ -176,12 +171,17 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         if type(x) is not np.ndarray or x.dtype != np.float64 or x.shape != (d,):  # the checks take their time
             x = self._one(x).astype(np.float64)
         if self._used.local_model != "ridge" or self._blend is not None or not np.isfinite(x).all():
-            return self.predict(x[None])[0]  # type: ignore[no-any-return]  # indexing yields Any
+            return self._answered(x[None])[0]  # type: ignore[no-any-return]  # indexing yields Any
         place = self._placing.place_one(x)
         if place is None:
-            return self.predict(x[None])[0]  # type: ignore[no-any-return]  # as above
+            return self._answered(x[None])[0]  # type: ignore[no-any-return]  # as above
         answer = self._ridge.answer_one(*place) * self._targets.scale + self._targets.center
         return answer.reshape(self._output_shape)
+
+    def _answered(self, X: NDArray[Any]) -> FloatArray:
+        """Answers to checked samples (n, d), in the shape of the targets."""
+        placed = self._placing.place(X)
+        return self._shaped(self._targets.undo(self._answer(placed, self._boosted(placed))))
 
     def _details(self, placed: Placed) -> JITLPrediction:
         value = self._targets.undo(self._answer(placed, self._boosted(placed)))

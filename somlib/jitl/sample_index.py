@@ -63,7 +63,8 @@ class SampleIndex:
     The index belongs to the weights that the map has now: train the map further, and a new index is needed.
 
     Args:
-        som: A trained map. Its metric, grid, `neighborhood_order` and way with missing values are those of the index.
+        som: A trained map. Its metric, grid, `neighborhood_order` and way with missing values are those of the index,
+            and frames are put in the order of its `feature_names`.
 
     Attributes:
         winner: Flat index of the neuron that holds each, -1 where none does, int64, shape (n,).
@@ -86,7 +87,7 @@ class SampleIndex:
     def __init__(self, som: BaseSOM) -> None:
         self.codebook = som.codebook.cpu().clone()
         self.grid, self.metric, self.order = som.grid, som.metric, som.neighborhood_order
-        self.missing = som.missing
+        self.missing, self.feature_names = som.missing, som.feature_names
         self._store = RowStore(self.codebook.new_empty(0, self.codebook.shape[1]))
         self.winner = torch.empty(0, dtype=torch.int64)
         self.number = torch.empty(0, dtype=torch.int64)
@@ -349,7 +350,9 @@ class SampleIndex:
     def _read(self, data: Any, name: str, single: bool = False) -> Tensor:
         d = self.codebook.shape[1]
         cpu = torch.device("cpu")
-        return read_samples(data, name=name, num_features=d, device=cpu, missing=self.missing, single=single)
+        return read_samples(
+            data, name=name, num_features=d, device=cpu, missing=self.missing, single=single, names=self.feature_names
+        )
 
     def _winners(self, samples: Tensor) -> Tensor:
         dtype = torch.promote_types(samples.dtype, self.codebook.dtype)

@@ -5,7 +5,7 @@ error of somlib, which also is the `ValueError` or `TypeError` that scikit-learn
 not fitted stays scikit-learn's `NotFittedError`: its tools look for that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,14 +16,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from somlib.errors import DataError, DataTypeError, ShapeError, SomlibError
-from somlib.utils.inputs import feature_names
+from somlib.utils.inputs import column_order, feature_names
 
 LARGEST = 1e300  # of all data: sums and differences of larger values leave float64
 
 
 def checked(
-    estimator: Any, X: Any, y: Any = "no_validation", *, fresh: bool, missing: str, squares: bool, **checks: Any
-) -> Any:
+    estimator: Any, X: Any, y: Any = "no_validation", *, fresh: bool, missing: str, squares: bool,
+    names: Sequence[str] | None = None, **checks: Any,
+) -> Any:  # fmt: skip
     """Samples (n, d), with targets where given, as arrays; refused unless they are numbers of the expected shape.
 
     Args:
@@ -33,13 +34,17 @@ def checked(
         fresh: Whether these are the samples of a new fit.
         missing: `"mask"` lets NaN pass.
         squares: Whether squares of the values must fit into their type, as in distances of raw samples.
+        names: Of the features of a map that was given; a frame with column names is put in their order. None leaves
+            names to scikit-learn, which refuses another order than that of `fit`.
         checks: Further arguments of scikit-learn's `validate_data`.
 
     Raises:
         DataTypeError: They are no numbers.
         DataError: Not finite, too large, empty, of other names than in `fit`, or of a wrong shape.
+        ShapeError: A frame with other columns than `names`.
     """
     _require_rows(X)
+    X = _in_order(X, names)
     with own_errors(_names_beside(estimator, X, fresh)), np.errstate(invalid="ignore"):  # sums of both infinities
         X, y = (_detached(values) for values in (X, y))
         found = validate_data(
@@ -117,6 +122,16 @@ def _names_beside(estimator: Any, X: Any, fresh: bool) -> str:
     if fresh or known is None or names is None or names == list(known):
         return ""
     return f" (in fit: {', '.join(map(repr, known))}; now: {', '.join(map(repr, names))})"
+
+
+def _in_order(X: Any, names: Sequence[str] | None) -> Any:
+    """A frame with its columns in the order of `names`; anything else as it is."""
+    order = column_order(feature_names(X), names, "X")
+    if order is None:
+        return X
+    if hasattr(X, "iloc"):  # pandas
+        return X.iloc[:, order]
+    return X.select(order) if hasattr(X, "column_names") else X[:, order]  # pyarrow, polars
 
 
 def _detached(values: Any) -> Any:

@@ -48,7 +48,7 @@ def read_samples(
         ShapeError: `data` is not 2-D, of the wrong width, or its columns are not those of `names`.
         DataError: `data` is empty, or holds NaN or infinity where it may not.
     """
-    order = column_order(feature_names(data) or _series_labels(data), names, name)
+    order = column_order(feature_names(data) or series_labels(data), names, name)
     tensor = _as_float(_as_tensor(data, name), device)
     tensor = _as_matrix(tensor, name, num_features, single)
     tensor = tensor if order is None else _reordered(tensor, order)
@@ -172,7 +172,7 @@ def column_order(names: Sequence[str] | None, expected: Sequence[str] | None, na
     return [place[feature] for feature in expected]
 
 
-def _series_labels(data: Any) -> list[str] | None:
+def series_labels(data: Any) -> list[str] | None:
     """What the values of a pandas series are labeled with, where it is one sample; None for anything else."""
     return _names_in(data.index) if type(data).__name__ == "Series" and hasattr(data, "index") else None
 

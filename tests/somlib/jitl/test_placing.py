@@ -87,3 +87,18 @@ def test_missing_inputs_take_the_value_of_the_nearest_neuron() -> None:
     assert placed.inputs.tolist() == [[1.0, 3.5, 1.0], [1.0, 0.0, 0.0]]
     assert placed.neuron[:, 0].tolist() == [1, -1]
     assert placed.trust.tolist() == [1.0, 0.0]
+
+
+def test_columns_without_variety_are_heard_as_in_training() -> None:
+    values = np.array([[1.0, 1e15, np.nan, np.nan], [2.0, 1e15, np.nan, 7.0], [4.0, 1e15, np.nan, 7.0]])
+    standardizer = Standardizer.of(values)
+    assert standardizer.variety is not None
+    assert standardizer.variety.tolist() == [2, 1, 0, 1]
+    new = np.array([[8.0, 3.0, 5.0, 6.0], [9.0, np.nan, np.nan, np.nan]])
+    np.testing.assert_array_equal(standardizer.heard(new), [[8.0, 1e15, np.nan, 7.0], [9.0, np.nan, np.nan, np.nan]])
+    assert standardizer.heard(new.astype(np.float32)).dtype == np.float32
+    np.testing.assert_array_equal(standardizer.apply(standardizer.heard(new))[0, [1, 3]], 0.0)
+    assert standardizer.unheard(new).tolist() == [False, True, True, True]
+    assert standardizer.unheard(values).tolist() == [False] * 4
+    assert standardizer.unheard(new[1:]).tolist() == [False] * 4
+    assert Standardizer.of(values[:, :1]).variety is None

@@ -291,35 +291,6 @@ def test_refused_calls_change_nothing() -> None:
     assert len(model.index_) == len(model._rows) == 100
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"neighborhood": "wide"}, "neighborhood must be one of 'auto', 'gaussian'"),
-        ({"local_model": "forest"}, "local_model must be one of 'ridge'"),
-        ({"local_model": 3}, "local_model must be a name or a scikit-learn regressor, got 3"),
-        ({"shrink": "much"}, "shrink must be one of"),
-        ({"missing": "drop"}, "missing must be one of"),
-        ({"sigma": 0.0}, "sigma must be finite and > 0, got 0.0"),
-        ({"level": -1.0}, "level must be finite and >= 0"),
-        ({"n_neurons": 0}, "n_neurons must be a whole number of at least 1, got 0"),
-        ({"n_neighbors": 2.5}, "n_neighbors must be a whole number"),
-        ({"coverage": 1.0}, "coverage must lie between 0 and 1"),
-        ({"gamma": -0.1}, "gamma must be at least 0"),
-        ({"x": 3}, "x and y must be given together"),
-        ({"x": 30_000, "y": 1_000}, "x and y must leave room for 5 x 5 moments"),
-    ],
-)
-def test_settings_that_are_not_allowed_are_named(settings: dict[str, Any], message: str) -> None:
-    X, y = problem(50)
-    if "x" in settings and "y" in settings:
-        som = SOM(settings["x"], settings["y"], 3, device="cpu")
-        settings = {"som": som}
-    model = JITLRegressor(**settings)
-    with pytest.raises(ArgumentError, match=message):
-        model.fit(X, y)
-    assert not hasattr(model, "som_")
-
-
 def test_inputs_are_cut_at_the_wanted_deviations() -> None:
     X, y = problem(300)
     cut, free = JITLRegressor(**FIXED).fit(X, y), JITLRegressor(clip=None, **FIXED).fit(X, y)

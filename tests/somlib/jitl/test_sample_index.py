@@ -141,7 +141,7 @@ def test_refused_calls_change_nothing(som: SOM) -> None:
         index.append(rows(2, 2), [1])
     with pytest.raises(DataTypeError, match="before must be one of the numbers"):
         index.expire(before=datetime(2020, 1, 1))
-    with pytest.raises(ArgumentError, match="per_neuron must be at least 1, got 0"):
+    with pytest.raises(ArgumentError, match="per_neuron must be a whole number of at least 1, got 0"):
         index.expire(per_neuron=0)
     with pytest.raises(ArgumentError, match="keep must be one of 'newest', 'nearest'"):
         index.expire(per_neuron=1, keep="oldest")  # type: ignore[arg-type]
