@@ -20,8 +20,8 @@ from pathlib import Path
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
-from pipelines.config import PipelineConfig, load_config
 from pipelines.flows.train import train_flow
+from pipelines.settings.config import PipelineConfig, load_config
 from pipelines.store import registry, servable
 from pipelines.store.tracking import tracking_store
 from tests.pipelines.flows.refresh_process import POINTS

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.config import PipelineConfig, load_config
-from pipelines.jitl.models import LocalModels
-from pipelines.model import MapModel
-from pipelines.refreshing.admission import checks, score
-from pipelines.refreshing.arrivals import find_arrivals
-from pipelines.samples import Labelled
-from pipelines.sections import RefreshConfig
+from pipelines.data.samples import Labelled
+from pipelines.model.local_models import LocalModels
+from pipelines.model.map_model import MapModel
+from pipelines.refreshing.acceptance import checks, score
+from pipelines.refreshing.new_rows import find_arrivals
+from pipelines.settings.config import PipelineConfig, load_config
+from pipelines.settings.sections import RefreshConfig
 from pipelines.store import registry, servable
 from pipelines.store.tracking import tracking_store
 

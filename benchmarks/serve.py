@@ -26,8 +26,8 @@ from typing import NamedTuple
 import psutil
 from mlflow import MlflowClient
 
-from pipelines.config import load_config
 from pipelines.data import find_source, read_dataset, survey
+from pipelines.settings.config import load_config
 from pipelines.store.registry import register
 
 REPOSITORY = Path(__file__).parents[1]

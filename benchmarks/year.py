@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipelines.data import Dataset
-    from pipelines.model import MapModel
-    from pipelines.retraining.outcome import RetrainResult
-    from pipelines.samples import Labelled
+    from pipelines.data.samples import Labelled
+    from pipelines.model.map_model import MapModel
+    from pipelines.retraining.retrain_result import RetrainResult
 
 DATA = Path(__file__).parents[1] / "data" / "weather"
 SETTINGS = {
@@ -67,9 +67,9 @@ def throwaway() -> Iterator[Path]:
 
 
 def main(folder: Path) -> None:
-    from pipelines.config import PipelineConfig
     from pipelines.flows import retrain_flow, train_flow
     from pipelines.operations.engine import quick_flows
+    from pipelines.settings.config import PipelineConfig
 
     for noisy in ("pipelines", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel("ERROR")
@@ -112,7 +112,7 @@ def told(month: int, result: "RetrainResult") -> str:
 
 def rows_of(month: int) -> "Dataset":
     from pipelines.data import find_source, read_dataset, survey
-    from pipelines.sections import DataConfig
+    from pipelines.settings.sections import DataConfig
 
     source = find_source(DataConfig.model_validate(SETTINGS["data"] | {"where": f"month = {month}"}))
     return read_dataset(source, survey(source, False), False)
@@ -121,7 +121,7 @@ def rows_of(month: int) -> "Dataset":
 def placed(model: "MapModel", dataset: "Dataset") -> "Labelled":
     import numpy as np
 
-    from pipelines.samples import labelled
+    from pipelines.data.samples import labelled
 
     return labelled(dataset, model.scaler, np.arange(len(dataset.features)))
 
@@ -130,8 +130,8 @@ def compared(january: "MapModel", refreshed: "MapModel", champion: "MapModel", m
     """A line of the second table."""
     import polars as pl
 
-    from pipelines.jitl.scores import asked_of, said_to
-    from pipelines.retraining.contest import Contender, measured
+    from pipelines.retraining.evaluation import Contender, measured
+    from pipelines.training.local_scores import asked_of, said_to
 
     values = []
     yardstick = Contender(january.som, january.scaler)

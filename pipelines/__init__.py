@@ -7,16 +7,16 @@ from pipelines.environment import DEFAULTS, set_defaults
 set_defaults(DEFAULTS)  # before anything below imports Prefect, MLflow or torch
 
 if TYPE_CHECKING:
-    from pipelines.config import PipelineConfig, load_config
     from pipelines.flows import train_flow
-    from pipelines.notebook import log_som
+    from pipelines.publishing.log_som import log_som
+    from pipelines.settings.config import PipelineConfig, load_config
 
 __all__ = ["PipelineConfig", "load_config", "log_som", "train_flow"]
 
 _HOMES = {
-    "PipelineConfig": "pipelines.config",
-    "load_config": "pipelines.config",
-    "log_som": "pipelines.notebook",
+    "PipelineConfig": "pipelines.settings.config",
+    "load_config": "pipelines.settings.config",
+    "log_som": "pipelines.publishing.log_som",
     "train_flow": "pipelines.flows",
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.config import PipelineConfig
+from pipelines.settings.config import PipelineConfig
 from somlib.core.map_builder import MAP_ARGUMENTS
 from somlib.utils.clustering import CLUSTERING_METHODS
 from somlib.utils.decay import DECAY_FUNCTIONS

@@ -12,16 +12,16 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipelines.config import PipelineConfig, checked, load_config, read_settings
+from pipelines.commands.terminal import TerminalListener, records_table, show_facts
 from pipelines.data import Source, Survey, find_source, survey
+from pipelines.data.validation import require_publishing, require_usable
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.masking import masked_uri
-from pipelines.plan import Plan, prepare, require_retrainable, require_trainable
 from pipelines.progress import Stages, listening
-from pipelines.refreshing.arrivals import require_dated_rows
-from pipelines.sections import DataConfig
-from pipelines.terminal import TerminalListener, records_table, show_facts
-from pipelines.validation import require_publishing, require_usable
+from pipelines.refreshing.new_rows import require_dated_rows
+from pipelines.settings.config import PipelineConfig, checked, load_config, read_settings
+from pipelines.settings.sections import DataConfig
+from pipelines.training.plan import Plan, prepare, require_retrainable, require_trainable
 from pipelines.wording import agreeing, counted, some
 
 NAMES_SHOWN = 30

@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.commands.terminal import show_facts
 from pipelines.interruption import unhurried, until_asked
-from pipelines.serving import Service, run
+from pipelines.serving.server import Service, run
+from pipelines.serving.smoke import smoke_test
 from pipelines.store import registry
 from pipelines.store.connection import tracking_store
 from pipelines.store.names import CHAMPION, LOCAL_ERRORS, PREVIOUS_TAG, VERDICT_TAG
 from pipelines.store.registry import champion, holding, versions
-from pipelines.store.smoke import smoke_test
 from pipelines.store.versions import Version
-from pipelines.terminal import show_facts
 
 VERSIONS_SHOWN = 30
 WRAPPED = ("local RMSE", "verdict")  # where a line has no room for all

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.commands.terminal import TerminalListener, show_facts
 from pipelines.interruption import unhurried
 from pipelines.operations.servers import running, watch
 from pipelines.progress import Stages, listening
-from pipelines.terminal import TerminalListener, show_facts
 
 
 def up(prefect_port: int, mlflow_port: int, pool: str) -> None:
@@ -35,7 +35,7 @@ def deploy(file: str, pool: str, prefect_file: str, notify_url: str | None) -> N
     Raises:
         PipelineError: It cannot do its work.
     """
-    from pipelines.config import load_config
+    from pipelines.settings.config import load_config
 
     config = load_config(file)
     with TerminalListener(Console(stderr=True)) as terminal, listening(terminal), Stages()("deploy"):
@@ -59,8 +59,8 @@ def status(file: str, overrides: Sequence[str]) -> None:
     Raises:
         PipelineError: It cannot do its work.
     """
-    from pipelines.config import load_config
     from pipelines.operations.status import status as stands
+    from pipelines.settings.config import load_config
 
     config = load_config(file, overrides)
     show_facts(f"som status: {config.name}", stands(config).lines())

@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from pipelines.errors import DatasetError
+from pipelines.settings.yaml_text import expanded
 from pipelines.wording import counted, some
-from pipelines.yaml_text import expanded
 
 SUFFIXES = (".parquet", ".parq", ".pq")
 MAGIC = b"PAR1"

@@ -15,7 +15,7 @@ from pipelines.data.partitions import named_by_folders, partition_value
 from pipelines.data.rows import Rows
 from pipelines.data.schemas import Table
 from pipelines.errors import DatasetError
-from pipelines.sections import DataConfig
+from pipelines.settings.sections import DataConfig
 from pipelines.wording import counted, some
 
 

@@ -2,11 +2,11 @@
 
 from prefect import flow
 
-from pipelines.config import PipelineConfig
 from pipelines.flows.prefect_run import publish_summary
 from pipelines.operations.stale import close_stale_runs
 from pipelines.operations.status import Status, status
 from pipelines.progress import tell
+from pipelines.settings.config import PipelineConfig
 
 
 @flow(name="som-housekeeping")

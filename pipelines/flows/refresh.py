@@ -8,16 +8,17 @@ from tempfile import TemporaryDirectory
 
 from prefect import flow
 
-from pipelines.config import PipelineConfig
 from pipelines.errors import ChampionChanged
+from pipelines.flows import refresh_tasks as tasks
 from pipelines.flows.prefect_run import publish_summary, this_run
+from pipelines.monitoring.drift import DriftReport
 from pipelines.operations.events import drift_detected
 from pipelines.progress import Stages, tell
-from pipelines.refreshing import tasks
-from pipelines.refreshing.admission import settings_digest
-from pipelines.refreshing.arrivals import Arrivals, require_dated_models
-from pipelines.refreshing.summary import RefreshResult, RunPlace, idle_reason
-from pipelines.retraining.drift import DriftReport
+from pipelines.refreshing.acceptance import settings_digest
+from pipelines.refreshing.new_rows import Arrivals, require_dated_models
+from pipelines.refreshing.refresh_result import RefreshResult, RunPlace, idle_reason
+from pipelines.serving.smoke import smoke_test
+from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
 from pipelines.store.connection import tracking_store
 from pipelines.store.finished import Work
@@ -36,7 +37,6 @@ from pipelines.store.names import (
 )
 from pipelines.store.origin import RunFacts, environment_tags
 from pipelines.store.runs import last_run
-from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, open_run
 from pipelines.store.versions import Version
 

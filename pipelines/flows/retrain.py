@@ -14,37 +14,37 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import flow
 
-from pipelines import tasks
-from pipelines.analysis import Analysis
-from pipelines.checkpoints import Checkpoints
-from pipelines.config import PipelineConfig
 from pipelines.data import find_source
+from pipelines.data.samples import Samples
+from pipelines.data.validation import require_publishing
+from pipelines.data.window_rows import WindowRows
 from pipelines.errors import ChampionChanged
+from pipelines.flows import tasks
 from pipelines.flows.prefect_run import this_run
-from pipelines.flows.settling import FIGURES, brought_to_its_end, carried_out, ended
-from pipelines.jitl.scores import LocalLearning
-from pipelines.model import MapModel
+from pipelines.flows.publication import FIGURES, brought_to_its_end, carried_out, ended
+from pipelines.model.map_model import MapModel
+from pipelines.monitoring.drift import DriftReport
 from pipelines.operations.stale import close_stale_runs
-from pipelines.plan import Plan, require_fitting_settings
 from pipelines.progress import Stages, announced, tell
-from pipelines.results import LoggedMap
-from pipelines.retraining.contest import Contender, better, require_comparable
-from pipelines.retraining.continuity import Turned
+from pipelines.publishing.log_map import LoggedMap
 from pipelines.retraining.decision import Record
-from pipelines.retraining.drift import DriftReport
-from pipelines.retraining.outcome import SKIPPED, Judgment, RetrainResult
-from pipelines.retraining.window_rows import WindowRows
-from pipelines.samples import Samples
+from pipelines.retraining.evaluation import Contender, better, require_comparable
+from pipelines.retraining.map_alignment import Turned
+from pipelines.retraining.retrain_result import SKIPPED, Judgment, RetrainResult
+from pipelines.serving.smoke import smoke_test
+from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry, servable
 from pipelines.store.finished import Work
 from pipelines.store.locks import exclusive
 from pipelines.store.names import CONFIG_TAG, DRIFT_TAG, KIND_TAG, MODEL_TAG, PREVIOUS_TAG, PUBLICATION_TAG
 from pipelines.store.origin import environment_tags
-from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, open_run
 from pipelines.store.versions import Version
-from pipelines.training import TrainedMap, in_units_of
-from pipelines.validation import require_publishing
+from pipelines.training.analysis import Analysis
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.fitting import TrainedMap, in_units_of
+from pipelines.training.local_scores import LocalLearning
+from pipelines.training.plan import Plan, require_fitting_settings
 from somlib import SOM
 from somlib.core.trainer import EpochReport, OnEpoch
 

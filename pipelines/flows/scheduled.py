@@ -6,15 +6,15 @@ is the flow of the same name: one run in Prefect, which the other flow's steps b
 
 from prefect import flow
 
-from pipelines.config import load_config
 from pipelines.flows.housekeeping import housekeeping_flow
 from pipelines.flows.refresh import refresh_flow
 from pipelines.flows.retrain import retrain_flow
 from pipelines.flows.train import train_flow
 from pipelines.operations.status import Status
-from pipelines.refreshing.summary import RefreshResult
-from pipelines.retraining.outcome import RetrainResult
-from pipelines.summary import TrainResult
+from pipelines.publishing.train_result import TrainResult
+from pipelines.refreshing.refresh_result import RefreshResult
+from pipelines.retraining.retrain_result import RetrainResult
+from pipelines.settings.config import load_config
 
 
 @flow(name=train_flow.name)

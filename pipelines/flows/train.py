@@ -7,21 +7,21 @@ from tempfile import TemporaryDirectory
 
 from prefect import flow
 
-from pipelines import tasks
-from pipelines.checkpoints import Checkpoints
-from pipelines.config import PipelineConfig
+from pipelines.flows import tasks
 from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
-from pipelines.flows.settling import run_of
+from pipelines.flows.publication import run_of
 from pipelines.progress import Stages, announced, tell
-from pipelines.results import LoggedMap
+from pipelines.publishing.log_map import LoggedMap
+from pipelines.publishing.train_result import TrainResult
+from pipelines.serving.smoke import smoke_test
+from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
 from pipelines.store.finished import Work, finished_runs
 from pipelines.store.names import CONFIG_TAG, KIND_TAG, MODEL_TAG, PUBLICATION_TAG
 from pipelines.store.origin import environment_tags
-from pipelines.store.smoke import smoke_test
 from pipelines.store.tracking import TrackedRun, open_run, reopened_run
 from pipelines.store.versions import Version
-from pipelines.summary import TrainResult
+from pipelines.training.checkpoints import Checkpoints
 
 KIND = "train"
 

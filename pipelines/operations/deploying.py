@@ -15,10 +15,10 @@ from pathlib import Path
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 
-from pipelines.config import PipelineConfig
 from pipelines.errors import ConfigError, FlowEngineError
 from pipelines.operations.automations import notify, retrain_on_drift
 from pipelines.operations.orchestration import Deployed, deployed, prefect_client, require_server
+from pipelines.settings.config import PipelineConfig
 
 PREFECT_FILE = Path("deployments") / "prefect.yaml"
 LINES_SHOWN = 3

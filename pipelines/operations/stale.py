@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from prefect.settings import PREFECT_UI_URL
 
 from pipelines.operations.orchestration import FlowRunLife, flow_run_life, lasting_api
-from pipelines.operations.processes import ProcessName
 from pipelines.store.connection import tracking_store
 from pipelines.store.names import FLOW_PAGE_TAG, FLOW_RUN_TAG, PROCESS_TAG
 from pipelines.store.origin import RunFacts
+from pipelines.store.processes import ProcessName
 from pipelines.store.runs import close, last_point, open_runs
 
 SILENCE = timedelta(hours=24)

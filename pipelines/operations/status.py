@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pipelines.config import PipelineConfig
 from pipelines.errors import FlowEngineError
 from pipelines.operations.orchestration import Deployed, deployed, lasting_api
 from pipelines.operations.stale import StaleRun, stale_runs
+from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
 from pipelines.store.connection import tracking_store
 from pipelines.store.names import DRIFT_TAG, FAILURE_TAG, PROMOTED_TAG, VERDICT_REASON_TAG, VERDICT_TAG

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.analysis import Analysis, cluster_profiles, file_stems
 from pipelines.errors import TrackingError
-from pipelines.model import MapModel
+from pipelines.model.map_model import MapModel
 from pipelines.report.facts import Facts, RunData
 from pipelines.store.origin import RunFacts
-from pipelines.training import TrainedMap
+from pipelines.training.analysis import Analysis, cluster_profiles, file_stems
+from pipelines.training.fitting import TrainedMap
 from somlib import SOM
 
 Floats = NDArray[np.float64]

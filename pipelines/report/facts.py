@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.config import PipelineConfig
 from pipelines.data import Dataset, Source, Survey
+from pipelines.data.samples import Samples
+from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
-from pipelines.plan import Plan
 from pipelines.report.encoding import tidied
-from pipelines.samples import Samples
-from pipelines.scaling import Scaler
-from pipelines.sections import AnalysisConfig
+from pipelines.settings.config import PipelineConfig
+from pipelines.settings.sections import AnalysisConfig
+from pipelines.training.plan import Plan
 from somlib import SOM
 
 FACTS, ROWS = "facts.json", "rows.parquet"

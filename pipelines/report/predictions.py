@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from pipelines.analysis import file_stems
 from pipelines.report.content import ReportContent
 from pipelines.report.encoding import svg_uri
 from pipelines.report.words import number, percent
+from pipelines.training.analysis import file_stems
 from somlib.visualization import VisualizationConfig
 from somlib.visualization.canvas import (
     axes_at,

@@ -6,15 +6,15 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from pipelines.analysis import Analysis
 from pipelines.errors import TrackingError
-from pipelines.model import MapModel
+from pipelines.model.map_model import MapModel
 from pipelines.report.content import PREDICTIONS, PROFILES, ReportContent
 from pipelines.report.facts import FACTS, ROWS, RunData
 from pipelines.report.page import render_report
 from pipelines.store.connection import connect, tracking_store
 from pipelines.store.tracking import TrackedRun
-from pipelines.training import TrainedMap
+from pipelines.training.analysis import Analysis
+from pipelines.training.fitting import TrainedMap
 
 REPORT = "report.html"
 ARTIFACTS = (FACTS, ROWS, PREDICTIONS, "config.yaml", "maps", "clusters.parquet", PROFILES)

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipelines.retraining.bootstrap import LEAST_ROWS, paired_interval
 from pipelines.retraining.verdict import Comparison, Verdict, amount, asked, bounds, compared, outcome, told
-from pipelines.sections import PromotionConfig, PromotionLimit, PromotionRule
+from pipelines.settings.sections import PromotionConfig, PromotionLimit, PromotionRule
 from pipelines.store.names import COVERAGES, LOCAL_ERRORS
 
 FloatArray = NDArray[np.float64]

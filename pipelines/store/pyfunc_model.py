@@ -1,8 +1,8 @@
 """The published model as MLflow loads and serves it.
 
 MLflow stores this file with the model and runs it to load one ("models from code"), so that no pickle is involved. What
-it loads is `pipelines.model.MapModel`, from the installed package, or where there is none from the source that was
-stored with the model.
+it loads is `pipelines.model.map_model.MapModel`, of the installed package, or where there is none of the source that
+was stored with the model.
 """
 
 import sys
@@ -18,7 +18,7 @@ if find_spec("pipelines") is None and find_spec("somlib") is None:
     # At the end of the path, so that it hides nothing. MLflow keeps the files as long as the process lives.
     sys.path.append(str(Path(__file__).parent / "artifacts" / "som_pipelines.zip"))
 
-from pipelines.model import ARTIFACT, MapModel
+from pipelines.model.map_model import ARTIFACT, MapModel
 
 
 class MapPythonModel(PythonModel):

@@ -9,7 +9,7 @@ import pandas as pd
 from mlflow.models import Model
 
 from pipelines.errors import ModelError
-from pipelines.model import ARTIFACT, MapModel
+from pipelines.model.map_model import ARTIFACT, MapModel
 from pipelines.store.connection import mlflow_errors
 from pipelines.store.names import MODEL_TAG
 from pipelines.store.versions import Version

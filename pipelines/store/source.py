@@ -13,7 +13,7 @@ SOURCE = "source"  # the artifact's name inside of an MLflow model
 ARCHIVE = "som_pipelines.zip"
 PACKAGES = ("somlib", "pipelines")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the same source makes the same file
-# What `pipelines.model` imports, and what loads it.
+# What `pipelines.model.map_model` imports, and what loads it.
 NEEDED = (
     "torch",
     "numpy",

@@ -30,12 +30,12 @@ from pipelines.data import Dataset
 from pipelines.errors import TrackingError
 from pipelines.interruption import interruption, last_act
 from pipelines.masking import masked, masked_uri
-from pipelines.model import ARTIFACT, MapModel
-from pipelines.operations.processes import ProcessName
+from pipelines.model.map_model import ARTIFACT, MapModel
 from pipelines.store.addresses import is_server, local_artifacts, ui_command
 from pipelines.store.connection import experiment_id, mlflow_errors, tracking_store, written
 from pipelines.store.names import DATA_TAG, FAILURE_TAG, PROCESS_TAG, UNDEFINED_TAG
 from pipelines.store.origin import RunFacts
+from pipelines.store.processes import ProcessName
 from pipelines.store.source import SOURCE, requirements, write_source
 from somlib.core.trainer import EpochReport
 

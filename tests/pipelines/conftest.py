@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.config import PipelineConfig
+from pipelines.settings.config import PipelineConfig
 from tests.pipelines.deployment import Deployment, deployed_on
 from tests.pipelines.live import Live, started
 

@@ -8,17 +8,17 @@ import numpy as np
 import polars as pl
 import torch
 
-from pipelines.config import PipelineConfig
 from pipelines.data import Dataset, find_source, read_dataset, survey
-from pipelines.jitl.models import LocalModels
-from pipelines.jitl.scores import LocalLearning, learn_targets
-from pipelines.model import MapModel
-from pipelines.retraining.placing import profile_training
-from pipelines.samples import prepare_samples
+from pipelines.data.samples import prepare_samples
+from pipelines.model.local_models import LocalModels
+from pipelines.model.map_model import MapModel
+from pipelines.monitoring.assignment import profile_training
+from pipelines.settings.config import PipelineConfig
 from pipelines.store.registry import publish
 from pipelines.store.tracking import open_run
 from pipelines.store.versions import Version
-from pipelines.training import train_som
+from pipelines.training.fitting import train_som
+from pipelines.training.local_scores import LocalLearning, learn_targets
 from tests.pipelines.conftest import table
 
 KNOWN = 240  # rows that it has learned

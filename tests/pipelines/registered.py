@@ -8,12 +8,12 @@ import mlflow
 import numpy as np
 import torch
 
-from pipelines.model import MapModel
-from pipelines.scaling import fit_scaler
+from pipelines.data.scaling import fit_scaler
+from pipelines.model.map_model import MapModel
 from pipelines.store.registry import publish
 from pipelines.store.tracking import open_run
 from pipelines.store.versions import Version
-from pipelines.training import train_som
+from pipelines.training.fitting import train_som
 from somlib import SOMConfig
 
 RAW = np.random.default_rng(0).normal(size=(40, 2))

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.config import load_config
+from pipelines.settings.config import load_config
 from tests.pipelines.conftest import WEATHER
 
 SOM = Path(sys.executable).with_name("som")

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.data import Dataset, find_source, read_dataset, survey
 from pipelines.errors import DatasetError
-from pipelines.sections import DataConfig
+from pipelines.settings.sections import DataConfig
 
 
 def wanted(path: Path | str, **settings: Any) -> DataConfig:

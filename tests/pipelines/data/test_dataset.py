@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.config import load_config
 from pipelines.data import (
     find_source,
     known_times,
@@ -15,6 +14,7 @@ from pipelines.data import (
     survey,
 )
 from pipelines.errors import DatasetError
+from pipelines.settings.config import load_config
 from tests.pipelines.conftest import WEATHER, WriteDataset, table
 from tests.pipelines.data.reading import read, wanted
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.config import PipelineConfig
+from pipelines.settings.config import PipelineConfig
 from tests.pipelines.conftest import table
 
 SETTINGS: dict[str, Any] = {

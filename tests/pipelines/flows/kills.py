@@ -15,9 +15,9 @@ from typing import Any
 from mlflow import MlflowClient
 
 from pipelines import flows
-from pipelines.config import load_config
 from pipelines.operations.engine import quick_flows
 from pipelines.progress import listening
+from pipelines.settings.config import load_config
 from somlib.core.trainer import EpochReport
 
 STAGES = ("load", "scale", "drift", "train", "local models", "analyze", "judge", "draw", "log", "publish")

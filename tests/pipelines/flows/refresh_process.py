@@ -15,11 +15,11 @@ from typing import Any
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from pipelines.config import load_config
+from pipelines.flows import refresh_tasks
 from pipelines.flows.refresh import refresh_flow
-from pipelines.model import MapModel
+from pipelines.model.map_model import MapModel
 from pipelines.progress import LogListener, listening
-from pipelines.refreshing import tasks as refresh_tasks
+from pipelines.settings.config import load_config
 from pipelines.store import registry
 
 STAGES = ("fetch", "find", "judge", "learn", "log", "publish")

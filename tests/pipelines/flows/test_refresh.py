@@ -25,14 +25,14 @@ from prefect.settings import PREFECT_API_URL
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.config import PipelineConfig
 from pipelines.errors import ChampionChanged, DatasetError, ModelError, SmokeTestError
 from pipelines.flows import refresh as flow_module
+from pipelines.flows import refresh_tasks as tasks
 from pipelines.flows.refresh import refresh_flow
-from pipelines.model import MapModel
+from pipelines.model.map_model import MapModel
 from pipelines.operations.events import DRIFT_DETECTED
 from pipelines.progress import listening
-from pipelines.refreshing import tasks
+from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry, servable
 from pipelines.store.connection import tracking_store
 from pipelines.store.versions import Version

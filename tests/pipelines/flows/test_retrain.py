@@ -22,15 +22,15 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
-from pipelines import tasks
-from pipelines.config import PipelineConfig
+from pipelines.data.scaling import Scaler
 from pipelines.errors import ConfigError, ModelError, SmokeTestError
-from pipelines.flows import retrain, retrain_flow, settling
+from pipelines.flows import publication as settling
+from pipelines.flows import retrain, retrain_flow, tasks
 from pipelines.flows.approval import Answer
-from pipelines.model import MapModel
+from pipelines.model.map_model import MapModel
 from pipelines.progress import listening
-from pipelines.retraining.outcome import Judgment, RetrainResult
-from pipelines.scaling import Scaler
+from pipelines.retraining.retrain_result import Judgment, RetrainResult
+from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry, servable
 from pipelines.store.locks import exclusive
 from pipelines.store.tracking import open_run, reopened_run

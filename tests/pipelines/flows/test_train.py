@@ -22,16 +22,16 @@ from prefect.exceptions import ParameterTypeError
 from prefect.settings import PREFECT_API_URL
 
 from pipelines import train_flow
-from pipelines.config import PipelineConfig
 from pipelines.data import find_source, read_dataset, survey
+from pipelines.data.samples import prepare_samples
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.flows.train import _earlier
-from pipelines.model import MapModel
+from pipelines.model.map_model import MapModel
 from pipelines.progress import listening
-from pipelines.samples import prepare_samples
+from pipelines.settings.config import PipelineConfig
 from pipelines.store.finished import Work, finished_runs
 from pipelines.store.tracking import TrackedRun, open_run
-from pipelines.training import train_som
+from pipelines.training.fitting import train_som
 from somlib.errors import SomlibWarning
 from tests.pipelines.conftest import REPOSITORY, WriteDataset, table
 from tests.pipelines.test_progress import Recorder

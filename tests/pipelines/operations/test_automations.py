@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import PipelineConfig
 from pipelines.errors import ConfigError
 from pipelines.operations.deploying import deploy
+from pipelines.settings.config import PipelineConfig
 from tests.pipelines.deployment import SECRET, SHIPPED, Deployment
 from tests.pipelines.live import eventually
 

@@ -9,9 +9,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner, Result
 
 from pipelines.cli import app
-from pipelines.config import PipelineConfig
 from pipelines.errors import ConfigError, FlowEngineError
 from pipelines.operations.deploying import deploy
+from pipelines.settings.config import PipelineConfig
 from tests.pipelines.deployment import SHIPPED, Deployment, shipped
 from tests.pipelines.live import Live, eventually
 

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.operations.orchestration import FlowRunLife
-from pipelines.operations.processes import ProcessName
 from pipelines.operations.stale import FRESH, SILENCE, Evidence, close_stale_runs, evidence, stale_runs, why_dead
 from pipelines.store.names import PROCESS_TAG
 from pipelines.store.origin import RunFacts
+from pipelines.store.processes import ProcessName
 from pipelines.store.tracking import open_run
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -95,7 +95,7 @@ def test_the_newest_sign_of_life_counts(store: str, prefect_api: None) -> None:
 def test_the_command_says_which_runs_it_closed(store: str) -> None:
     client = MlflowClient()
     ended = subprocess.run(
-        [sys.executable, "-c", "from pipelines.operations.processes import ProcessName; print(ProcessName.own())"],
+        [sys.executable, "-c", "from pipelines.store.processes import ProcessName; print(ProcessName.own())"],
         capture_output=True,
         text=True,
         check=True,

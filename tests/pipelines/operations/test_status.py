@@ -8,13 +8,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.config import PipelineConfig
 from pipelines.operations.orchestration import Deployed
-from pipelines.operations.processes import ProcessName
 from pipelines.operations.stale import StaleRun
 from pipelines.operations.status import Status, age, status
+from pipelines.settings.config import PipelineConfig
 from pipelines.store.names import PROCESS_TAG, PROMOTED_TAG
 from pipelines.store.origin import RunFacts
+from pipelines.store.processes import ProcessName
 from pipelines.store.versions import Version
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

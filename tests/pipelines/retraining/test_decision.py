@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.retraining.decision import Record, decide
 from pipelines.retraining.verdict import Comparison, Verdict
-from pipelines.sections import PromotionConfig
+from pipelines.settings.sections import PromotionConfig
 
 N = 600
 NAN = float("nan")

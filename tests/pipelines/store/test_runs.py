@@ -4,8 +4,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from pipelines.operations.processes import ProcessName
 from pipelines.store.names import PROCESS_TAG
+from pipelines.store.processes import ProcessName
 from pipelines.store.runs import close, last_point, last_run, open_runs
 from pipelines.store.tracking import open_run
 

@@ -11,17 +11,17 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from pipelines.config import PipelineConfig
 from pipelines.data import find_source, read_dataset, survey
+from pipelines.data.scaling import fit_scaler
 from pipelines.errors import TrackingError
-from pipelines.model import MapModel
-from pipelines.operations.processes import ProcessName
-from pipelines.scaling import fit_scaler
+from pipelines.model.map_model import MapModel
+from pipelines.settings.config import PipelineConfig
 from pipelines.store.connection import connect, tracking_store
 from pipelines.store.names import PROCESS_TAG
 from pipelines.store.origin import environment_tags
+from pipelines.store.processes import ProcessName
 from pipelines.store.tracking import TrackedRun, open_run, reopened_run
-from pipelines.training import train_som
+from pipelines.training.fitting import train_som
 from somlib import SOMConfig
 from somlib.core.trainer import EpochReport
 

@@ -1,0 +1,148 @@
+"""From rows to samples: which rows train, and all of them scaled by what the training rows look like."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.data import Dataset
+from pipelines.data.scaling import Scaler, fit_scaler
+from pipelines.errors import DatasetError
+from pipelines.settings.config import PipelineConfig
+from pipelines.wording import counted
+
+
+class Split(NamedTuple):
+    """Row numbers, ascending: which rows train, and which are kept to measure on."""
+
+    train: NDArray[np.int64]
+    heldout: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Samples with what is to be predicted of them.
+
+    Attributes:
+        samples: Scaled features, NaN where missing, shape (n, d).
+        targets: By name, NaN where missing, shape (n,).
+        moments: Their times, length n; None without a time column.
+        numbers: Of the rows, in reading order from 0, int64, shape (n,).
+    """
+
+    samples: NDArray[np.float32]
+    targets: Mapping[str, NDArray[np.float64]]
+    moments: pl.Series | None
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def known(self, name: str) -> NDArray[np.int64]:
+        """Positions of the samples whose target of that name is known, ascending."""
+        return np.flatnonzero(np.isfinite(self.targets[name]))
+
+    def by_time(self) -> NDArray[np.int64]:
+        """Positions of the samples in the order of time; as they are without times."""
+        if self.moments is None:
+            return np.arange(len(self))
+        return self.moments.to_physical().to_numpy().argsort(kind="stable")
+
+    def take(self, positions: NDArray[np.int64]) -> "Labelled":
+        """The samples at some positions, in that order."""
+        return Labelled(
+            self.samples[positions],
+            {name: values[positions] for name, values in self.targets.items()},
+            None if self.moments is None else self.moments.gather(positions),
+            self.numbers[positions],
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a map is trained and measured on.
+
+    Attributes:
+        learning: The training rows.
+        judging: The rows that do not train.
+        scaler: Fitted to the training rows.
+    """
+
+    learning: Labelled
+    judging: Labelled
+    scaler: Scaler
+
+    @property
+    def train(self) -> NDArray[np.float32]:
+        """Scaled features of the training rows, NaN where missing, shape (n, d)."""
+        return self.learning.samples
+
+    @property
+    def heldout(self) -> NDArray[np.float32]:
+        """Likewise of the rows that do not train, shape (k, d)."""
+        return self.judging.samples
+
+    @property
+    def targets(self) -> Mapping[str, NDArray[np.float64]]:
+        """Targets of the training rows by name, NaN where missing, shape (n,)."""
+        return self.learning.targets
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of rows: `train` and `heldout`."""
+        return {"train": len(self.train), "heldout": len(self.heldout)}
+
+
+def prepare_samples(dataset: Dataset, config: PipelineConfig) -> Samples:
+    """Split and scaled samples.
+
+    Raises:
+        DatasetError: No row is left to train on, or a feature does not vary in the training rows.
+    """
+    split = split_rows(dataset, config.data.holdout, config.som.random_seed)
+    scaler = fit_scaler(dataset.features, dataset.feature_names, config.scaling.method, split.train)
+    return Samples(labelled(dataset, scaler, split.train), labelled(dataset, scaler, split.heldout), scaler)
+
+
+def labelled(dataset: Dataset, scaler: Scaler, rows: NDArray[np.int64]) -> Labelled:
+    """Scaled samples of some rows, by number, with their targets and times."""
+    moments = dataset.moments
+    return Labelled(
+        samples=scaler.transform(dataset.features, rows),
+        targets=dict(zip(dataset.target_names, dataset.target[rows].T, strict=True)),
+        moments=None if moments is None else moments.gather(rows),
+        numbers=rows,
+    )
+
+
+def split_rows(dataset: Dataset, holdout: float, seed: int) -> Split:
+    """Which rows train and which are held out.
+
+    With a time column the newest share is held out, rows of one moment always on the same side; without, a random
+    share.
+
+    Raises:
+        DatasetError: No row would be left to train on.
+    """
+    n = len(dataset.features)
+    count = int(n * holdout)
+    heldout = np.zeros(n, dtype=bool)
+    if count and dataset.time is not None:
+        heldout = dataset.time >= np.partition(dataset.time, n - count)[n - count]
+    elif count:
+        heldout[np.random.default_rng(seed).permutation(n)[:count]] = True
+    if heldout.all():
+        raise DatasetError(
+            f"data.holdout: all {counted(n, 'row')} are of one time, none is left to train on: set data.holdout=0"
+        )
+    return Split(np.flatnonzero(~heldout), np.flatnonzero(heldout))
+
+
+def evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the positions, evenly spread, first and last among them."""
+    if len(positions) <= most:
+        return positions
+    return positions[np.linspace(0, len(positions) - 1, most).round().astype(np.int64)]

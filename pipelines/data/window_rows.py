@@ -1,0 +1,120 @@
+"""The rows of a window in memory: those that train, then those that judge."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines.data import ColumnSurvey, Dataset, Source, Survey, find_source, read_dataset, survey
+from pipelines.data.samples import Samples, labelled
+from pipelines.data.scaling import fit_scaler
+from pipelines.data.validation import require_usable, value_problems
+from pipelines.data.window import Window
+from pipelines.errors import DatasetError
+from pipelines.settings.config import PipelineConfig
+from pipelines.settings.sections import DataConfig
+from pipelines.wording import counted
+
+
+@dataclass(frozen=True)
+class WindowRows:
+    """The rows of a window.
+
+    Attributes:
+        source: Where those that train came from.
+        dataset: Both parts, one after the other.
+        training: How many rows train: the first ones.
+    """
+
+    source: Source
+    dataset: Dataset
+    training: int
+
+
+class Part(NamedTuple):
+    """One part of a window, counted and not read."""
+
+    source: Source
+    found: Survey
+
+
+def inspect_window(window: Window, missing: str) -> tuple[Part, Part]:
+    """Both parts of a window as far as one pass over each shows: what trains, and what judges.
+
+    Unlike the rows that train, those that judge may be a few hours in which a sensor stood still.
+
+    Args:
+        window: Which rows.
+        missing: The map's own rule for missing values, `"error"` or `"mask"`.
+
+    Raises:
+        DatasetError: A part is empty, damaged, or not what a map can be trained on or asked about.
+    """
+    training, judging = (_counted(data) for data in (window.training, window.judging))
+    require_usable(*training, window.training, missing)
+    problems = value_problems(*judging, window.judging, missing)
+    if not judging.found.used:
+        every = counted(judging.found.found, "row")
+        problems.append(f"window: all {every} to judge on lack a feature, and data.drop_incomplete is set")
+    if problems:
+        raise DatasetError(*problems)
+    return training, judging
+
+
+def _counted(data: DataConfig) -> Part:
+    source = find_source(data)
+    return Part(source, survey(source, data.drop_incomplete))
+
+
+def read_window(window: Window, missing: str) -> WindowRows:
+    """Read both parts of a window; arguments and errors as of `inspect_window`."""
+    parts = inspect_window(window, missing)
+    training, judging = (read_dataset(*part, window.training.drop_incomplete) for part in parts)
+    return WindowRows(parts[0].source, joined(training, judging), len(training.features))
+
+
+def joined(first: Dataset, second: Dataset) -> Dataset:
+    """Two datasets of the same columns as one."""
+    both = (first, second)
+    return replace(
+        first,
+        features=np.concatenate([each.features for each in both]),
+        target=np.concatenate([each.target for each in both]),
+        time=None if first.time is None or second.time is None else np.concatenate([first.time, second.time]),
+        sha256=hashlib.sha256("".join(each.sha256 for each in both).encode()).hexdigest(),
+        survey=_both(first.survey, second.survey),
+    )
+
+
+def _both(first: Survey, second: Survey) -> Survey:
+    timed = first.first is not None and second.first is not None
+    return Survey(
+        found=first.found + second.found,
+        incomplete=first.incomplete + second.incomplete,
+        used=first.used + second.used,
+        columns={name: _both_columns(first.columns[name], second.columns[name]) for name in first.columns},
+        first=min(first.first, second.first) if timed else None,
+        last=max(first.last, second.last) if timed else None,
+    )
+
+
+def _both_columns(first: ColumnSurvey, second: ColumnSurvey) -> ColumnSurvey:
+    return ColumnSurvey(
+        missing=first.missing + second.missing,
+        infinite=first.infinite + second.infinite,
+        low=float(np.fmin(first.low, second.low)),
+        high=float(np.fmax(first.high, second.high)),
+    )
+
+
+def window_samples(rows: WindowRows, config: PipelineConfig) -> Samples:
+    """Samples scaled by what the rows that train look like.
+
+    Raises:
+        DatasetError: A feature does not vary in the rows that train.
+    """
+    dataset = rows.dataset
+    learning, judging = np.arange(rows.training), np.arange(rows.training, len(dataset.features))
+    scaler = fit_scaler(dataset.features, dataset.feature_names, config.scaling.method, learning)
+    return Samples(labelled(dataset, scaler, learning), labelled(dataset, scaler, judging), scaler)

@@ -1,1 +1,0 @@
-"""Local models on a map, which predict just in time, and what they are measured against."""

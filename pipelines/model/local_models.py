@@ -1,0 +1,291 @@
+"""Local models on a map, which predict its targets just in time: one `JITLRegressor` for each target.
+
+They see what the map sees, scaled samples, and live on the map that was trained: none is trained for them. A target
+that many rows lack has a model of its own rows, so targets do not share one.
+
+    local.json       the targets, and the time up to which each model has learned
+    0/, 1/, ...      the model of each target, as it saves itself: safetensors and JSON
+
+Each model learns from labelled rows, and forgets by the rules of `JITLConfig`: it keeps the newest `max_rows`, those of
+the last `keep_days`, and of each neuron the newest `per_neuron`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from pipelines.data.samples import Labelled, evenly
+from pipelines.errors import ConfigError, ModelError
+from pipelines.settings.sections import JITLConfig
+from pipelines.wording import counted
+from somlib import SOM
+from somlib.errors import SavedMapError
+from somlib.jitl import JITLPrediction, JITLRegressor, SampleIndex
+
+CONTENTS = "local.json"
+FEWEST_ROWS = 50  # with a value, that a model is fitted to: below, there is little to choose its settings by
+# Neurons times the square of the features: the numbers in the moments of a model, of which a blend has three, in memory
+# and in its files. At this size, 200 features on 375 neurons, they take 370 MB a target.
+MOST_MOMENTS = 2**24
+MICROSECONDS_A_DAY = 86_400e6
+ANSWERS = {"prediction": "double", "lower": "double", "upper": "double", "n_samples": "double", "fallback": "boolean"}
+
+
+@dataclass(frozen=True)
+class LocalModels:
+    """The models of some targets on one map. Learning changes them in place.
+
+    Attributes:
+        regressors: By target, at least one.
+    """
+
+    regressors: Mapping[str, JITLRegressor]
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Name and type of each column of `answer`."""
+        return {self._column(kind, target): type_ for target in self.regressors for kind, type_ in ANSWERS.items()}
+
+    @property
+    def watermarks(self) -> dict[str, str | None]:
+        """The newest time that the model of each target has learned, ISO 8601 in UTC; None where times are no dates."""
+        return {target: _newest(regressor.index_) for target, regressor in self.regressors.items()}
+
+    @property
+    def watermark(self) -> str | None:
+        """The time up to which all models have learned: the earliest of `watermarks`; None where times are no dates."""
+        known = [watermark for watermark in self.watermarks.values() if watermark is not None]
+        return min(known) if len(known) == len(self.regressors) else None
+
+    @property
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """What the model of each target chose for itself, by name, and the weights of its experts."""
+        return {target: self._chosen(target, regressor) for target, regressor in self.regressors.items()}
+
+    def answer(self, samples: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """What the models say to scaled samples (n, d), by column.
+
+        For each target `prediction`, the ends `lower` and `upper` of its interval, `n_samples`, how many samples the
+        answer rests on, and `fallback`, whether the sample lies off the map, where a global model answers. The names
+        end in `_TARGET` where there are several: each has learned other rows. To a sample without any value there is no
+        answer: NaN, NaN, NaN, 0 and True. Intervals are wider where values are missing.
+        """
+        empty = np.isnan(samples).all(axis=1)
+        columns = {}
+        for target in self.regressors:
+            details = self.details(target, samples)
+            for kind in ANSWERS:
+                columns[self._column(kind, target)] = np.where(empty, _nothing(kind), getattr(details, kind))
+        return columns
+
+    def details(self, target: str, samples: NDArray[np.float32]) -> JITLPrediction:
+        """All that the model of a target says to scaled samples (n, d)."""
+        return self.regressors[target].predict(samples, return_details=True)
+
+    def learn(self, rows: Labelled, config: JITLConfig) -> dict[str, int]:
+        """Learn new rows, those of each target that have its value, then forget by the rules of `config`.
+
+        The models answer the rows before they learn them, and their intervals adapt to these errors: an interval never
+        rests on an answer to a row that its model knew.
+
+        Returns:
+            How many rows the model of each target has learned.
+
+        Raises:
+            ArgumentError: Times of another kind than those before; nothing has changed then.
+        """
+        counts = {}
+        for target, regressor in self.regressors.items():
+            known = rows.take(rows.known(target))
+            if len(known):
+                regressor.update(known.samples, known.targets[target], known.moments)
+                _forget(regressor, config)
+            counts[target] = len(known)
+        return counts
+
+    def require_map(self, som: SOM) -> None:
+        """Refuse models that do not live on a map.
+
+        Raises:
+            ModelError: One has another map; with its size.
+        """
+        for target, regressor in self.regressors.items():
+            if not torch.equal(regressor.som_.codebook.cpu(), som.codebook.cpu()):
+                own = regressor.som_
+                raise ModelError(
+                    f"the model must have local models on the map of {som.grid.m} neurons and {som.num_features} "
+                    f"features, got {target} on {own.grid.m} and {own.num_features}: not the map it was published with"
+                )
+
+    def _chosen(self, target: str, regressor: JITLRegressor) -> dict[str, Any]:
+        experts = self.details(target, np.zeros((1, regressor.n_features_in_), dtype=np.float32)).experts
+        weights = {f"weight_{name}": round(weight, 4) for name, weight in experts.items()}
+        return {name: value for name, value in regressor.settings_.items() if name != "n_neighbors"} | weights
+
+    def _column(self, kind: str, target: str) -> str:
+        return kind if len(self.regressors) == 1 else f"{kind}_{target}"
+
+    # ---------------------------------------------------------------- saving
+
+    def save(self, folder: Path) -> None:
+        """Write the models into a new folder."""
+        folder.mkdir()
+        for number, regressor in enumerate(self.regressors.values()):
+            regressor.save(folder / str(number))
+        contents = {"watermark": self.watermark, "targets": self.watermarks}
+        (folder / CONTENTS).write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The models in a folder, whose files are those that were written.
+
+        Raises:
+            ModelError: A model cannot be read.
+        """
+        targets = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))["targets"]
+        try:
+            return cls({target: JITLRegressor.load(folder / str(i)) for i, target in enumerate(targets)})
+        except SavedMapError as error:
+            raise ModelError(f"the local models in {folder} cannot be read: {error}") from error
+
+
+def fit_local_models(som: SOM, rows: Labelled, config: JITLConfig, seed: int) -> LocalModels | None:
+    """Models of the targets that get one by `plan_local_models`, None where no target does.
+
+    Args:
+        som: The trained map.
+        rows: To learn from, scaled like those the map was trained on.
+        config: How.
+        seed: Of what is random in choosing settings and in boosting.
+
+    Raises:
+        ConfigError: `keep_days` with times that are no dates.
+    """
+    require_dates(config, None if rows.moments is None else rows.moments.dtype)
+    planned = plan_local_models(rows, som.grid.m, config)
+    regressors = {t: _fitted(som, learnable(rows, t, config), t, config, seed) for t in planned.rows}
+    return LocalModels(regressors) if regressors else None
+
+
+def learnable(rows: Labelled, target: str, config: JITLConfig) -> Labelled:
+    """The rows that a model of `target` is fitted to: those with a value, the newest `max_rows` in `keep_days`.
+
+    Without times there are no newest ones, and the rows are spread evenly over all.
+    """
+    known = rows.known(target)
+    if rows.moments is None:
+        return rows.take(evenly(known, config.max_rows))
+    times = rows.moments.gather(known).to_numpy()
+    if config.keep_days is not None and len(known):
+        recent = (times.max() - times) / np.timedelta64(1, "D") <= config.keep_days
+        known, times = known[recent], times[recent]
+    newest = times.argsort(kind="stable")[-config.max_rows :]
+    return rows.take(known[np.sort(newest)])
+
+
+@dataclass(frozen=True)
+class LocalPlan:
+    """Which targets get a local model.
+
+    Attributes:
+        rows: Training rows that the model of each target is fitted to; only targets that get one.
+        reasons: Why others get none; one line each.
+    """
+
+    rows: Mapping[str, int]
+    reasons: tuple[str, ...] = ()
+
+
+def plan_local_models(rows: Labelled, neurons: int, config: JITLConfig) -> LocalPlan:
+    """Which targets get a local model, and which not and why; decided before a map is trained.
+
+    Args:
+        rows: Those that train.
+        neurons: Of the map.
+        config: How models are made.
+    """
+    features = rows.samples.shape[1]
+    if config.enabled is False or not rows.targets:
+        return LocalPlan({})
+    if leaves_out(config, neurons, features):
+        return LocalPlan({}, (size_remark(neurons, features),))
+    counts = {target: len(learnable(rows, target, config)) for target in rows.targets}
+    return LocalPlan(
+        {target: count for target, count in counts.items() if count >= FEWEST_ROWS},
+        tuple(_too_few(target, count) for target, count in counts.items() if count < FEWEST_ROWS),
+    )
+
+
+def _too_few(target: str, count: int) -> str:
+    have = f"{counted(count, 'training row')} {'has' if count == 1 else 'have'} a value"
+    return f"no local model of {target}: {have}, it takes at least {FEWEST_ROWS}"
+
+
+def leaves_out(config: JITLConfig, neurons: int, features: int) -> bool:
+    """Whether local models are left out for their size, which only happens where nobody has asked for them."""
+    return config.enabled is None and neurons * (features + 2) ** 2 > MOST_MOMENTS
+
+
+def size_remark(neurons: int, features: int) -> str:
+    """Why `leaves_out` does so, and what to do."""
+    size = 3 * 8 * neurons * (features + 2) ** 2 / 1e6
+    return (
+        f"no local models: {counted(features, 'feature')} on {counted(neurons, 'neuron')} would take up to "
+        f"{size:,.0f} MB a target; "
+        "jitl.enabled=true has them all the same, fewer features or a smaller map are smaller and faster"
+    )
+
+
+def require_dates(config: JITLConfig, time: pl.DataType | None) -> None:
+    """Refuse to count days where the type of the time column is no date.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if config.keep_days is not None and not (time is not None and time.is_temporal()):
+        raise ConfigError(f"jitl.keep_days needs dates or times in data.time, got {time or 'no such column'}")
+
+
+def _fitted(som: SOM, rows: Labelled, target: str, config: JITLConfig, seed: int) -> JITLRegressor:
+    regressor = JITLRegressor(
+        som=som, experts=config.experts, coverage=config.coverage, missing=som.missing, random_state=seed
+    )
+    regressor.fit(rows.samples, rows.targets[target], rows.moments)
+    _forget(regressor, config)
+    return regressor
+
+
+def _forget(regressor: JITLRegressor, config: JITLConfig) -> None:
+    """Apply the rules by which rows are forgotten."""
+    index = regressor.index_
+    time = index.time.numpy()
+    oldest = -np.inf
+    if len(index) > config.max_rows:
+        oldest = np.partition(time, len(index) - config.max_rows)[len(index) - config.max_rows]
+    if config.keep_days is not None:
+        oldest = max(oldest, time.max() - config.keep_days * MICROSECONDS_A_DAY)
+    if time.min() < oldest or config.per_neuron is not None:
+        before = None if oldest == -np.inf else _moment(oldest) if index.clock == "dates" else oldest
+        regressor.forget(before=before, per_neuron=config.per_neuron)
+
+
+def _moment(microseconds: float) -> np.datetime64:
+    return np.datetime64(int(microseconds), "us")
+
+
+def _newest(index: SampleIndex) -> str | None:
+    if index.clock != "dates":
+        return None
+    return f"{np.datetime_as_string(_moment(float(index.time.max())))}+00:00"
+
+
+def _nothing(kind: str) -> float | bool:
+    """What is said to a sample without any value."""
+    return True if kind == "fallback" else 0.0 if kind == "n_samples" else np.nan

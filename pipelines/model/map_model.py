@@ -1,0 +1,254 @@
+"""The model that a run publishes: a map with scaler, clusters and local models, in a folder of JSON and safetensors.
+
+    som/weights.safetensors, som/config.json    the map, as `SOM.save` writes it
+    scaler.json                                 how features are scaled
+    clusters.json                               cluster of each neuron in flat order
+    local/                                      local models, as `LocalModels.save` writes them, where there are any
+    profile.json                                what training rows looked like, to recognize drift, where it is known
+    manifest.json                               format, and the SHA-256 of every other file
+
+Loading runs no code from the folder, and refuses a file that is not the one that was written. `pyfunc_model.py` is the
+same model as MLflow serves it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pipelines.data.scaling import Scaler
+from pipelines.errors import ModelError
+from pipelines.model.inputs import read_rows
+from pipelines.model.local_models import LocalModels
+from pipelines.model.profile import Profile
+from pipelines.wording import some
+from somlib import SOM
+from somlib.errors import SavedMapError
+
+FORMAT, READABLE = 2, (1, 2)  # 1 had no local models
+ARTIFACT = "map"  # the folder's name inside of an MLflow model
+SOM_FOLDER, LOCAL_FOLDER = "som", "local"
+SCALER, CLUSTERS, PROFILE, MANIFEST = "scaler.json", "clusters.json", "profile.json", "manifest.json"
+OUTPUTS: dict[str, str] = {"row": "long", "col": "long", "quantization_error": "double", "cluster": "long"}
+NUMPY_TYPES = {"long": np.int64, "double": np.float64, "boolean": np.bool_}
+
+
+@dataclass(frozen=True)
+class MapModel:
+    """A map that answers rows in the units of the data.
+
+    Attributes:
+        som: The map, trained on scaled samples.
+        scaler: What scales them; its features are the columns that `predict` needs.
+        clusters: Cluster of each neuron in flat order, from 1, noise is -1; int64, shape (m,).
+        local: Models of the targets on the map; None where it predicts none.
+        profile: What its training rows looked like, to recognize drift; None where that is not known.
+    """
+
+    som: SOM
+    scaler: Scaler
+    clusters: Tensor
+    local: LocalModels | None = None
+    profile: Profile | None = None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns that `predict` needs."""
+        return self.scaler.features
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Name and type of each column that `predict` answers with."""
+        return OUTPUTS if self.local is None else OUTPUTS | self.local.outputs
+
+    @property
+    def watermark(self) -> str | None:
+        """The time up to which all local models have learned, ISO 8601 in UTC; None without any, or without dates."""
+        return None if self.local is None else self.local.watermark
+
+    def predict(self, rows: Any) -> pd.DataFrame:
+        """Where each row falls on the map, and what local models say to it.
+
+        Args:
+            rows: One row a sample. A frame of pandas or polars, a dict of columns or a list of dicts with the columns
+                `features`, in any order, others are ignored; or an array or a list of lists (n, d) in the order of
+                `features`. Numbers and booleans of any type; see `read_rows`.
+
+        Returns:
+            `row` and `col` of the nearest neuron, the distance to it as `quantization_error` (in units of scaled
+            features), and its `cluster`; index as in a pandas frame. With local models also their answers, see
+            `LocalModels.answer`. With a map that takes missing values, a row without any value gets -1, -1, NaN and -1.
+
+        Raises:
+            ModelError: A column is absent or not numeric, or holds null, NaN or infinity that the map does not take,
+                or a value so far from training that its distance to the map is beyond float32.
+        """
+        values, index = read_rows(rows, self.features)
+        samples = self._scaled(values)
+        if not len(samples):
+            types = {name: NUMPY_TYPES[kind] for name, kind in self.outputs.items()}
+            return pd.DataFrame(columns=list(types), index=index).astype(types)
+        answers = self._places(torch.from_numpy(samples).to(self.som.device))
+        if self.local is not None:
+            answers |= self.local.answer(samples)
+        return pd.DataFrame(answers, index=index)
+
+    def _places(self, samples: Tensor) -> dict[str, np.ndarray[Any, Any]]:
+        """Where scaled samples (n, d) fall, by the names of `OUTPUTS`."""
+        winners = self.som.winners(samples, distances=True)
+        index = winners.index[:, 0].cpu()
+        places = self.som.places(index)
+        return {
+            "row": places[:, 0].numpy(),
+            "col": places[:, 1].numpy(),
+            "quantization_error": winners.distance[:, 0].cpu().double().numpy(),
+            "cluster": torch.where(index < 0, -1, self.clusters[index.clamp_min(0)]).numpy(),
+        }
+
+    def _scaled(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, Any]:
+        """Samples (n, d) in the map's units, each of them one that it can place."""
+        refused = np.isinf(values) if self.som.missing == "mask" else ~np.isfinite(values)
+        what = "must not be infinite" if self.som.missing == "mask" else "must not be null, NaN or infinite"
+        self._refuse(refused, what)
+        with np.errstate(over="ignore"):
+            samples = self.scaler.transform(values)
+        far = np.abs(samples) > np.sqrt(np.finfo(np.float32).max / len(self.features)) / 4  # squares are added up
+        self._refuse(far, "must be near enough to the training data for distances in float32")
+        return samples
+
+    def _refuse(self, refused: np.ndarray[Any, Any], what: str) -> None:
+        """Refuse rows where there is any such value (n, d)."""
+        if refused.any():
+            counts = {name: int(count) for name, count in zip(self.features, refused.sum(axis=0), strict=True) if count}
+            columns = some([f"{name} in {count}" for name, count in counts.items()])
+            raise ModelError(f"input {what}, got such values in {int(refused.any(axis=1).sum())} rows: {columns}")
+
+    # ---------------------------------------------------------------- saving
+
+    def save(self, folder: Path) -> str:
+        """Write the model into a new folder; the SHA-256 of its manifest, which covers every file."""
+        folder.mkdir(parents=True)
+        self.som.save(folder / SOM_FOLDER)
+        _write_json(folder / SCALER, self.scaler.to_dict())
+        _write_json(folder / CLUSTERS, {"labels": self.clusters.tolist()})
+        if self.local is not None:
+            self.local.save(folder / LOCAL_FOLDER)
+        if self.profile is not None:
+            _write_json(folder / PROFILE, self.profile.to_dict())
+        manifest = {"format": FORMAT, "files": _digests(folder)}
+        _write_json(folder / MANIFEST, manifest)
+        return _sha256(folder / MANIFEST)
+
+    @classmethod
+    def load(cls, folder: Path, digest: str | None = None) -> Self:
+        """The model in a folder.
+
+        Args:
+            folder: Where `save` has put it.
+            digest: What `save` answered, where it is known; it tells that the manifest too is the one that was written.
+
+        Raises:
+            ModelError: The folder holds none, or a file is missing, damaged, changed, left over or of a newer format.
+        """
+        _verify(folder, digest)
+        with _reading(folder / SOM_FOLDER):
+            som = SOM.load(folder / SOM_FOLDER)
+        with _reading(folder / SCALER):
+            scaler = Scaler.from_dict(_read_json(folder / SCALER))
+        with _reading(folder / CLUSTERS):
+            clusters = _labels(_read_json(folder / CLUSTERS))
+        if len(clusters) != som.grid.m or len(scaler.features) != som.num_features:
+            raise ModelError(
+                f"the model in {folder} must fit together, got a map of {som.grid.m} neurons and {som.num_features} "
+                f"features, {len(clusters)} cluster labels and {len(scaler.features)} scaled features"
+            )
+        local = None
+        if (folder / LOCAL_FOLDER).is_dir():
+            with _reading(folder / LOCAL_FOLDER):
+                local = LocalModels.load(folder / LOCAL_FOLDER)
+                local.require_map(som)
+        with _reading(folder / PROFILE):
+            profile = Profile.from_dict(_read_json(folder / PROFILE)) if (folder / PROFILE).is_file() else None
+        return cls(som, scaler, clusters, local, profile)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever odd content makes the readers raise is damage to the file or folder that they read."""
+    try:
+        yield
+    except ModelError as error:
+        if str(path.parent) in str(error):
+            raise
+        raise ModelError(f"{path}: {error}") from error
+    except SavedMapError as error:
+        raise ModelError(f"the map of the model in {path.parent} cannot be read: {error}") from error
+    except Exception as error:
+        raise ModelError(f"{path} is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _labels(content: Mapping[str, Any]) -> Tensor:
+    labels = content.get("labels")
+    if not isinstance(labels, list) or any(type(label) is not int for label in labels):
+        raise TypeError("labels must be a list of whole numbers")
+    return torch.tensor(labels, dtype=torch.int64)
+
+
+def _verify(folder: Path, digest: str | None) -> None:
+    """Refuse a folder whose files are not those of its manifest, or whose manifest is another one."""
+    path = folder / MANIFEST
+    manifest = _read_json(path)
+    if digest is not None and _sha256(path) != digest:
+        raise ModelError(f"{path} is not the manifest that was registered: its SHA-256 must be {digest}")
+    if type(manifest.get("format")) is not int or manifest["format"] not in READABLE:
+        known = " or ".join(map(str, READABLE))
+        raise ModelError(f"{path} must be of format {known}, got {manifest.get('format')!r:.40}: update som-pipelines")
+    expected = manifest.get("files")
+    if not isinstance(expected, dict) or not all(isinstance(each, str) for each in expected.values()):
+        raise ModelError(f"{path} is damaged: files must be an object of paths and their SHA-256")
+    found = _digests(folder)
+    bad = [name for name, known in expected.items() if found.get(name) != known]
+    if bad:
+        raise ModelError(f"the model in {folder} is damaged: {some(bad)} changed or missing since it was written")
+    unknown = [name for name in found if name not in expected]
+    if unknown:
+        raise ModelError(f"the model in {folder} is damaged: {path.name} does not list {some(unknown)}")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model but the manifest, by path."""
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in _files(folder)}
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} holds no model: {path.name} is missing") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} is damaged: it must hold an object")
+    return content

@@ -1,0 +1,142 @@
+"""What a refresh came to, for a terminal and for a Prefect artifact."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Self
+
+from pipelines.refreshing.acceptance import Judged, Prequential
+from pipelines.refreshing.new_rows import Arrivals
+from pipelines.store.tracking import TrackedRun
+from pipelines.store.versions import Version
+from pipelines.wording import percent, some
+
+Outcome = Literal["promoted", "kept", "idle"]
+REASONS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """The MLflow run of a refresh, and where to see it.
+
+    Attributes:
+        name: Of the run.
+        run_id: Its id.
+        experiment: Name of its experiment.
+        page: Its address in the MLflow UI.
+        how_to_open: What a user types or visits to see it.
+    """
+
+    name: str
+    run_id: str
+    experiment: str
+    page: str
+    how_to_open: str
+
+    @classmethod
+    def of(cls, run: TrackedRun, experiment: str) -> Self:
+        """The place of a run."""
+        return cls(run.name, run.run_id, experiment, run.page, run.how_to_open)
+
+
+@dataclass(frozen=True)
+class RefreshResult:
+    """What a refresh came to.
+
+    Attributes:
+        outcome: `promoted`: a new version serves; `kept`: new rows were refused; `idle`: there was nothing to do.
+        reasons: Why, a sentence each.
+        champion: The version that served.
+        arrivals: Which rows had come.
+        watermarks: Up to when was learned before, and is now; ISO 8601.
+        seconds: By stage.
+        judged: What was found of new rows; None where there was nothing to do.
+        run: The MLflow run; None where there was nothing to do.
+        published: The version that serves instead; None where the champion stays.
+    """
+
+    outcome: Outcome
+    reasons: Sequence[str]
+    champion: Version
+    arrivals: Arrivals
+    watermarks: tuple[str, str]
+    seconds: Mapping[str, float]
+    judged: Judged | None = None
+    run: RunPlace | None = None
+    published: Version | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Outcome and reasons in one line."""
+        return f"{self.outcome}: {'; '.join(self.reasons)}"
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Name and value of each line of the summary."""
+        yield "verdict", self.sentence
+        yield "new rows", _counted(self.arrivals.new)
+        yield from _others(self.arrivals)
+        if self.judged is not None:
+            yield from _findings(self.judged)
+        yield "learned up to", " to ".join(dict.fromkeys(_moment(mark) for mark in self.watermarks))
+        times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items())
+        yield "seconds", f"{sum(self.seconds.values()):.1f}: {times}"
+        if self.run is not None:
+            yield "MLflow run", f"{self.run.name} ({self.run.run_id}) in {self.run.experiment}"
+        yield "model", self._model()
+
+    def markdown(self) -> str:
+        """The summary as a Markdown table with a link to the run."""
+        table = "\n".join(f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in self.lines())
+        link = "" if self.run is None else f"\n[MLflow run {self.run.name}]({self.run.page})\n"
+        return f"| | |\n| --- | --- |\n{table}\n{link}"
+
+    def _model(self) -> str:
+        if self.published is None:
+            return f"{self.champion.name} version {self.champion.version} goes on serving"
+        return f"{self.champion.name} version {self.published.version}, now champion after {self.champion.version}"
+
+
+def idle_reason(champion: Version, arrivals: Arrivals, mark: str, fewest: int) -> str:
+    """Why there is nothing to do, in one sentence.
+
+    Args:
+        champion: The version that serves.
+        arrivals: Without new rows.
+        mark: Its watermark, ISO 8601.
+        fewest: `refresh.fewest_rows`.
+    """
+    few, unlabelled = arrivals.few, {target: count for target, count in arrivals.unlabelled.items() if count}
+    waits = [f"{_counted(few)} wait for more, refresh.fewest_rows={fewest} are needed to judge"] if few else []
+    waits += [f"{_counted(unlabelled)} wait for their value"] if unlabelled else []
+    known = f"{champion.name} version {champion.version} has learned all that it can, up to {_moment(mark)}"
+    return ": ".join([known, *(["; ".join(waits)] if waits else [])])
+
+
+def _others(arrivals: Arrivals) -> Iterator[tuple[str, str]]:
+    """Rows that were not learned, where there are any."""
+    late = {target: count for target, count in arrivals.late.items() if count}
+    unlabelled = {target: count for target, count in arrivals.unlabelled.items() if count}
+    for name, counts in (("too few", arrivals.few), ("without value", unlabelled), ("came late", late)):
+        if counts:
+            yield name, _counted(counts)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return some([f"{count:,} of {target}" for target, count in counts.items()], 20) or "none"
+
+
+def _findings(judged: Judged) -> Iterator[tuple[str, str]]:
+    for target, found in judged.scores.items():
+        yield f"rmse {target}", _told(found)
+    drift = judged.drift
+    yield "drift", "not known" if drift is None else f"{drift.level}: {some(list(drift.reasons), REASONS_SHOWN)}"
+
+
+def _told(score: Prequential) -> str:
+    ratio = "" if score.ratio is None else f", {score.ratio:.2f} times that of held-out rows"
+    inside = f"{percent(score.coverage)} within their intervals" if score.coverage == score.coverage else "no intervals"
+    return f"{score.errors.rmse:.4g}{ratio}; {inside}, {percent(score.fallback)} off the map"
+
+
+def _moment(mark: str) -> str:
+    return f"{datetime.fromisoformat(mark):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,213 @@
+"""Champion and challenger measured on the same rows, which neither knows, and in the same units.
+
+    qe              distance of each row to the neuron that its map chooses for it
+    te              share of rows whose two nearest neurons are no neighbors, on each map
+    jitl/T/rmse     squared errors of the local models of target T at each row
+    jitl/T/coverage share of rows whose target lies within its interval
+
+Each map chooses neurons in the units that it was trained in, as it does when it serves. The distance to them is then
+measured in those of the champion: in the features as its scaler scales them, by its metric. A challenger cannot win by
+a scaler that makes its errors look small.
+
+Local models are asked as they were before they knew the rows. Those of a challenger are judged before they learn them
+(`local_scores.py`). Those of a champion are asked as they serve, where they have not learned as far as the first of
+these rows; a champion that has, since `som refresh` or its own training taught it, has models fitted anew on its map to
+the rows that the challenger has learned.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from pipelines.data import Dataset
+from pipelines.data.samples import Labelled, Samples, labelled
+from pipelines.data.scaling import Scaler
+from pipelines.errors import ModelError
+from pipelines.model.local_models import LocalModels, fit_local_models
+from pipelines.model.map_model import MapModel
+from pipelines.retraining.decision import WITH_TARGETS, WITHOUT_TARGETS, Record
+from pipelines.settings.config import PipelineConfig
+from pipelines.settings.sections import PromotionConfig, PromotionRule
+from pipelines.store.names import LOCAL_ERRORS
+from pipelines.training.analysis import file_stems
+from pipelines.training.fitting import cpu_threads, in_units_of
+from pipelines.training.local_scores import asked_of, said_to
+from pipelines.wording import some
+from somlib import SOM
+from somlib.utils.winners import exact_distances
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A map, and what its local models say to the rows that judge, which they do not know.
+
+    Attributes:
+        som: The map.
+        scaler: How its samples are scaled.
+        answers: Columns `sample`, `target`, `measured`, `prediction`, `lower`, `upper`; None without local models.
+        remark: How the answers came about, where that is worth a sentence.
+    """
+
+    som: SOM
+    scaler: Scaler
+    answers: pl.DataFrame | None = None
+    remark: str = ""
+
+
+def require_comparable(champion: MapModel, config: PipelineConfig, dataset: Dataset) -> None:
+    """Refuse a champion that cannot be asked about the rows that a challenger is judged on.
+
+    Raises:
+        ModelError: It has other features, or takes no missing values where there are some.
+    """
+    before, now = set(champion.features), set(dataset.feature_names)
+    obstacles = [f"has {some(sorted(before - now))} as features, which data.features lacks"] if before - now else []
+    obstacles += [f"lacks {some(sorted(now - before))}, which data.features has"] if now - before else []
+    if champion.som.missing == "error" and np.isnan(dataset.features).any():
+        obstacles.append("takes no missing values, which the rows have")
+    if obstacles:
+        raise ModelError(
+            f"the champion {' and '.join(obstacles)}, so that no challenger can be compared with it: replace it by "
+            "hand with som train and som promote"
+        )
+
+
+def defender(champion: MapModel, dataset: Dataset, samples: Samples, config: PipelineConfig) -> Contender:
+    """The champion, with what local models on its map say to the rows that judge.
+
+    Args:
+        champion: What serves.
+        dataset: The rows of the window.
+        samples: Those that train, and those that judge.
+        config: How local models are made where those of the champion know the rows already.
+    """
+    own = dataset.with_features(champion.features)
+    learning, judging = (labelled(own, champion.scaler, part.numbers) for part in (samples.learning, samples.judging))
+    with cpu_threads(config.runtime.threads), threadpool_limits(config.runtime.threads):
+        models, remark = _unknowing(champion, learning, judging, config)
+        return Contender(champion.som, champion.scaler, None if models is None else _said(models, judging), remark)
+
+
+def _unknowing(
+    champion: MapModel, learning: Labelled, judging: Labelled, config: PipelineConfig
+) -> tuple[LocalModels | None, str]:
+    """Local models on the champion's map that know no row that judges, and how they came about."""
+    serving = champion.local
+    if not config.predicts:
+        return None, ""
+    if serving is not None and set(judging.targets) <= set(serving.regressors) and _knows_none(serving, judging):
+        return serving, ""
+    fitted = fit_local_models(champion.som, learning, config.jitl, config.som.random_seed)
+    why = "has none for every target" if serving is None else "may know rows that judge"
+    return fitted, f"the champion {why}: local models fitted anew on its map, to the rows that train, answer for it"
+
+
+def _knows_none(models: LocalModels, judging: Labelled) -> bool:
+    """Whether all that the models have learned is older than the rows."""
+    known = [datetime.fromisoformat(each) for each in models.watermarks.values() if each is not None]
+    if judging.moments is None or not judging.moments.dtype.is_temporal() or len(known) < len(models.regressors):
+        return False
+    return max(known) < EPOCH + timedelta(microseconds=int(judging.moments.dt.epoch("us").to_numpy().min()))
+
+
+def _said(models: LocalModels, judging: Labelled) -> pl.DataFrame | None:
+    asked = {target: asked_of(judging, target) for target in judging.targets if target in models.regressors}
+    tables = [said_to(models, target, rows) for target, rows in asked.items() if len(rows)]
+    return pl.concat(tables) if tables else None
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def measured(contender: Contender, yardstick: Contender, dataset: Dataset, judging: Labelled) -> Record:
+    """How well a contender does on the rows that judge.
+
+    Args:
+        contender: Who.
+        yardstick: Whose units and metric distances are measured in: the champion, or where there is none the contender.
+        dataset: The rows of the window.
+        judging: Those that judge.
+    """
+    rows = judging.numbers[judging.by_time()]
+    samples = _samples(contender.scaler, dataset, rows).to(contender.som.device)
+    answers = dict(_of_answers(contender.answers, list(judging.targets), rows))
+    return Record(
+        metrics={
+            "te": contender.som.topographic_error(samples),
+            **{f"jitl/{stem}/coverage": coverage for stem, (_, coverage) in answers.items()},
+        },
+        rows={
+            "qe": _distances(contender, yardstick, dataset, rows, samples),
+            **{f"jitl/{stem}/rmse": errors for stem, (errors, _) in answers.items()},
+        },
+    )
+
+
+def _samples(scaler: Scaler, dataset: Dataset, rows: NDArray[np.int64]) -> torch.Tensor:
+    return torch.from_numpy(scaler.transform(dataset.with_features(scaler.features).features, rows))
+
+
+def _distances(
+    contender: Contender, yardstick: Contender, dataset: Dataset, rows: NDArray[np.int64], samples: torch.Tensor
+) -> NDArray[np.float64]:
+    """Of rows to the neurons that the contender chooses, in the yardstick's units; NaN where it chooses none."""
+    index = contender.som.winners(samples).index
+    common = in_units_of(yardstick.scaler, contender.som, contender.scaler).codebook
+    values = _samples(yardstick.scaler, dataset, rows).to(common)
+    return np.asarray(exact_distances(values, common, index, yardstick.som.metric)[:, 0].double().cpu().numpy())
+
+
+def _of_answers(
+    answers: pl.DataFrame | None, targets: Sequence[str], rows: NDArray[np.int64]
+) -> Iterator[tuple[str, tuple[NDArray[np.float64], float]]]:
+    """Squared errors at each row, NaN where none was asked, and coverage, by the name of the target in metrics."""
+    if answers is None:
+        return
+    place = np.empty(int(rows.max()) + 1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    for target, stem in zip(targets, file_stems(targets), strict=True):
+        said = answers.filter(target=target)
+        if len(said):
+            truth, lower, upper = (said[name].to_numpy() for name in ("measured", "lower", "upper"))
+            errors = np.full(len(rows), np.nan)
+            errors[place[said["sample"].to_numpy()]] = (said["prediction"].to_numpy() - truth) ** 2
+            yield stem, (errors, float(np.mean((lower <= truth) & (truth <= upper))))
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def better(records: Sequence[Record], rules: PromotionConfig) -> int:
+    """Which of several challengers goes on: the first one that none beats by the metric that a promotion asks first.
+
+    Where that metric is one of several targets, their gains are averaged.
+    """
+    chosen = 0
+    for other in range(1, len(records)):
+        if _gain(records[chosen], records[other], rules) > 0:
+            chosen = other
+    return chosen
+
+
+def _gain(first: Record, second: Record, rules: PromotionConfig) -> float:
+    """By how much the second is better, as a share of the first; NaN where they cannot be compared."""
+    rule = _first_rule(rules, first)
+    names = [name for name in first.values if fnmatchcase(name, rule.metric) and name in second.values]
+    sign = 1.0 if rule.better == "lower" else -1.0
+    gains = [sign * (first.values[name] - second.values[name]) / abs(first.values[name] or 1.0) for name in names]
+    return math.fsum(gains) / len(gains) if gains else math.nan
+
+
+def _first_rule(rules: PromotionConfig, record: Record) -> PromotionRule:
+    predicted = any(fnmatchcase(name, LOCAL_ERRORS) for name in record.values)
+    return (rules.rules or (WITH_TARGETS if predicted else WITHOUT_TARGETS))[0]

@@ -1,0 +1,236 @@
+"""The requests that `mlflow models serve` takes, read into a frame of numbers, and the answers that it gives.
+
+    {"dataframe_split": {"columns": ["a", "b"], "data": [[1.0, 2.0]]}}
+    {"dataframe_records": [{"a": 1.0, "b": 2.0}]}
+    {"instances": ...} or {"inputs": ...}     records, rows in the order of the features, or columns {"a": [1.0], ...}
+
+Columns that the model does not know are ignored, in any format. What MLflow takes for something else without a word is
+refused here: text that looks like a number, a value that one record lacks, two columns or keys of one name, a line of
+CSV with more or fewer fields than the header.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pydantic_core
+
+from pipelines.errors import ModelError
+from pipelines.model.inputs import require_columns
+from pipelines.wording import some
+
+FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+NAMES_SHOWN = 20
+NUMBERS = (int, float, bool, type(None))
+LARGEST = int(np.finfo(np.float64).max)
+# How programs write a missing value, and a boolean, into CSV.
+MISSING = frozenset(("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "null", "NULL", "None"))
+TRUTH = {"true": 1.0, "false": 0.0}
+
+
+def read_json(body: bytes, features: Sequence[str]) -> pd.DataFrame:
+    """The rows of a JSON request.
+
+    Args:
+        body: The request, UTF-8.
+        features: Columns that the model needs.
+
+    Returns:
+        float64, one row a sample, the columns `features` in their order; null is NaN, true and false are 1 and 0.
+
+    Raises:
+        ModelError: It is no JSON, has a key twice, has none or several of the formats, lacks a column or a value, or
+            holds what is neither a number nor null.
+    """
+    try:
+        content = json.loads(_text(body), object_pairs_hook=_each_once, parse_constant=_no_constant)
+    except ModelError:
+        raise
+    except RecursionError:
+        raise ModelError("request must be JSON: it is nested too deeply") from None
+    except ValueError as error:
+        raise ModelError(f"request must be JSON: {error}") from None
+    return _frame(_values(*_only_format(content), features), features)
+
+
+def read_csv(body: bytes, features: Sequence[str]) -> pd.DataFrame:
+    """The rows of a CSV request with a header; an empty field is NaN. See `read_json`."""
+    reader = csv.reader(StringIO(_text(body), newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        if not header:
+            raise ModelError("request must be CSV with a header, got nothing in line 1")
+        require_columns("request", header, features)
+        places = [(name, header.index(name)) for name in features]
+        values = [
+            [_field(row[i], reader.line_num, i, name) for name, i in places] for row in _rows(reader, len(header))
+        ]
+    except csv.Error as error:
+        raise ModelError(f"request must be CSV with a header: line {reader.line_num}: {error}") from None
+    return pd.DataFrame(np.array(values, dtype=np.float64).reshape(len(values), len(features)), columns=list(features))
+
+
+def write_json(answer: pd.DataFrame) -> bytes:
+    """An answer as `{"predictions": [...]}` with a record for each row; NaN is null."""
+    return pydantic_core.to_json({"predictions": answer.to_dict(orient="records")}, inf_nan_mode="null")
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise ModelError(f"request must be UTF-8, got another byte in line {line}, byte {error.start + 1}") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which Python would keep the last of two values of one key."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ModelError(f"request must have each key of an object once, got {twice!r:.40} twice")
+    return found
+
+
+def _no_constant(name: str) -> float:
+    raise ModelError(f"request must be JSON: {name} is no JSON number (a missing value is null)")
+
+
+def _rows(reader: Any, width: int) -> Iterator[list[str]]:
+    """The rows below the header, each as wide as it; empty lines only after the last one."""
+    empty = None
+    for row in reader:
+        if not row and width > 1:
+            empty = empty or reader.line_num
+            continue
+        if empty is not None:
+            raise ModelError(f"request must have a row in each line, got nothing in line {empty}")
+        if len(row) != width:
+            raise ModelError(
+                f"request must have {width} fields in each line, as its header has, got {len(row)} in line "
+                f"{reader.line_num}"
+            )
+        yield row
+
+
+def _field(text: str, line: int, place: int, name: str) -> float:
+    if text in MISSING:
+        return math.nan
+    try:
+        if "_" not in text:  # which Python takes between digits
+            return float(text)
+    except ValueError:
+        pass
+    if text.lower() in TRUTH:
+        return TRUTH[text.lower()]
+    raise ModelError(f"request must hold numbers, got {text!r:.40} in line {line}, field {place + 1}, column {name}")
+
+
+def _only_format(content: Any) -> tuple[str, Any]:
+    """The name of the one format that is there, and what stands under it."""
+    if not isinstance(content, Mapping):
+        raise ModelError(f"request must be an object with one of {', '.join(FORMATS)}, got {_kind(content)}")
+    given = [name for name in FORMATS if name in content]
+    if len(given) != 1:
+        raise ModelError(f"request must have exactly one of {', '.join(FORMATS)}, got {some(list(content)) or 'none'}")
+    nothing = ("params", "signature_name")  # which clients send without a content
+    unknown = [name for name in content if name != given[0] and not (name in nothing and not content[name])]
+    if unknown:
+        raise ModelError(f"request takes nothing beside {given[0]}, got {some(unknown)}")
+    return given[0], content[given[0]]
+
+
+def _values(name: str, content: Any, features: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """The values of the features, row by row."""
+    if name == "dataframe_split":
+        return _from_split(content, features)
+    if isinstance(content, Mapping) and name == "inputs":
+        return _from_columns(content, features)
+    if not isinstance(content, list):
+        raise ModelError(f"{name} must be a list of rows, got {_kind(content)}")
+    if name == "dataframe_records" or (content and isinstance(content[0], Mapping)):
+        return _from_records(name, content, features)
+    _require_rows(name, content, len(features))
+    return content
+
+
+def _from_split(content: Any, features: Sequence[str]) -> list[list[Any]]:
+    if not isinstance(content, Mapping) or not {"columns", "data"} <= set(content):
+        raise ModelError("dataframe_split must be an object with columns and data")
+    unknown = [key for key in content if key not in ("columns", "data", "index")]
+    if unknown:
+        raise ModelError(f"dataframe_split takes columns, data and index, got {some(unknown)}")
+    columns, data, index = content["columns"], content["data"], content.get("index")
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise ModelError("dataframe_split.columns must be a list of names")
+    if not isinstance(data, list):
+        raise ModelError(f"dataframe_split.data must be a list of rows, got {_kind(data)}")
+    if index is not None and (not isinstance(index, list) or len(index) != len(data)):
+        raise ModelError(f"dataframe_split.index must be a list of {len(data)} labels, one for each row")
+    require_columns("request", columns, features)
+    _require_rows("dataframe_split.data", data, len(columns))
+    places = [columns.index(name) for name in features]
+    return [[row[place] for place in places] for row in data]
+
+
+def _from_records(name: str, content: Sequence[Any], features: Sequence[str]) -> list[list[Any]]:
+    for i, record in enumerate(content):
+        if not isinstance(record, Mapping):
+            raise ModelError(f"{name}[{i}] must be an object of names and values, got {_kind(record)}")
+        absent = [feature for feature in features if feature not in record]
+        if absent:
+            raise ModelError(
+                f"{name}[{i}] must have the columns {some(features, NAMES_SHOWN)}; absent: {some(absent, NAMES_SHOWN)} "
+                "(a missing value is null)"
+            )
+    return [[record[feature] for feature in features] for record in content]
+
+
+def _from_columns(content: Mapping[str, Any], features: Sequence[str]) -> list[tuple[Any, ...]]:
+    require_columns("request", list(content), features)
+    columns = [content[name] for name in features]
+    for name, column in zip(features, columns, strict=True):
+        if not isinstance(column, list) or len(column) != len(columns[0]):
+            raise ModelError(f"inputs.{name} must be a list of values, as long as those of the other columns")
+    return list(zip(*columns, strict=True))
+
+
+def _require_rows(name: str, rows: Sequence[Any], width: int) -> None:
+    for i, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != width:
+            got = f"{len(row)}" if isinstance(row, list) else _kind(row)
+            raise ModelError(f"{name}[{i}] must be a list of {width} values, got {got}")
+
+
+def _frame(values: Sequence[Sequence[Any]], features: Sequence[str]) -> pd.DataFrame:
+    for i, row in enumerate(values):
+        for name, value in zip(features, row, strict=True):
+            if type(value) not in NUMBERS:
+                raise ModelError(f"request must hold numbers or null, got {_kind(value)} in row {i}, column {name}")
+    try:
+        numbers = np.array(values, dtype=np.float64).reshape(len(values), len(features))
+    except OverflowError:
+        raise ModelError(
+            f"request holds a number that is too large for a double in {_too_large(values, features)}"
+        ) from None
+    return pd.DataFrame(numbers, columns=list(features))
+
+
+def _too_large(values: Sequence[Sequence[Any]], features: Sequence[str]) -> str:
+    for i, row in enumerate(values):
+        for name, value in zip(features, row, strict=True):
+            if isinstance(value, int) and abs(value) > LARGEST:
+                return f"row {i}, column {name}"
+    return "a row"
+
+
+def _kind(value: Any) -> str:
+    """How a JSON value is called, with the value where it is short."""
+    kinds = {dict: "an object", list: "a list", type(None): "null", int: "a number", float: "a number"}
+    return kinds.get(type(value), f"{value!r:.40}")

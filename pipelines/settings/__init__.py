@@ -1,0 +1,1 @@
+"""What the user configures: the experiment file and its sections."""

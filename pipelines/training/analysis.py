@@ -1,0 +1,236 @@
+"""What a trained map says: maps of hits, distances and targets, clusters of neurons, and how good it is."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from pipelines.data.scaling import Scaler
+from pipelines.settings.sections import AnalysisConfig
+from pipelines.training.fitting import TrainedMap
+from somlib import SOM
+from somlib.utils.clustering import ClusterResult
+
+TARGET_MAPS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("mean", "metric", {"reduction_parameter": "mean"}),
+    ("std", "metric", {"reduction_parameter": "std"}),
+    ("score", "score", {}),
+    ("rank", "rank", {}),
+)
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TargetMaps:
+    """How one target is spread over the map.
+
+    Attributes:
+        values: The target of the training rows that have it, shape (k,).
+        rows: Which of these k rows lie on a neuron, by its (row, col); neurons without one are left out.
+        maps: `mean`, `std`, `score` and `rank`, shape (x, y) each; NaN where a neuron has no such row.
+    """
+
+    values: NDArray[np.float64]
+    rows: Mapping[Place, Sequence[int]]
+    maps: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a map says about the samples it was trained on.
+
+    Attributes:
+        hits: Training samples of each neuron, shape (x, y).
+        distances: Mean distance of each neuron to its neighbors, scaled to at most 1, shape (x, y).
+        planes: Weights in the units of the data, shape (x, y, d).
+        means: Means over the training rows of each neuron, in the units of the data, NaN where no row has a value,
+            shape (x, y, d).
+        counts: Training rows with a value that these are means of, int64, shape (x, y, d).
+        features: Their names.
+        targets: By name.
+        clusters: Of neurons.
+    """
+
+    hits: NDArray[np.float64]
+    distances: NDArray[np.float64]
+    planes: NDArray[np.float64]
+    means: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    features: tuple[str, ...]
+    targets: Mapping[str, TargetMaps]
+    clusters: ClusterResult
+
+
+def analyze(
+    som: SOM,
+    samples: NDArray[np.float32],
+    targets: Mapping[str, NDArray[np.float64]],
+    scaler: Scaler,
+    config: AnalysisConfig,
+) -> Analysis:
+    """Maps and clusters of a trained map.
+
+    Args:
+        som: The map.
+        samples: What it was trained on, scaled, shape (n, d).
+        targets: By name, shape (n,), NaN where missing.
+        scaler: How the samples were scaled.
+        config: How neurons are clustered.
+    """
+    wanted: list[Any] = [{"type": "hit"}, {"type": "distance", "kwargs": {"scaling": "mean"}}, {"type": "bmus_data"}]
+    hits, distances, rows = som.build_multiple_maps(wanted, torch.from_numpy(samples)).values()
+    means, counts = _row_means(samples, rows, (som.grid.x, som.grid.y))
+    return Analysis(
+        hits=_array(hits),
+        distances=_array(distances),
+        planes=scaler.inverse(_array(som.weights)),
+        means=scaler.inverse(means),
+        counts=counts,
+        features=scaler.features,
+        targets={name: _target_maps(som, values, rows) for name, values in targets.items()},
+        clusters=som.cluster(config.clustering, config.n_clusters, config.feature_space),
+    )
+
+
+def _row_means(
+    samples: NDArray[np.float32], rows: Mapping[Place, Sequence[int]], shape: Place
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Mean of each feature over the observed values of the rows of each neuron, and their number, (x, y, d) each."""
+    d = samples.shape[1]
+    sums, counts = np.zeros((*shape, d)), np.zeros((*shape, d), dtype=np.int64)
+    for place, owned in rows.items():
+        values = samples[np.asarray(owned, dtype=np.int64)].astype(np.float64)
+        sums[place], counts[place] = np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0)
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0), counts
+
+
+def _target_maps(som: SOM, values: NDArray[np.float64], rows: Mapping[Place, Sequence[int]]) -> TargetMaps:
+    """The maps of a target on the rows that have a value of it."""
+    observed = np.isfinite(values)
+    position = np.cumsum(observed) - 1  # among the rows with a value
+    known, held = values[observed], {place: [i for i in owned if observed[i]] for place, owned in rows.items()}
+    numbered = {place: position[kept].tolist() for place, kept in held.items() if kept}
+    if not numbered:
+        nothing = np.full((som.grid.x, som.grid.y), np.nan)
+        return TargetMaps(known, numbered, {name: nothing for name, _, _ in TARGET_MAPS})
+    maps = {
+        name: _array(som.build_map(kind, target=torch.from_numpy(known), bmus_data_map=numbered, **arguments))
+        for name, kind, arguments in TARGET_MAPS
+    }
+    return TargetMaps(known, numbered, maps)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.float64]:
+    return tensor.detach().cpu().double().numpy()
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def train_scores(trained: TrainedMap) -> dict[str, float]:
+    """Both errors on all training samples, as the last epoch of training measured them."""
+    return {"train_qe": trained.quantization_errors[-1], "train_te": trained.topographic_errors[-1]}
+
+
+def heldout_scores(som: SOM, heldout: NDArray[np.float32]) -> dict[str, float]:
+    """Both errors on scaled samples that did not train, shape (k, d); nothing where there are none."""
+    if not len(heldout):
+        return {}
+    samples = torch.from_numpy(heldout)
+    return {"heldout_qe": som.quantization_error(samples), "heldout_te": som.topographic_error(samples)}
+
+
+def measure(trained: TrainedMap, heldout: NDArray[np.float32], clusters: ClusterResult) -> dict[str, float]:
+    """Everything that says how good a map is."""
+    return train_scores(trained) | heldout_scores(trained.som, heldout) | cluster_scores(clusters)
+
+
+def cluster_scores(clusters: ClusterResult) -> dict[str, float]:
+    """Number of clusters, and the scores under `cluster/`."""
+    scores: dict[str, Any] = {name: clusters[name] for name in ("inertia", "bic", "aic") if name in clusters}
+    scores |= clusters["metrics"]
+    numbers = {f"cluster/{name}": float(value) for name, value in scores.items()}
+    return {"clusters": float(clusters["n_clusters"])} | numbers
+
+
+# ---------------------------------------------------------------- tables
+
+
+def tables(analysis: Analysis) -> dict[str, pl.DataFrame]:
+    """Every map as a table with one row a neuron in flat order, by the path of its file without suffix.
+
+    All tables open with `row` and `col`, by which they join.
+    """
+    row, col = np.indices(analysis.hits.shape)
+    places = pl.DataFrame({"row": row.ravel(), "col": col.ravel()})
+    hits = analysis.hits.ravel().astype(np.int64)
+    planes = pl.DataFrame(analysis.planes.reshape(-1, len(analysis.features)), schema=list(analysis.features))
+    by_path = {
+        "maps/hits": places.with_columns(hits=hits),
+        "maps/distances": places.with_columns(distance=analysis.distances.ravel()),
+        "maps/component_planes": pl.concat([_beside(places, planes), planes], how="horizontal"),
+        "clusters": places.with_columns(cluster=analysis.clusters["labels"].cpu().numpy(), hits=hits),
+    }
+    by_path["cluster_profiles"] = cluster_profiles(analysis)
+    for stem, target in zip(file_stems(analysis.targets), analysis.targets.values(), strict=True):
+        flat = {statistic: values.ravel() for statistic, values in target.maps.items()}
+        by_path[f"maps/target_{stem}"] = places.with_columns(**flat)
+    return by_path
+
+
+def cluster_profiles(analysis: Analysis) -> pl.DataFrame:
+    """What the training rows of each cluster are like: one line for each cluster and column, and for all rows.
+
+    Returns:
+        `cluster` (-1: in none, null: all rows), `column` and its `role`, `feature` or `target`; `rows`, how many
+        training rows of the cluster have a value; `row_mean`, their mean in the units of the data, null where none has;
+        and `neuron_mean`, the mean weight of the cluster's neurons, whether rows fell on them or not, null for targets.
+    """
+    labels, places = analysis.clusters["labels"].cpu().numpy(), np.indices(analysis.hits.shape).reshape(2, -1).T
+    d = len(analysis.features)
+    means, counts, planes = (each.reshape(-1, d) for each in (analysis.means, analysis.counts, analysis.planes))
+    lines: list[tuple[int | None, str, str, int, float, float]] = []
+    for cluster in (*np.unique(labels).tolist(), None):
+        inside = np.ones(len(labels), dtype=bool) if cluster is None else labels == cluster
+        rows = counts[inside].sum(axis=0)
+        sums = np.where(counts[inside] > 0, counts[inside] * means[inside], 0.0).sum(axis=0)
+        row_means = np.divide(sums, rows, out=np.full(d, np.nan), where=rows > 0)
+        weights = planes[inside].mean(axis=0)
+        lines += [
+            (cluster, name, "feature", int(rows[i]), float(row_means[i]), float(weights[i]))
+            for i, name in enumerate(analysis.features)
+        ]
+        own = [tuple(place) for place in places[inside].tolist()]
+        for name, target in analysis.targets.items():
+            values = target.values[[i for place in own for i in target.rows.get(place, ())]]
+            lines.append(
+                (cluster, name, "target", len(values), float(values.mean()) if len(values) else np.nan, np.nan)
+            )
+    schema = {"cluster": pl.Int64, "column": pl.String, "role": pl.String, "rows": pl.Int64}
+    table = pl.DataFrame(lines, schema=schema | {"row_mean": pl.Float64, "neuron_mean": pl.Float64}, orient="row")
+    return table.with_columns(pl.col("row_mean", "neuron_mean").fill_nan(None))
+
+
+def _beside(places: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
+    """`row` and `col`, renamed to `neuron_row`, `neuron_col` beside features that have these names."""
+    free = {name: name for name in places.columns}
+    while taken := [name for name, new in free.items() if new in named.columns]:
+        free |= {name: f"neuron_{free[name]}" for name in taken}
+    return places.rename(free)
+
+
+def file_stems(names: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """A file name for each column name: what file systems dislike becomes `_`, and a number tells equal ones apart."""
+    stems: list[str] = []
+    for name in names:
+        stem = base = re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"
+        count = 2
+        while stem.lower() in (taken.lower() for taken in stems):
+            stem, count = f"{base}_{count}", count + 1
+        stems.append(stem)
+    return stems

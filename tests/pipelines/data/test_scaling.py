@@ -1,0 +1,114 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+
+from pipelines.data import scaling
+from pipelines.data.scaling import Scaler, fit_scaler
+from pipelines.errors import DatasetError, ModelError
+
+NAMES = ("a", "b", "c")
+
+
+def values(rows: int = 50) -> np.ndarray[Any, Any]:
+    random = np.random.default_rng(0)
+    data = random.normal(size=(rows, 3)) * (1, 100, 0.01) + (0, 1000, 5)
+    data[3, 0] = data[7, 2] = np.nan
+    return data
+
+
+@pytest.mark.parametrize("method", ["standard", "minmax", "robust"])
+def test_each_method_matches_its_definition(method: Any) -> None:
+    data = values()
+    center, scale = {
+        "standard": (np.nanmean(data, 0), np.nanstd(data, 0)),
+        "minmax": (np.nanmin(data, 0), np.nanmax(data, 0) - np.nanmin(data, 0)),
+        "robust": (np.nanmedian(data, 0), np.subtract(*np.nanpercentile(data, [75, 25], axis=0))),
+    }[method]
+    scaled = fit_scaler(data, NAMES, method).transform(data)
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, (data - center) / scale, rtol=1e-5, atol=1e-6)
+
+
+def test_none_changes_nothing() -> None:
+    np.testing.assert_array_equal(fit_scaler(values(), NAMES, "none").transform(values()), values().astype(np.float32))
+
+
+def test_only_the_given_rows_count_and_come_back_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "CHUNK_ROWS", 4)
+    data, rows = values(), np.array([40, 2, 9, 11, 30, 5])
+    scaler = fit_scaler(data, NAMES, "minmax", rows)
+    np.testing.assert_allclose(scaler.center, data[rows].min(axis=0))
+    expected = (data[rows] - data[rows].min(axis=0)) / np.ptp(data[rows], axis=0)
+    np.testing.assert_allclose(scaler.transform(data, rows), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_feature_far_from_zero_keeps_its_digits() -> None:
+    data = np.linspace(0, 1, 100)[:, None] + 1e9
+    scaled = fit_scaler(data, ("a",), "minmax").transform(data)
+    np.testing.assert_allclose(scaled[:, 0], np.linspace(0, 1, 100), atol=2e-7)
+
+
+def test_inverse_undoes_transform_on_arrays_of_any_shape() -> None:
+    data = values(24)
+    scaler = fit_scaler(data, NAMES, "standard")
+    np.testing.assert_allclose(
+        scaler.inverse(scaler.transform(data).reshape(4, 6, 3)), data.reshape(4, 6, 3), rtol=1e-4
+    )
+
+
+def test_json_keeps_every_digit() -> None:
+    scaler = fit_scaler(values(), NAMES, "robust")
+    again = Scaler.from_dict(json.loads(json.dumps(scaler.to_dict())))
+    assert (again.method, again.features) == (scaler.method, scaler.features)
+    np.testing.assert_array_equal(again.center, scaler.center)
+    np.testing.assert_array_equal(again.scale, scaler.scale)
+
+
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        StandardScaler(),
+        StandardScaler(with_mean=False),
+        StandardScaler(with_std=False),
+        MinMaxScaler(),
+        MinMaxScaler(feature_range=(-1, 3)),
+        RobustScaler(),
+        RobustScaler(with_centering=False, with_scaling=False),
+    ],
+    ids=repr,
+)
+def test_scalers_of_scikit_learn_scale_the_same_way_here(fitted: Any) -> None:
+    data = values()
+    fitted.fit(data)
+    scaled = Scaler.from_sklearn(fitted, NAMES).transform(data)
+    np.testing.assert_allclose(scaled, fitted.transform(data), rtol=1e-5, atol=1e-5)
+
+
+def test_other_scalers_are_refused() -> None:
+    with pytest.raises(ModelError, match="got MaxAbsScaler"):
+        Scaler.from_sklearn(MaxAbsScaler().fit(values()), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            "standard",
+            r"scaling.method=standard: the values of b are equal in all 5 training rows: leave such features out$",
+        ),
+        ("robust", r"the quartiles of b, c are equal .*leave such features out, or use scaling.method=standard$"),
+    ],
+)
+def test_features_without_a_scale_are_named(method: Any, message: str) -> None:
+    data = np.array([[1.0, 5, 0], [2, 5, 0], [3, np.nan, 0], [4, 5, 0], [5, 5, 9]])
+    with pytest.raises(DatasetError, match=message):
+        fit_scaler(data, NAMES, method)
+
+
+@pytest.mark.parametrize("broken", [{"center": None}, {"center": ["x"] * 3}, {"center": [0.0]}, {"features": ["a"]}])
+def test_a_broken_description_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="the scaler of the model"):
+        Scaler.from_dict(Scaler.identity(NAMES).to_dict() | broken)

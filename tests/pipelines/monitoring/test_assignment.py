@@ -1,0 +1,84 @@
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.data import Dataset, find_source, read_dataset, survey
+from pipelines.data.samples import Samples, prepare_samples
+from pipelines.model.map_model import MapModel
+from pipelines.model.profile import Profile
+from pipelines.monitoring.assignment import placed_rows, profile_training
+from pipelines.settings.config import PipelineConfig
+from pipelines.training.fitting import train_som
+from pipelines.training.local_scores import LocalLearning, learn_targets
+from tests.pipelines.conftest import WriteDataset, table
+
+
+class Trained(NamedTuple):
+    dataset: Dataset
+    samples: Samples
+    local: LocalLearning
+    model: MapModel
+    profile: Profile
+
+
+@pytest.fixture
+def trained(config: PipelineConfig, write: WriteDataset) -> Trained:
+    """A small model of rows that do not lie in the order of time."""
+    write(table().sample(fraction=1, shuffle=True, seed=3))
+    source = find_source(config.data)
+    dataset = read_dataset(source, survey(source, False), False)
+    samples = prepare_samples(dataset, config)
+    som = train_som(samples.train, config.som, source.features).som
+    local = learn_targets(som, samples, config.jitl, seed=0)
+    profile = profile_training(som, dataset, samples, local)
+    assert profile is not None
+    labels = som.cluster()["labels"]
+    return Trained(dataset, samples, local, MapModel(som, samples.scaler, labels, local.models, profile), profile)
+
+
+def test_the_profile_is_that_of_the_training_rows_and_distances_of_the_held_out_ones(trained: Trained) -> None:
+    old, new = table()[:160], table()[160:]
+    assert trained.profile.features["a"].mean == pytest.approx(old["a"].mean())
+    assert trained.profile.features["b"].deviation == pytest.approx(old["b"].std(ddof=0), rel=1e-6)
+    distances = trained.model.predict(new.to_pandas())["quantization_error"]
+    assert trained.profile.mean_distance == pytest.approx(distances.mean(), rel=1e-5)
+    assert sum(trained.profile.hits) == 160
+
+
+def test_predictions_in_the_profile_are_those_made_before_the_held_out_rows_were_learned(trained: Trained) -> None:
+    assert trained.local.answers is not None
+    answers = trained.local.answers["prediction"].to_numpy()
+    counts = trained.profile.predictions["y"].counts
+    edges = trained.profile.predictions["y"].edges
+    expected = [
+        int(((answers > low) & (answers <= high)).sum())
+        for low, high in zip((-np.inf, *edges), (*edges, np.inf), strict=True)
+    ]
+    assert list(counts) == expected
+
+
+def test_placed_rows_answer_like_the_model_in_the_order_of_time(trained: Trained) -> None:
+    rows = np.flatnonzero(trained.dataset.time >= np.sort(trained.dataset.time)[150])
+    placed = placed_rows(trained.model, trained.dataset, rows)
+    expected = trained.model.predict(table()[150:].to_pandas())
+    np.testing.assert_array_equal(placed.features["a"], table()["a"][150:].cast(pl.Float32))
+    np.testing.assert_array_equal(placed.winner, expected["row"] * 3 + expected["col"])
+    np.testing.assert_allclose(placed.distance, expected["quantization_error"], rtol=1e-5)
+    np.testing.assert_allclose(placed.predictions["y"], expected["prediction"], rtol=1e-5)
+
+
+def test_the_order_of_features_does_not_matter(trained: Trained) -> None:
+    rows = np.arange(50)
+    turned = trained.dataset.with_features(("c", "a", "b"))
+    np.testing.assert_array_equal(
+        placed_rows(trained.model, turned, rows).winner, placed_rows(trained.model, trained.dataset, rows).winner
+    )
+
+
+def test_too_few_rows_are_told_and_give_no_profile(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
+    few = replace(trained.samples, learning=trained.samples.learning.take(np.arange(5)))
+    assert profile_training(trained.model.som, trained.dataset, few, None) is None
+    assert "drift from this model will not be recognized: a drift profile needs at least 8 training rows" in caplog.text
