@@ -12,7 +12,7 @@ from pipelines.training import local_scores as scores
 from pipelines.training.baselines import neighbor_answers, ridge_answers
 from pipelines.training.local_scores import LocalLearning, learn_targets, target_scores
 from somlib import SOM
-from tests.pipelines.jitl.test_models import make_som, rows, with_gaps
+from tests.pipelines.model.test_local_models import make_som, rows, with_gaps
 
 PURE = JITLConfig(experts="pure")
 
