@@ -23,6 +23,7 @@ TARGET_MAPS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("rank", "rank", {}),
 )
 Place = tuple[int, int]
+Rows = Mapping[Place, NDArray[np.int64]]  # numbers of the rows on a neuron, by its (row, col)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class TargetMaps:
     """
 
     values: NDArray[np.float64]
-    rows: Mapping[Place, Sequence[int]]
+    rows: Rows
     maps: Mapping[str, NDArray[np.float64]]
 
 
@@ -84,6 +85,8 @@ def analyze(
     """
     wanted: list[Any] = [{"type": "hit"}, {"type": "distance", "kwargs": {"scaling": "mean"}}, {"type": "bmus_data"}]
     hits, distances, rows = som.build_multiple_maps(wanted, torch.from_numpy(samples)).values()
+    # Arrays, not lists: Prefect looks at every entry of a list that goes into a task, a minute for two million rows.
+    rows = {place: np.asarray(owned, dtype=np.int64) for place, owned in rows.items()}
     means, counts = _row_means(samples, rows, (som.grid.x, som.grid.y))
     return Analysis(
         hits=_array(hits),
@@ -97,24 +100,22 @@ def analyze(
     )
 
 
-def _row_means(
-    samples: NDArray[np.float32], rows: Mapping[Place, Sequence[int]], shape: Place
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _row_means(samples: NDArray[np.float32], rows: Rows, shape: Place) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Mean of each feature over the observed values of the rows of each neuron, and their number, (x, y, d) each."""
     d = samples.shape[1]
     sums, counts = np.zeros((*shape, d)), np.zeros((*shape, d), dtype=np.int64)
     for place, owned in rows.items():
-        values = samples[np.asarray(owned, dtype=np.int64)].astype(np.float64)
+        values = samples[owned].astype(np.float64)
         sums[place], counts[place] = np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0)
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0), counts
 
 
-def _target_maps(som: SOM, values: NDArray[np.float64], rows: Mapping[Place, Sequence[int]]) -> TargetMaps:
+def _target_maps(som: SOM, values: NDArray[np.float64], rows: Rows) -> TargetMaps:
     """The maps of a target on the rows that have a value of it."""
     observed = np.isfinite(values)
     position = np.cumsum(observed) - 1  # among the rows with a value
-    known, held = values[observed], {place: [i for i in owned if observed[i]] for place, owned in rows.items()}
-    numbered = {place: position[kept].tolist() for place, kept in held.items() if kept}
+    known, held = values[observed], {place: owned[observed[owned]] for place, owned in rows.items()}
+    numbered = {place: position[kept] for place, kept in held.items() if len(kept)}
     if not numbered:
         nothing = np.full((som.grid.x, som.grid.y), np.nan)
         return TargetMaps(known, numbered, {name: nothing for name, _, _ in TARGET_MAPS})
@@ -192,7 +193,7 @@ def cluster_profiles(analysis: Analysis) -> pl.DataFrame:
         and `neuron_mean`, the mean weight of the cluster's neurons, whether rows fell on them or not, null for targets.
     """
     labels, places = analysis.clusters["labels"].cpu().numpy(), np.indices(analysis.hits.shape).reshape(2, -1).T
-    d = len(analysis.features)
+    d, nothing = len(analysis.features), np.empty(0, dtype=np.int64)
     means, counts, planes = (each.reshape(-1, d) for each in (analysis.means, analysis.counts, analysis.planes))
     lines: list[tuple[int | None, str, str, int, float, float]] = []
     for cluster in (*np.unique(labels).tolist(), None):
@@ -207,7 +208,7 @@ def cluster_profiles(analysis: Analysis) -> pl.DataFrame:
         ]
         own = [tuple(place) for place in places[inside].tolist()]
         for name, target in analysis.targets.items():
-            values = target.values[[i for place in own for i in target.rows.get(place, ())]]
+            values = target.values[np.concatenate([nothing, *(target.rows.get(place, nothing) for place in own)])]
             lines.append(
                 (cluster, name, "target", len(values), float(values.mean()) if len(values) else np.nan, np.nan)
             )
