@@ -33,7 +33,7 @@ class MapPythonModel(PythonModel):
     ) -> pd.DataFrame:
         """Where each row falls on the map, and what local models say to it; see `MapModel.predict`.
 
-        Tables of other kinds are answered as well: MLflow 3.17 checks nothing by this hint, and warns of each other one.
+        Tables of other kinds are answered as well: MLflow 3.17 checks nothing by this hint, and warns of any other.
         """
         return self.model.predict(model_input)
 

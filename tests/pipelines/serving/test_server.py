@@ -89,7 +89,12 @@ def test_missing_values_are_refused_or_answered_as_the_model_takes_them(address:
 @pytest.mark.parametrize(
     ("content", "kind", "status", "message"),
     [
-        (b'{"inputs": [[1, 2]', "application/json", 400, "request must be JSON: EOF"),
+        (
+            b'{"inputs": [[1, 2]',
+            "application/json",
+            400,
+            "request must be JSON: Expecting ',' delimiter: line 1 column 19",
+        ),
         (b'{"dataframe_records": [{"a": 1}]}', "application/json; charset=utf-8", 400, "absent: b"),
         (b'{"inputs": [[1, 1e400]]}', "application/json", 400, "must not be null, NaN or infinite"),
         (b"x" * 2000, "application/json", 413, "must not be longer than 1,000 bytes: send the rows in parts"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from somlib.utils import torch_search, winners
+from somlib.utils import masked_distances, torch_search, winners
 from somlib.utils.distances import Metric
 from somlib.utils.torch_search import TorchSearch
 from tests.somlib.largest import largest_tensor
@@ -17,6 +17,7 @@ NAN = float("nan")
 def test_no_search_builds_more_than_a_chunk(name: str, missing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_search, "CHUNK_ENTRIES", {"cpu": 64 * 160})
     monkeypatch.setattr(winners, "EXACT_ENTRIES", {"cpu": 1_000})
+    monkeypatch.setattr(masked_distances, "BLOCK_ENTRIES", {"cpu": 64 * 160})
     generator = torch.Generator().manual_seed(0)
     data, codebook = (
         torch.randint(0, 3, (n, 20), generator=generator).float() for n in (400, 160)
