@@ -93,7 +93,7 @@ def test_missing_values_are_refused_or_answered_as_the_model_takes_them(address:
             b'{"inputs": [[1, 2]',
             "application/json",
             400,
-            "request must be JSON: Expecting ',' delimiter: line 1 column 19",
+            "must be JSON: Expecting ',' delimiter: line 1 column 19",
         ),
         (b'{"dataframe_records": [{"a": 1}]}', "application/json; charset=utf-8", 400, "absent: b"),
         (b'{"inputs": [[1, 1e400]]}', "application/json", 400, "must not be null, NaN or infinite"),
