@@ -24,8 +24,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from somlib.errors import ArgumentError, ShapeError
@@ -315,6 +313,8 @@ def matched_labels(old: Tensor, new: Tensor, labels: Tensor | None = None, highe
 
 def _partners(old: Tensor, new: Tensor) -> dict[int, int]:
     """The old number of each new cluster that has one; noise is its own."""
+    from scipy.optimize import linear_sum_assignment  # slow to import, and no map needs it to train
+
     both = (old != NOISE) & (new != NOISE)
     old_labels, old_place = torch.unique(old[both], return_inverse=True)
     new_labels, new_place = torch.unique(new[both], return_inverse=True)
@@ -351,6 +351,8 @@ def cluster_stability(*labelings: Tensor) -> float:
     pairs = [(i, j) for i in range(len(labelings)) for j in range(i) if divided[i] or divided[j]]
     if not pairs:
         return math.nan
+    from sklearn.metrics import adjusted_rand_score  # slow to import, and no map needs it to train
+
     arrays = [labels.cpu().numpy() for labels in labelings]
     return float(sum(adjusted_rand_score(arrays[i], arrays[j]) for i, j in pairs) / len(pairs))
 

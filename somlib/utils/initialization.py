@@ -15,7 +15,6 @@ the plane itself where every feature has a weight, and gives a feature of weight
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackError, eigsh
 from torch import Tensor
 
 from somlib.utils.distances import Metric
@@ -174,6 +173,8 @@ def leading_variances(data: Tensor, metric: Metric = PLAIN) -> tuple[float, floa
 
 def _few_axes(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The `k` largest eigenvalues (k,), ascending, and their axes (d, k), by Lanczos' method."""
+    from scipy.sparse.linalg import ArpackError, eigsh  # slow to import, and few maps need it to train
+
     matrix = covariance.cpu().numpy()
     start = np.random.default_rng(0).standard_normal(len(matrix))  # any would do, but the same each time
     try:

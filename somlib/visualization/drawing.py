@@ -1,0 +1,78 @@
+"""What every figure of a map needs: the map, the frame to draw on, and where to save."""
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from somlib.core import SOM
+from somlib.errors import ArgumentError
+from somlib.utils.grid import Topology
+from somlib.visualization.canvas import save
+from somlib.visualization.config import VisualizationConfig
+from somlib.visualization.frame import MapFrame
+from somlib.visualization.lattice import Floats
+
+
+class MapDrawing:
+    """A map and how it is drawn.
+
+    Every method returns a `matplotlib.figure.Figure` that pyplot knows nothing of, and saves it as
+    `<fig_name>.<format>` where `save_path` (a folder, made if need be) is given. Row 0 is on top in every figure. The
+    border of a torus is dashed.
+
+    Args:
+        som: The map.
+        config: How figures look; None takes the defaults.
+
+    Attributes:
+        topology: Which maps a subclass draws.
+        outline: Corners of their cells around the center, (row, column) in cell widths, in order, shape (c, 2). With
+            the positions of the grid this is all that squares and hexagons do not share.
+
+    Raises:
+        ArgumentError: The map has another topology.
+    """
+
+    topology: Topology
+    outline: Floats
+
+    def __init__(self, som: SOM, config: VisualizationConfig | None = None) -> None:
+        if som.topology != self.topology:
+            raise ArgumentError(
+                f"{type(self).__name__} draws {self.topology} maps, got topology={som.topology!r}: use SOMVisualizer"
+            )
+        self.som = som
+        self.config = VisualizationConfig() if config is None else config
+
+    @property
+    def frame(self) -> MapFrame:
+        """The map to draw on."""
+        return MapFrame(self.som.grid, self.outline, self.config)
+
+    def _map(self, map_type: str, **arguments: Any) -> Floats:
+        """A map as float64, one row a target, shape (o, m)."""
+        built: Tensor = self.som.build_map(map_type, **arguments)
+        return np.asarray(built.double().cpu().numpy().reshape(-1, self.som.grid.m))
+
+    def _codebook(self) -> Tensor:
+        """The weights in flat order on the CPU, shape (m, d)."""
+        return self.som.codebook.cpu()
+
+    def saved(self, figure: Figure, save_path: str | Path | None, fig_name: str) -> Figure:
+        """The figure, after saving it where a folder is given."""
+        if save_path is not None:
+            save(figure, save_path, fig_name, self.config)
+        return figure
+
+    def page_names(self, fig_name: str) -> Iterator[str]:
+        """Names of the sheets of one figure: `fig_name`, `fig_name_2`, ..., without end."""
+        return (fig_name if number == 1 else f"{fig_name}_{number}" for number in count(1))
+
+    def _saved_pages(self, pages: Iterable[Figure], save_path: str | Path | None, fig_name: str) -> list[Figure]:
+        named = zip(pages, self.page_names(fig_name), strict=False)
+        return [self.saved(page, save_path, name) for page, name in named]
