@@ -32,7 +32,7 @@ from pipelines.store.registry import register
 
 REPOSITORY = Path(__file__).parents[1]
 RATE, SECONDS, CLIENTS, ROUNDS = 50, 20, 10, 3
-SOM = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+SOM = [sys.executable, "-m", "pipelines"]
 
 
 class Answer(NamedTuple):

@@ -14,7 +14,7 @@ import typer
 
 from pipelines.environment import QUIET, SERVING, set_defaults
 from pipelines.errors import PipelineError
-from pipelines.interruption import interruption, orderly_end
+from pipelines.interruption import interruption
 
 app = typer.Typer(
     name="som",
@@ -42,14 +42,13 @@ Force = Annotated[bool, typer.Option("--force", help="Do also what a finished ru
 
 
 def main() -> None:
-    """Entry point of the installed command."""
+    """Do what the command line says, and end the process."""
     set_defaults(QUIET)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever characters a name has, and the terminal has not
     try:
-        with orderly_end():
-            app()
+        app()
     finally:
         gc.freeze()  # else the interpreter looks for garbage in all of torch and MLflow before it ends: 2 s
 
@@ -128,8 +127,8 @@ def deploy(
     config: ConfigSetting,
     pool: Pool = DEFAULT_POOL,
     file: Annotated[
-        str, typer.Option("--file", metavar="FILE", help="What runs when, in the format of Prefect.")
-    ] = "deployments/prefect.yaml",
+        str | None, typer.Option("--file", metavar="FILE", help="What runs when, in the format of Prefect; else ours.")
+    ] = None,
     notify_url: Annotated[
         str | None,
         typer.Option(

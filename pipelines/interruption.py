@@ -16,8 +16,6 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from types import FrameType
 
-import psutil
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ENDED_BY_SIGNAL = 128  # what shells report for a command ended by a signal is this plus its number
 GRACE_SECONDS = 3.0  # for the work to unwind
@@ -160,6 +158,8 @@ def _watch_signals() -> None:
 
 
 def _watch(listening: socket.socket) -> None:
+    import psutil  # here: before the handlers are in place nothing is imported that takes time
+
     while not (heard := [number for number in listening.recv(64) if number in SIGNALS]) or not _state.limited:
         pass
     time.sleep(GRACE_SECONDS)

@@ -29,7 +29,7 @@ def up(prefect_port: int, mlflow_port: int, pool: str) -> None:
         watch(children)
 
 
-def deploy(file: str, pool: str, prefect_file: str, notify_url: str | None) -> None:
+def deploy(file: str, pool: str, prefect_file: str | None, notify_url: str | None) -> None:
     """Register the deployments of an experiment, and print what runs when.
 
     Raises:
@@ -42,7 +42,8 @@ def deploy(file: str, pool: str, prefect_file: str, notify_url: str | None) -> N
         from pipelines.operations import deploying
         from pipelines.operations.status import moment
 
-        done = deploying.deploy(config, Path(file), pool, Path(prefect_file), notify_url)
+        what = deploying.PREFECT_FILE if prefect_file is None else Path(prefect_file)
+        done = deploying.deploy(config, Path(file), pool, what, notify_url)
     table = Table(title=f"som deploy: {config.name}", title_justify="left", title_style="bold")
     for column in ("deployment", "schedule", "next run"):
         table.add_column(column, overflow="fold")
@@ -50,7 +51,7 @@ def deploy(file: str, pool: str, prefect_file: str, notify_url: str | None) -> N
         table.add_row(each.name, each.schedule or "on demand", moment(each.next_run) if each.next_run else "none")
     console = Console()
     console.print(table)
-    show_facts("", _around(done.pool, done.automations), console)
+    show_facts("", _around(done.file, done.pool, done.automations), console)
 
 
 def status(file: str, overrides: Sequence[str]) -> None:
@@ -82,6 +83,7 @@ def close_stale(hours: float, uri: str | None) -> None:
         console.print("som close-stale: no run was left open")
 
 
-def _around(pool: str, automations: Sequence[str]) -> list[tuple[str, str]]:
+def _around(file: Path, pool: str, automations: Sequence[str]) -> list[tuple[str, str]]:
     worker = f"prefect worker start --pool {pool}, unless som up runs"
-    return [("work pool", pool), ("worker", worker), *(("automation", name) for name in automations)]
+    facts = [("as said in", str(file)), ("work pool", pool), ("worker", worker)]
+    return [*facts, *(("automation", name) for name in automations)]

@@ -71,8 +71,9 @@ class TerminalListener:
         """A note above the stages."""
         self.console.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
-    def _show_warning(self, message: Warning | str, *rest: Any, **more: Any) -> None:
-        self.remark(str(message))
+    def _show_warning(self, message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, SomlibWarning):  # packages also set filters of their own, as MLflow does
+            self.remark(str(message))
 
 
 class _Bars:

@@ -1,7 +1,7 @@
 """Registering what runs when: the deployments of `prefect.yaml`, by Prefect's own command.
 
 The file stays the one place that says so, and `prefect deploy` the one that reads it; what is filled in here are the
-experiment, its configuration and the work pool.
+experiment, its configuration and the work pool. Ours is beside this module and is installed with it.
 """
 
 import os
@@ -20,7 +20,7 @@ from pipelines.operations.automations import notify, retrain_on_drift
 from pipelines.operations.orchestration import Deployed, deployed, prefect_client, require_server
 from pipelines.settings.config import PipelineConfig
 
-PREFECT_FILE = Path("deployments") / "prefect.yaml"
+PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 LINES_SHOWN = 3
 
 
@@ -29,11 +29,13 @@ class Registered:
     """What is in Prefect after a deployment.
 
     Attributes:
+        file: What runs when.
         deployments: Of the experiment.
         automations: Names of those that were made or changed.
         pool: Work pool that runs the flows.
     """
 
+    file: Path
     deployments: Sequence[Deployed]
     automations: Sequence[str]
     pool: str
@@ -52,7 +54,7 @@ def deploy(
         config: The experiment.
         config_file: Where it is; workers must see it under the same path.
         pool: Work pool that runs the flows; made, for processes of the worker's machine, if need be.
-        prefect_file: What runs when.
+        prefect_file: What runs when; by default the shipped file.
         notify_url: Webhook to tell of runs that fail; None leaves what there is.
 
     Raises:
@@ -62,8 +64,7 @@ def deploy(
     require_server()
     if not prefect_file.is_file():
         raise ConfigError(
-            f"{prefect_file}: no such file: name the file of deployments with --file; "
-            f"{PREFECT_FILE} in the repository of som-pipelines is one to start from"
+            f"{prefect_file}: no such file: name one of deployments with --file; one to start from is {PREFECT_FILE}"
         )
     automations = [] if notify_url is None else [notify(notify_url)]
     _make_pool(pool)
@@ -72,7 +73,7 @@ def deploy(
     )
     deployments = deployed(config.name)
     automations += [retrain_on_drift(config.model_name, each.id) for each in deployments if each.flow == "retrain"]
-    return Registered(deployments, automations, pool)
+    return Registered(prefect_file, deployments, automations, pool)
 
 
 def _make_pool(name: str) -> None:

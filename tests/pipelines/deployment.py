@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -17,8 +16,7 @@ from prefect.client.schemas.objects import FlowRun
 from pipelines.operations.deploying import PREFECT_FILE
 from tests.pipelines.live import Live, eventually
 
-SHIPPED = Path(__file__).parents[2] / PREFECT_FILE
-ENTRIES = yaml.safe_load(SHIPPED.read_text())["deployments"]
+ENTRIES = yaml.safe_load(PREFECT_FILE.read_text())["deployments"]
 SECRET = "T0K3N-nobody-may-see"
 SETTINGS = """
 name: {name}

@@ -16,7 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient
 
 Found = TypeVar("Found")
 
-SOM = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+SOM = [sys.executable, "-m", "pipelines"]
 QUICK = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",

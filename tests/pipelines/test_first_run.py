@@ -96,10 +96,12 @@ def test_the_table_tells_what_came_out_and_where_to_look(first_run: FirstRun) ->
 
 def test_nothing_else_is_said_than_stages_and_notes(first_run: FirstRun) -> None:
     said = [line for line in first_run.errors.splitlines() if line.strip()]
+    notes = {line.removeprefix("note: ") for line in said if line.startswith("note: ")}
     assert [line for line in said if not re.match(r"✓ [a-z ]+ \d+\.\d\d s|note: ", line)] == []
-    assert "note: 297 of 1409 rows lack a feature; the map trains on what they have" in said
+    assert notes == {"297 of 1409 rows lack a feature; the map trains on what they have"}
     assert [re.split(r" +\d", line[1:])[0].strip() for line in said if line.startswith("✓")] == [
-        "start", "connect", "load", "scale", "train", "analyze", "local models", "draw", "log"
+        "start", "connect", "load", "scale", "train", "analyze", "local models", "draw", "log",
+        "publish",
     ]  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def test_errors_are_curves_with_a_point_an_epoch(client: MlflowClient, run: Any)
 
 
 def test_stages_are_timed(run: Any) -> None:
-    stages = {"connect", "load", "scale", "train", "analyze", "local models", "draw", "log"}
+    stages = {"connect", "load", "scale", "train", "analyze", "local models", "draw", "log", "publish"}
     assert {name.partition("/")[2] for name in run.data.metrics if name.startswith("seconds/")} == stages
     for stage in ("load", "scale", "train", "analyze", "local models"):
         assert run.data.metrics[f"rows_per_second/{stage}"] > 0

@@ -93,6 +93,25 @@ with orderly_end(), last_act(close):
     assert done.read_text() == "closed"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_in_order_while_it_is_still_importing(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "typer.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(600)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "--help"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    os.killpg(process.pid, number)
+    _, problems = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert problems == {2: "error: interrupted\n", 15: "error: ended by SIGTERM\n"}[number]
+
+
 def test_its_children_end_with_a_process_that_cannot_unwind(start: Start) -> None:
     child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)"
     process = start(f"import subprocess\nwith orderly_end():\n    {child}\n    say('working')\n    {WORK['native']}")

@@ -39,6 +39,8 @@ def test_our_own_warnings_are_notes_and_those_of_others_are_not_shown(screen: Co
     with TerminalListener(screen):
         warnings.warn("use a smaller map", SomlibWarning, stacklevel=1)
         warnings.warn("some package renamed something", DeprecationWarning, stacklevel=1)
+        warnings.simplefilter("always", UserWarning)  # as MLflow does while it is imported
+        warnings.warn("some package would like other type hints", UserWarning, stacklevel=1)
         logging.getLogger("pipelines.store.tracking").warning("could not %s", "record")
         logging.getLogger("elsewhere").warning("unrelated")
     notes = [line.strip() for line in shown(screen).splitlines() if line.strip()]

@@ -385,7 +385,7 @@ def in_a_process(config: PipelineConfig, folder: Path, *command: str) -> "subpro
 
 
 def test_two_at_the_same_moment_leave_one_champion_and_both_versions(shop: Shop) -> None:
-    command = ("-c", "from pipelines.cli import main; main()", "retrain", "CONFIG")
+    command = ("-m", "pipelines", "retrain", "CONFIG")
     configs = [shop.config(changed_rows(), window=NEWEST, som={"random_seed": seed, "epochs": 3}) for seed in (1, 2)]
     processes = [in_a_process(config, shop.folder, *command) for config in configs]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]

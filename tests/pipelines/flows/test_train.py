@@ -346,7 +346,7 @@ def test_killed_while_it_publishes_and_run_again_it_leaves_one_whole_version(
 
 
 def test_two_at_once_leave_one_version_and_one_finished_run(config: PipelineConfig, tmp_path: Path) -> None:
-    command = ("-c", "from pipelines.cli import main; main()", "train", "alone.yaml")
+    command = ("-m", "pipelines", "train", "alone.yaml")
     processes = [in_a_process(config, tmp_path, *command) for _ in range(2)]
     assert [process.wait(timeout=250) for process in processes] == [0, 0]
     found = published_state()

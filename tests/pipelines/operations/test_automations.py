@@ -10,7 +10,7 @@ import pytest
 from pipelines.errors import ConfigError
 from pipelines.operations.deploying import deploy
 from pipelines.settings.config import PipelineConfig
-from tests.pipelines.deployment import SECRET, SHIPPED, Deployment
+from tests.pipelines.deployment import SECRET, Deployment
 from tests.pipelines.live import eventually
 
 
@@ -40,5 +40,5 @@ def test_a_webhook_that_is_none_is_refused_without_showing_it(
     config: PipelineConfig, tmp_path: Path, prefect_api: None
 ) -> None:
     with pytest.raises(ConfigError, match="must be an http or https address") as refused:
-        deploy(config, tmp_path / "demo.yaml", "som", SHIPPED, notify_url=SECRET)
+        deploy(config, tmp_path / "demo.yaml", "som", notify_url=SECRET)
     assert SECRET not in str(refused.value)

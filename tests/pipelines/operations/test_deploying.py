@@ -1,5 +1,6 @@
 """What `som deploy` registers really runs: on a Prefect server, by a worker, into an MLflow server."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,18 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli import app
 from pipelines.errors import ConfigError, FlowEngineError
-from pipelines.operations.deploying import deploy
+from pipelines.operations.deploying import PREFECT_FILE, deploy
 from pipelines.settings.config import PipelineConfig
-from tests.pipelines.deployment import SHIPPED, Deployment, shipped
+from tests.pipelines.deployment import ENTRIES, SETTINGS, Deployment, shipped
 from tests.pipelines.live import Live, eventually
+
+DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
+WORDS = {
+    "0 1 * * sun": "Sundays 01:00",
+    "0 2 * * *": "daily 02:00",
+    "7 * * * *": "hourly, at minute 7",
+    "37 * * * *": "hourly, at minute 37",
+}
 
 
 def som(*arguments: str) -> Result:
@@ -76,9 +85,34 @@ def test_a_file_that_prefect_refuses_is_one_line_with_its_reason(
     assert "\n" not in str(refused.value)
 
 
+def test_without_a_file_ours_is_deployed_from_any_folder(live: Live, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.yaml").write_text(SETTINGS.format(name="elsewhere", path="data.parquet"))
+    done = live.som("deploy", str(tmp_path / "elsewhere.yaml"))
+    assert not (live.folder / "deployments").exists()
+    with live.client() as client:
+        found = [each for each in client.read_deployments() if each.name == "elsewhere"]
+        for each in found:
+            client.delete_deployment(each.id)  # else they run
+    assert done.returncode == 0, done.stderr
+    assert len(found) == len(ENTRIES) == 4
+    assert str(PREFECT_FILE) in done.stdout
+    for flow in ("train", "retrain", "refresh", "housekeeping"):
+        assert f"som-{flow}/elsewhere" in done.stdout
+
+
+def test_the_docs_say_what_the_shipped_file_says() -> None:
+    rows = re.findall(r"^\| `(som-[a-z]+)/NAME` \| ([^|]+) \|", DOCS.read_text(), re.MULTILINE)
+    shipped = [
+        (f"som-{entry['entrypoint'].rpartition('.')[2]}", WORDS[schedule["cron"]])
+        for entry in ENTRIES
+        for schedule in entry["schedules"]
+    ]
+    assert rows == shipped
+
+
 def test_deploying_needs_a_server_that_stays(config: PipelineConfig, tmp_path: Path) -> None:
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(FlowEngineError, match="som up"):
-        deploy(config, tmp_path / "demo.yaml", "som", SHIPPED)
+        deploy(config, tmp_path / "demo.yaml", "som")
 
 
 def test_a_missing_file_of_deployments_is_named(config: PipelineConfig, tmp_path: Path, prefect_api: None) -> None:

@@ -143,6 +143,7 @@ def test_a_run_whose_server_ends_has_its_result_and_a_remark(
     assert str(remark).startswith("the run is complete, but Prefect could not be told: Prefect API at")
 
 
+@pytest.mark.filterwarnings("ignore:Artifact creation outside of a flow")
 def test_a_summary_that_prefect_does_not_take_is_a_remark() -> None:
     recorder = Recorder()
     with temporary_settings({PREFECT_API_URL: AWAY}), listening(recorder):

@@ -250,7 +250,7 @@ def test_a_port_that_is_taken_is_one_line(service: Service) -> None:
 def test_som_serve_prints_its_address_follows_the_alias_and_finishes_requests_before_it_ends(
     filled_store: Path,
 ) -> None:
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "serve", "plain", "--port", "0"]
+    command = [sys.executable, "-m", "pipelines", "serve", "plain", "--port", "0"]
     options = ["--poll", "0.1", "--uri", f"sqlite:///{filled_store}/mlflow.db"]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
