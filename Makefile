@@ -38,11 +38,12 @@ test: setup ## run the whole test suite, on two cores
 test-portable: setup ## run the numerical tests with plainer instructions, as on another processor
 	$(PORTABLE) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(NUMERICAL)
 
-check: setup ## lint, types and import contracts
+check: setup ## lint, types, import contracts and declared dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
 year: setup ## retrain a map of the shipped data month by month, and see what it is worth; two minutes
 	$(BIN)/python benchmarks/year.py
