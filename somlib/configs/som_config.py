@@ -142,7 +142,11 @@ class SOMConfig(BaseModel):
     @field_validator("feature_weights", mode="before")
     @classmethod
     def _weights_as_tuple(cls, value: Any) -> Any:
-        return tuple(value.tolist()) if hasattr(value, "tolist") else value
+        try:
+            listed = value.tolist() if hasattr(value, "tolist") else value
+        except (RuntimeError, NotImplementedError) as error:  # a tensor that holds no plain numbers
+            raise ValueError(f"must be a list of numbers, got one that cannot be read: {error}") from error
+        return tuple(listed) if isinstance(listed, list) else listed
 
     @field_validator("feature_weights")
     @classmethod

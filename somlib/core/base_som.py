@@ -23,6 +23,7 @@ from somlib.errors import (
     SavedMapError,
     ShapeError,
 )
+from somlib.utils.arguments import require_indices
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.heuristics import start_sigma
@@ -201,6 +202,7 @@ class BaseSOM(FixedSettings, nn.Module, ABC):
 
     def places(self, index: Tensor) -> Tensor:
         """Row and column (n, 2) of flat neuron indices (n,); -1 gives (-1, -1)."""
+        require_indices("index", index)
         y = self.grid.y
         rows = torch.div(index, y, rounding_mode="floor")
         return torch.stack((rows, torch.where(index < 0, -1, index % y)), dim=1)

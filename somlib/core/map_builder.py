@@ -6,8 +6,9 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from somlib.errors import ArgumentError, ShapeError, unknown_name
+from somlib.errors import ArgumentError, ShapeError
 from somlib.utils import maps
+from somlib.utils.arguments import require_choice
 from somlib.utils.distances import DISTANCE_FUNCTIONS, Metric
 from somlib.utils.grid import Grid
 from somlib.utils.inputs import read_targets, require_finite
@@ -46,22 +47,22 @@ def require_map_arguments(map_type: str, arguments: Mapping[str, Any]) -> None:
     Raises:
         ArgumentError: With the names that are known.
     """
-    if map_type not in MAP_ARGUMENTS:
-        raise unknown_name("map_type", map_type, MAP_ARGUMENTS)
+    require_choice("map_type", map_type, MAP_ARGUMENTS)
     known = (*MAP_ARGUMENTS[map_type], "batch_size")
     for name in arguments:
         if name not in known:
             raise ArgumentError(f"build_map({map_type!r}) takes {', '.join(known)}, got {name!r}")
+    if not isinstance(arguments.get("return_indices", True), bool):
+        raise ArgumentError(f"return_indices must be True or False, got {type(arguments['return_indices']).__name__}")
 
 
 def distance_map(codebook: Tensor, grid: Grid, metric: Metric, order: int, arguments: Mapping[str, Any]) -> Tensor:
     """The U-matrix divided by its maximum, shape (x, y)."""
     scaling = arguments.get("scaling", "sum")
-    if scaling not in ("sum", "mean"):
-        raise unknown_name("scaling", scaling, ("sum", "mean"))
-    name = arguments.get("distance_metric") or metric.name
-    if name not in DISTANCE_FUNCTIONS:
-        raise unknown_name("distance_metric", name, DISTANCE_FUNCTIONS)
+    require_choice("scaling", scaling, ("sum", "mean"))
+    name = arguments.get("distance_metric")
+    name = metric.name if name is None else name
+    require_choice("distance_metric", name, DISTANCE_FUNCTIONS)
     order = _order(arguments, order)
     values = maps.distance_map(codebook, grid, Metric(name, metric.feature_weights), order, scaling)
     return maps.scaled_to_one(values).reshape(grid.x, grid.y)
@@ -172,17 +173,19 @@ def _map_config(i: int, config: Any) -> MapConfig:
     unknown = sorted(set(config) - {"type", "name", "kwargs"})
     if unknown:
         raise ArgumentError(f"map_configs[{i}] takes type, name and kwargs, got {unknown[0]!r}")
-    kwargs = config.get("kwargs") or {}
+    kwargs = {} if config.get("kwargs") is None else config["kwargs"]
     if not isinstance(kwargs, Mapping):
         raise ArgumentError(f"map_configs[{i}]['kwargs'] must be a dict, got {kwargs!r}")
     require_map_arguments(config["type"], kwargs)
-    return {"type": config["type"], "name": config.get("name") or "", "kwargs": dict(kwargs)}
+    name = config.get("name")
+    if name is not None and not isinstance(name, str):
+        raise ArgumentError(f"map_configs[{i}]['name'] must be text, got {type(name).__name__}")
+    return {"type": config["type"], "name": name or "", "kwargs": dict(kwargs)}
 
 
 def _reduction(name: str) -> Callable[[NeuronSamples, Tensor], Tensor]:
     known = {"mean": maps.mean_map, "std": maps.std_map}
-    if name not in known:
-        raise unknown_name("reduction_parameter", name, known)
+    require_choice("reduction_parameter", name, known)
     return known[name]
 
 

@@ -9,6 +9,7 @@ import json
 import shutil
 import uuid
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def read_map(path: str | Path) -> SavedMap:
     Raises:
         SavedMapError: Missing, damaged, changed since it was written, or of a newer format.
     """
+    if not isinstance(path, str | PathLike):
+        raise SavedMapError(f"path must be a folder, got {type(path).__name__}")
     path = Path(path)
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():

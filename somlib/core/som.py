@@ -24,6 +24,7 @@ from somlib.core.starting import StartingSOM
 from somlib.core.trainer import Epoch, EpochReport, OnEpoch, train
 from somlib.errors import ArgumentError, DataError, NotFittedError
 from somlib.utils.anomaly import NormalDistances
+from somlib.utils.arguments import require_number
 from somlib.utils.decay import SCHEDULES
 from somlib.utils.heuristics import steps_per_epoch
 from somlib.utils.initialization import feature_means
@@ -154,8 +155,10 @@ class SOM(StartingSOM, AnsweringSOM):
             DataTypeError: Data that is not numeric.
             ShapeError: Data of another shape.
             DataError: Data that is empty, not finite, or without any row that could have a winner.
-            ArgumentError: Data of another width than `feature_weights`.
+            ArgumentError: Data of another width than `feature_weights`, or an `on_epoch` that cannot be called.
         """
+        if on_epoch is not None and not callable(on_epoch):
+            raise ArgumentError(f"on_epoch must be a function, got {type(on_epoch).__name__}")
         rows = self._training_set(data, sample_weight)
         if self._runs:
             logger.info("fit goes on from the present weights, with its schedules from the start")
@@ -228,8 +231,10 @@ class SOM(StartingSOM, AnsweringSOM):
             ArgumentError: `forgetting_factor` outside of [0, 1].
             DataTypeError, ShapeError, DataError: As in `fit`.
         """
-        if forgetting_factor is not None and not 0 <= forgetting_factor <= 1:
-            raise ArgumentError(f"forgetting_factor must lie in [0, 1], got {forgetting_factor}")
+        if forgetting_factor is not None:
+            forgetting_factor = require_number("forgetting_factor", forgetting_factor, "lie in [0, 1]")
+            if not 0 <= forgetting_factor <= 1:
+                raise ArgumentError(f"forgetting_factor must lie in [0, 1], got {forgetting_factor}")
         rows = self._training_set(data, sample_weight)
         self._prepare(rows.data, self._names_with(data))
         if forgetting_factor is None:

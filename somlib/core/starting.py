@@ -7,7 +7,8 @@ from torch import Tensor
 
 from somlib.core.base_som import BaseSOM
 from somlib.core.remembering import RememberingSOM
-from somlib.errors import ArgumentError, ShapeError, unknown_name, warn
+from somlib.errors import ArgumentError, DataTypeError, ShapeError, warn
+from somlib.utils.arguments import require_choice
 from somlib.utils.heuristics import map_size, minibatch_size
 from somlib.utils.initialization import interpolated_weights, pca_weights, sampled_weights
 from somlib.utils.inputs import column_order, feature_names, read_samples
@@ -26,8 +27,7 @@ class StartingSOM(RememberingSOM):
             ArgumentError: Unknown mode, or data of another width than `feature_weights`.
         """
         mode = self.initialization_mode if mode is None else mode
-        if mode not in ("random", "pca"):
-            raise unknown_name("mode", mode, ("random", "pca"))
+        require_choice("mode", mode, ("random", "pca"))
         samples = trainable(self._samples(data))
         self._require_feature_weights(samples.shape[1])
         names = self._names_with(data)
@@ -48,6 +48,7 @@ class StartingSOM(RememberingSOM):
         Raises:
             ShapeError: Weights of another shape, or a map of other features.
             DataError: Weights that are not finite.
+            DataTypeError: Neither a map nor a tensor.
             ArgumentError: Other features than `feature_weights` has values.
         """
         if isinstance(other, BaseSOM):
@@ -62,7 +63,9 @@ class StartingSOM(RememberingSOM):
             self._start_from(interpolated_weights(codebook, other.grid, self.grid).to(self.device))
             self.feature_names = self.feature_names or other.feature_names
             return
-        expected = (self.grid.x, self.grid.y, self.num_features or other.shape[-1])
+        if not isinstance(other, Tensor):
+            raise DataTypeError(f"other must be a map or a tensor of weights, got {type(other).__name__}")
+        expected = (self.grid.x, self.grid.y, self.num_features or (other.shape[-1] if other.ndim else 0))
         if tuple(other.shape) != expected:
             raise ShapeError(f"other must be weights of shape {expected}, got {tuple(other.shape)}")
         self._require_feature_weights(expected[2])

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from somlib.errors import ArgumentError, ShapeError
+from somlib.errors import ArgumentError, DataTypeError, ShapeError
+from somlib.utils.arguments import require_indices
 from somlib.utils.grid import Grid
 from somlib.utils.topology import neighbor_table
 
@@ -132,6 +133,7 @@ def turns(grid: Grid) -> list[Tensor]:
 
 def inverse(permutation: Tensor) -> Tensor:
     """The permutation that undoes one, shape (m,)."""
+    require_indices("permutation", permutation)
     undone = torch.empty_like(permutation)
     undone[permutation] = torch.arange(len(permutation), device=permutation.device)
     return undone
@@ -143,6 +145,7 @@ def require_symmetry(permutation: Tensor, grid: Grid) -> None:
     Raises:
         ArgumentError: It does not, or is none.
     """
+    require_indices("permutation", permutation)
     every = torch.arange(grid.m)
     permutation = permutation.cpu()
     if permutation.shape != (grid.m,) or not torch.equal(permutation.sort().values, every):
@@ -253,7 +256,11 @@ def _displacement(
 
 
 def _require_codebooks(old: Tensor, new: Tensor, grid: Grid) -> None:
+    if not isinstance(grid, Grid):
+        raise ArgumentError(f"grid must be a Grid, got {type(grid).__name__}")
     for name, codebook in (("old", old), ("new", new)):
+        if not isinstance(codebook, Tensor) or not codebook.is_floating_point():
+            raise DataTypeError(f"{name} must be a tensor of real numbers, got {type(codebook).__name__}")
         if codebook.ndim != 2 or len(codebook) != grid.m:
             raise ShapeError(
                 f"{name} must be a codebook of shape ({grid.m}, d) for a grid of {grid.x} x {grid.y}, "
@@ -358,5 +365,7 @@ def cluster_stability(*labelings: Tensor) -> float:
 
 
 def _require_labels(old: Tensor, new: Tensor) -> None:
+    require_indices("labels", old)
+    require_indices("labels", new)
     if old.ndim != 1 or old.shape != new.shape:
         raise ShapeError(f"labels must be of the same rows, shape (n,), got {tuple(old.shape)} and {tuple(new.shape)}")

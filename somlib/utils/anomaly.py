@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from somlib.errors import ArgumentError, DataError
+from somlib.utils.arguments import require_number
 from somlib.utils.winners import Winners
 
 PRIOR = 5.0  # samples' worth of the map's mean distance that each neuron starts with
@@ -133,7 +134,7 @@ def conformal_threshold(scores: Tensor, alpha: float, weight: Tensor | None = No
         ArgumentError: `alpha` is not between 0 and 1.
         DataError: Too few scores for so small an `alpha`.
     """
-    if not 0 < alpha < 1:
+    if not 0 < require_number("alpha", alpha, "lie between 0 and 1") < 1:
         raise ArgumentError(f"alpha must lie between 0 and 1, got {alpha}")
     usable = ~torch.isnan(scores)
     ranked = scores[usable].sort()

@@ -130,7 +130,7 @@ def known_names(names: Any, d: int | None) -> list[str] | None:
         return None
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ArgumentError(f"feature_names must be a list of names, got {names!r}")
-    listed = list(names)
+    listed: list[Any] = list(names) if getattr(names, "ndim", 1) else [names]
     bad = next((name for name in listed if not isinstance(name, str)), None)
     if bad is not None:
         raise ArgumentError(f"feature_names must be texts, got {bad!r}")
@@ -210,6 +210,8 @@ def require_finite(tensor: Tensor, name: str, missing: str) -> None:
 
 
 def _as_tensor(data: Any, name: str) -> Tensor:
+    if isinstance(data, Tensor):
+        _refuse_unreadable(data, name)
     tensor = data.detach() if isinstance(data, Tensor) else _from_array(_as_array(data, name))
     if tensor.dtype == torch.bool:
         return tensor.to(torch.float32)
@@ -218,6 +220,13 @@ def _as_tensor(data: Any, name: str) -> Tensor:
     if tensor.layout != torch.strided:
         raise DataTypeError(f"{name} must be a dense tensor, got one of layout {tensor.layout}: use to_dense()")
     return tensor
+
+
+def _refuse_unreadable(tensor: Tensor, name: str) -> None:
+    """Refuse tensors that hold no plain numbers to read."""
+    for kind, found in (("nested", tensor.is_nested), ("quantized", tensor.is_quantized), ("meta", tensor.is_meta)):
+        if found:
+            raise DataTypeError(f"{name} must be a dense tensor of numbers, got a {kind} tensor")
 
 
 def _as_array(data: Any, name: str) -> np.ndarray[Any, Any]:
@@ -232,7 +241,7 @@ def _as_array(data: Any, name: str) -> np.ndarray[Any, Any]:
         array = _array_of(data, kind)
         if array.dtype == object:
             array = _numbers_of(array)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataTypeError(f"{name} must be numeric, got {kind}: {error}") from error
     if array.dtype.kind not in "fiub":
         raise DataTypeError(f"{name} must be numeric, got dtype {array.dtype}")
@@ -243,6 +252,8 @@ def _array_of(data: Any, kind: str) -> np.ndarray[Any, Any]:
     if kind == "pyarrow.Table":
         columns = [data.column(i).to_numpy() for i in range(data.num_columns)]
         return np.column_stack(columns) if columns else np.empty((data.num_rows, 0))
+    if kind == "polars.DataFrame":  # NumPy has no integers of 128 bits
+        data = data.cast({column: float for column, dtype in data.schema.items() if str(dtype).endswith("Int128")})
     if isinstance(data, np.ma.MaskedArray):  # asarray would show what lies under the mask
         masked = np.ma.is_masked(data)
         return np.asarray(np.ma.filled(data.astype(np.float64), np.nan) if masked else data)
@@ -290,7 +301,8 @@ def _refuse_non_numeric_columns(data: Any, name: str) -> None:
 
 def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
     if array.dtype == np.longdouble:
-        array = array.astype(np.float64)
+        with np.errstate(over="ignore"):  # what float64 cannot hold is infinite, and refused as such
+            array = array.astype(np.float64)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.float64 if array.dtype.itemsize == 8 else np.int64)

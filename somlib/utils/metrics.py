@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from somlib.errors import unknown_name
+from somlib.utils.arguments import require_choice
 from somlib.utils.grid import Grid
 from somlib.utils.search import Winners, row_chunks
 from somlib.utils.topology import hop_distances
@@ -56,11 +56,10 @@ def topographic_error(
 
 def adjacent(grid: Grid, a: Tensor, b: Tensor, adjacency: Adjacency = "lattice") -> Tensor:
     """Whether neurons `a` and `b` (flat indices) are next to each other, bool, in the broadcast shape."""
+    require_choice("adjacency", adjacency, ("lattice", "edge"))
     if adjacency == "lattice":
         return hop_distances(grid, a, b) <= 1
-    if adjacency == "edge":
-        return grid.squared_distances(a, b) < 1.5  # edges 1 apart, corners of rectangular cells sqrt(2)
-    raise unknown_name("adjacency", adjacency, ("lattice", "edge"))
+    return grid.squared_distances(a, b) < 1.5  # edges 1 apart, corners of rectangular cells sqrt(2)
 
 
 def _weighted_mean(values: Tensor, valid: Tensor, weight: Tensor | None) -> float:

@@ -12,11 +12,13 @@ so a batch of queries costs one row of work for each distinct winner, and no Pyt
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from somlib.errors import ArgumentError, unknown_name
+from somlib.errors import ArgumentError
+from somlib.utils.arguments import require_choice, require_number
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.maps import NeuronSamples
@@ -69,9 +71,8 @@ def retrieve(
     Raises:
         ArgumentError: Unknown mode, or a negative threshold.
     """
-    if mode not in RETRIEVAL_MODES:
-        raise unknown_name("retrieval_mode", mode, RETRIEVAL_MODES)
-    if threshold < 0:
+    require_choice("retrieval_mode", mode, RETRIEVAL_MODES)
+    if not require_number("min_buffer_threshold", threshold, "be a number of at least 0") >= 0:
         raise ArgumentError(f"min_buffer_threshold must be at least 0, got {threshold}")
     distinct, query_of = torch.unique(winner, return_inverse=True)
     found: list[Tensor] = []
@@ -133,6 +134,8 @@ def groups_from_dict(
         ArgumentError: A key is no place on the map, a value is no list of indices, an index is negative or not below
             `n`, or a sample stands twice.
     """
+    if not isinstance(samples, Mapping):
+        raise ArgumentError(f"the map of samples must be a dict (row, col) -> indices, got {type(samples).__name__}")
     lists = {_neuron_at(place, grid): _indices_at(place, indices) for place, indices in samples.items()}
     size = torch.zeros(grid.m, dtype=torch.int64)
     for neuron, owned in lists.items():
@@ -149,14 +152,18 @@ def groups_from_dict(
 
 def _neuron_at(place: tuple[int, int], grid: Grid) -> int:
     """The flat index of a place."""
-    on_map = isinstance(place, tuple) and len(place) == 2 and place[0] in range(grid.x) and place[1] in range(grid.y)
+    whole = isinstance(place, tuple) and len(place) == 2 and all(isinstance(at, Integral) for at in place)
+    on_map = whole and place[0] in range(grid.x) and place[1] in range(grid.y)
     if not on_map:
         raise ArgumentError(f"the map of samples must have keys (row, col) on a {grid.x} x {grid.y} map, got {place!r}")
     return int(place[0]) * grid.y + int(place[1])
 
 
 def _indices_at(place: tuple[int, int], indices: Sequence[int]) -> Tensor:
-    values = torch.as_tensor(indices)
+    try:
+        values = torch.as_tensor(indices)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"the map of samples must hold lists of sample indices, got others at {place}") from error
     if values.ndim != 1 or (values.is_floating_point() and len(values)):
         raise ArgumentError(
             f"the map of samples must hold lists of sample indices, got something else at {place}: "

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from somlib.errors import ArgumentError, unknown_name, warn
+from somlib.errors import ArgumentError, warn
+from somlib.utils.arguments import require_choice
 from somlib.utils.clustering.gmm import GMM
 from somlib.utils.clustering.hdbscan import HDBSCAN
 from somlib.utils.clustering.kmeans import KMEANS
@@ -103,8 +104,7 @@ def cluster_neurons(
 
 
 def _method(name: str, options: Mapping[str, Any]) -> ClusteringMethod:
-    if name not in CLUSTERING_METHODS:
-        raise unknown_name("method", name, CLUSTERING_METHODS)
+    require_choice("method", name, CLUSTERING_METHODS)
     method = CLUSTERING_METHODS[name]
     for option in options:
         if option not in method.options:
@@ -118,7 +118,7 @@ def _fit(
 ) -> Partition:
     try:
         return method.fit(neurons, n_clusters, options)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         if not options:
             raise  # no fault of the caller's
         given = ", ".join(f"{option}={value!r}" for option, value in options.items())

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from somlib.errors import ArgumentError, DataError, DataTypeError, ShapeError, unknown_name
+from somlib.errors import ArgumentError, DataError, DataTypeError, ShapeError
+from somlib.utils.arguments import require_choice
 from somlib.utils.grid import Grid
 
 FeatureSpace = Literal["weights", "positions", "combined"]
@@ -87,8 +88,7 @@ def checked(values: Tensor, name: str) -> FloatArray:
 
 def features_of(codebook: Tensor, grid: Grid, feature_space: str) -> FloatArray:
     """`neuron_features` in float64."""
-    if feature_space not in FEATURE_SPACES:
-        raise unknown_name("feature_space", feature_space, FEATURE_SPACES)
+    require_choice("feature_space", feature_space, FEATURE_SPACES)
     weights, positions = checked(codebook, "codebook"), grid.positions.numpy()
     if len(weights) != grid.m:
         raise ShapeError(f"codebook must have {grid.m} rows on a {grid.x} x {grid.y} grid, got {len(weights)}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from somlib.errors import ArgumentError
+from somlib.utils.arguments import require_number
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.neighborhood import Kernel
@@ -139,5 +140,5 @@ def _require_report_arguments(sigma: float, n_neighbors: int, resamples: int, co
     require_sigma(sigma)
     require_at_least_one("n_neighbors", n_neighbors)
     require_at_least_one("resamples", resamples)
-    if not 0 < confidence < 1:
+    if not 0 < require_number("confidence", confidence, "lie between 0 and 1") < 1:
         raise ArgumentError(f"confidence must lie between 0 and 1, got {confidence}")
