@@ -148,3 +148,10 @@ def test_too_few_rows_are_refused() -> None:
     rows = np.ones(LEAST_ROWS - 1)
     with pytest.raises(ValueError, match=f"first must have at least {LEAST_ROWS} rows, got {LEAST_ROWS - 1}"):
         paired_interval(rows, rows, difference, 0.95)
+
+
+@pytest.mark.parametrize(("n", "seed", "uncapped"), [(24, 331, 15), (30, 314, 12), (30, 260, 17)])
+def test_a_block_of_a_short_series_is_at_most_a_third_of_it(n: int, seed: int, uncapped: int) -> None:
+    """Random walks that ask for longer blocks, of which two would tell nothing of the spread."""
+    walk = np.random.default_rng(seed).normal(size=n).cumsum()
+    assert block_length(walk) == math.ceil(n / 3) < uncapped <= 3 * math.sqrt(n) + 1
