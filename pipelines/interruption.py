@@ -19,7 +19,7 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ENDED_BY_SIGNAL = 128  # what shells report for a command ended by a signal is this plus its number
 GRACE_SECONDS = 3.0  # for the work to unwind
-LAST_SECONDS = 1.0  # for the acts after that
+LAST_SECONDS = 1.5  # for the acts after that
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 

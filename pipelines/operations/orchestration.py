@@ -60,6 +60,11 @@ def lasting_api() -> str | None:
     return None if address in (None, TEMPORARY_API.get()) else str(address)
 
 
+def of_this_process() -> bool:
+    """Whether the Prefect API is one that this process serves for the time of a run."""
+    return PREFECT_API_URL.value() is not None and lasting_api() is None
+
+
 def require_server() -> str:
     """The address of the Prefect API, where it is one that stays.
 

@@ -359,10 +359,10 @@ def _close(tracked: TrackedRun, error: BaseException) -> None:
     interrupted = not isinstance(error, Exception)
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".rstrip(": ")
     try:
+        with mlflow_errors():  # first of all: a process that is asked to end may have time for no more
+            tracked.client.set_terminated(tracked.run_id, "KILLED" if interrupted else "FAILED")
         tracked.tags({FAILURE_TAG: masked(reason, mlflow.get_tracking_uri())[:REASON_CHARACTERS]})
         tracked.flush()
-        with mlflow_errors():
-            tracked.client.set_terminated(tracked.run_id, "KILLED" if interrupted else "FAILED")
     except TrackingError as second:
         logger.warning("the failure of run %s could not be recorded: %s", tracked.run_id, second)
 
