@@ -221,4 +221,5 @@ def test_a_prefect_api_that_is_down_is_one_line(file: str, store: str) -> None:
         result = som("train", file)
     assert result.exit_code == 6
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
-    assert line.startswith("error: Prefect API at http://127.0.0.1:9/api cannot be reached: ")
+    assert line.startswith("error: Prefect API at http://127.0.0.1:9/api: ")
+    assert line.endswith("; start it, correct PREFECT_API_URL, or unset it to run without a server")
