@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from prefect import flow
 
+from pipelines.errors import TrackingError
 from pipelines.flows import tasks
 from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
 from pipelines.flows.publication import run_of
@@ -100,7 +101,10 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
                 kept.remove()
                 return _finished_before(config, version)
             logged = replace(logged, published=version)
-            run.metrics({name: value for name, value in stages.metrics().items() if name.endswith("/publish")})
+            try:
+                run.metrics({name: value for name, value in stages.metrics().items() if name.endswith("/publish")})
+            except TrackingError as error:  # the version is registered: nothing may end the run as failed any more
+                tell([f"the seconds of publishing are not in the run: {error}"])
         result = TrainResult.of(config, run, trained.som, logged, plan.rows, stages.seconds)
         publish_figure(f"som-train-{config.name}-clusters", folder / "figures" / "cluster_map.png")
     kept.remove()

@@ -24,7 +24,7 @@ from prefect.settings import PREFECT_API_URL
 from pipelines import train_flow
 from pipelines.data import find_source, read_dataset, survey
 from pipelines.data.samples import prepare_samples
-from pipelines.errors import ConfigError, DatasetError
+from pipelines.errors import ConfigError, DatasetError, TrackingError
 from pipelines.flows.train import _earlier
 from pipelines.model.map_model import MapModel
 from pipelines.progress import listening
@@ -69,6 +69,27 @@ def test_a_run_goes_from_parquet_to_a_registered_model(config: PipelineConfig) -
     distances = answer["quantization_error"].to_numpy()
     assert distances[:160].mean() == pytest.approx(result.metrics["train_qe"], rel=1e-4)
     assert distances[160:].mean() == pytest.approx(result.metrics["heldout_qe"], rel=1e-4)
+
+
+def test_nothing_after_the_version_is_registered_ends_the_run_as_failed(
+    config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is gone just then; otherwise a run would be FAILED whose model serves."""
+    log = TrackedRun.metrics
+
+    def gone_after_publishing(run: TrackedRun, values: dict[str, float], **others: Any) -> None:
+        if any(name.endswith("/publish") for name in values):
+            raise TrackingError("MLflow is gone")
+        log(run, values, **others)
+
+    monkeypatch.setattr(TrackedRun, "metrics", gone_after_publishing)
+    recorder = Recorder()
+    with listening(recorder):
+        result = train_flow(config)
+    assert "the seconds of publishing are not in the run: MLflow is gone" in str(recorder.heard)
+    assert latest_run().info.status == "FINISHED"
+    assert result.published is not None
+    assert result.published.version == "1"
 
 
 def test_local_models_are_judged_logged_and_published(config: PipelineConfig) -> None:
