@@ -136,18 +136,29 @@ def classification_map(groups: NeuronSamples, target: Tensor, grid: Grid, order:
 
 
 def _most_frequent(groups: NeuronSamples, labels: Tensor, grid: Grid, order: int) -> Tensor:
+    """`classification_map` of one target; memory grows with the samples, not with neurons times classes."""
     classes, code = torch.unique(labels, return_inverse=True)
-    cell = groups.neuron * len(classes) + code[groups.sample]
-    votes = torch.bincount(cell, minlength=grid.m * len(classes)).reshape(grid.m, len(classes))
-    tied = votes == votes.max(dim=1, keepdim=True).values
-    undecided = torch.nonzero((tied.sum(dim=1) > 1) & (groups.count > 0)).flatten()
-    if len(undecided) and order:
-        table = neighbor_table(grid, order).to(votes.device)[undecided]  # (u, k)
-        around = (votes[table.clamp_min(0)] * (table >= 0)[..., None]).sum(dim=1)  # (u, classes)
-        around = around.masked_fill(~tied[undecided], -1)
-        tied[undecided] = around == around.max(dim=1, keepdim=True).values
-    winner = classes[tied.to(torch.uint8).argmax(dim=1)]  # the first, which is the smallest label
-    return torch.where(groups.count > 0, winner, torch.nan)
+    # A ballot is a class that a neuron has, as one number; they are sorted by neuron, then class.
+    ballots, votes = torch.unique(groups.neuron * len(classes) + code[groups.sample], return_counts=True)
+    neuron, choice = ballots // len(classes), ballots % len(classes)
+    leading = votes == _largest(votes, neuron, grid.m)[neuron]
+    undecided = leading & (torch.bincount(neuron[leading], minlength=grid.m) > 1)[neuron]
+    if order and bool(undecided.any()):
+        at, of = neuron[undecided], choice[undecided]
+        around = torch.zeros_like(at)
+        for neighbor in neighbor_table(grid, order).to(at.device)[at].unbind(1):  # (u,), -1 for none
+            ballot = neighbor * len(classes) + of
+            place = torch.searchsorted(ballots, ballot).clamp_max(len(ballots) - 1)
+            around += torch.where((neighbor >= 0) & (ballots[place] == ballot), votes[place], 0)
+        leading[undecided] = around == _largest(around, at, grid.m)[at]
+    first = torch.full((grid.m,), len(classes), device=labels.device)
+    first.scatter_reduce_(0, neuron[leading], choice[leading], "amin")  # the smallest label
+    return torch.where(groups.count > 0, classes[first.clamp_max(len(classes) - 1)], torch.nan)
+
+
+def _largest(values: Tensor, neuron: Tensor, m: int) -> Tensor:
+    """The largest of the values (p,), none negative, at each neuron, shape (m,); 0 where it has none."""
+    return torch.zeros(m, dtype=values.dtype, device=values.device).scatter_reduce_(0, neuron, values, "amax")
 
 
 def _sum_by_neuron(groups: NeuronSamples, values: Tensor) -> Tensor:
