@@ -289,8 +289,9 @@ def worker(addresses: Addresses, pool: str) -> Service:
 
 
 def _inherited() -> dict[str, str]:
-    """Our environment, without what keeps the command line quiet: logs shall say something."""
-    return {name: value for name, value in os.environ.items() if QUIET.get(name) != value}
+    """Our environment, without what keeps the command line quiet: logs shall say something, and in its order."""
+    kept = {name: value for name, value in os.environ.items() if QUIET.get(name) != value}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
 # ---------------------------------------------------------------- small change

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -260,7 +261,7 @@ class TrackedRun:
         if not len(complete):
             complete = model.scaler.inverse(model.som.weights.flatten(0, 1)[:EXAMPLE_ROWS].numpy(force=True))
         frame = pd.DataFrame(complete.astype("float64"), columns=list(model.features))
-        with tempfile.TemporaryDirectory() as folder, mlflow_errors(), warnings.catch_warnings():
+        with tempfile.TemporaryDirectory() as folder, mlflow_errors(), warnings.catch_warnings(), _no_bytecode():
             warnings.filterwarnings("ignore", module=r"mlflow\.")  # of its own type hints and of its use of pandas
             # Made here, since `Model.log` would put it into the experiment of the thread's active run.
             logged = self.client.create_logged_model(
@@ -395,3 +396,13 @@ def _given(tags: Mapping[str, str | None]) -> dict[str, str]:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """Lets Python leave no compiled file beside the script that MLflow runs where it keeps the model."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before

@@ -108,7 +108,8 @@ class AdaptiveIntervals:
             error: Of the answers, shape (n, o).
         """
         if len(self.error):
-            score = np.abs(error) / self._usual(placed.neuron, placed.share, placed.trust)
+            with np.errstate(over="ignore"):  # beyond any scale: infinite, as far off as can be
+                score = np.abs(error) / self._usual(placed.neuron, placed.share, placed.trust)
             group, inflation = group_of(placed.missing), self._inflation(placed.missing)
             for output in range(error.shape[1]):
                 self.alpha[output] = self._adapted(score[:, output], group, inflation[:, output], output)

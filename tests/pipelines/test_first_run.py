@@ -98,7 +98,11 @@ def test_nothing_else_is_said_than_stages_and_notes(first_run: FirstRun) -> None
     said = [line for line in first_run.errors.splitlines() if line.strip()]
     notes = {line.removeprefix("note: ") for line in said if line.startswith("note: ")}
     assert [line for line in said if not re.match(r"✓ [a-z ]+ \d+\.\d\d s|note: ", line)] == []
-    assert notes == {"297 of 1409 rows lack a feature; the map trains on what they have"}
+    assert notes == {
+        "297 of 1,409 rows lack a feature; the map trains on what they have",
+        "target humid_JFK is missing in 1 of 1,409 rows, which its maps leave out",
+        "target temp_JFK is missing in 1 of 1,409 rows, which its maps leave out",
+    }
     assert [re.split(r" +\d", line[1:])[0].strip() for line in said if line.startswith("✓")] == [
         "start", "connect", "load", "scale", "train", "analyze", "local models", "draw", "log",
         "publish",
@@ -200,7 +204,7 @@ def test_no_file_of_the_model_is_a_pickle(client: MlflowClient, run: Any) -> Non
     (output,) = run.outputs.model_outputs
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{output.model_id}"))
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
-    assert suffixes <= {"", ".yaml", ".txt", ".json", ".safetensors", ".py"}
+    assert suffixes <= {"", ".yaml", ".txt", ".json", ".safetensors", ".py", ".zip"}
 
 
 PREDICT = """

@@ -38,7 +38,7 @@ COVERED: dict[str, tuple[str, ...]] = {
     "the wrap forgotten in U-matrix, ties and contiguity": (
         "utils/test_maps.py::test_a_map_rolled_around_a_torus_rolls_its_u_matrix_with_it",
         "utils/test_maps.py::test_a_tie_on_a_torus_is_decided_across_the_seam",
-        "utils/test_clustering.py::test_pieces_meet_around_the_edges_of_a_torus",
+        "utils/clustering/test_contiguity.py::test_pieces_meet_around_the_edges_of_a_torus",
     ),
     "small tori count a neighbor twice": ("utils/test_topology.py::test_tiny_tori_count_each_neighbor_once",),
     "a folded PCA start on hexagons": ("utils/test_initialization.py::test_pca_does_not_fold_a_hexagonal_map",),
@@ -117,23 +117,23 @@ COVERED: dict[str, tuple[str, ...]] = {
         "utils/test_maps.py::test_the_standard_deviation_survives_a_large_mean",
     ),
     "an automatic k that is never 2 or always the largest": (
-        "utils/test_clustering.py::test_every_method_finds_well_separated_groups_by_itself",
-        "utils/test_clustering.py::test_two_distinct_neurons_are_two_clusters",
-        "utils/test_clustering.py::test_neurons_that_are_all_equal_are_one_cluster",
+        "utils/clustering/test_clusters.py::test_every_method_finds_well_separated_groups_by_itself",
+        "utils/clustering/test_clusters.py::test_two_distinct_neurons_are_two_clusters",
+        "utils/clustering/test_clusters.py::test_neurons_that_are_all_equal_are_one_cluster",
     ),
     "one cluster scored as perfect, and scores of the few that are not noise": (
-        "utils/test_clustering.py::test_scores_that_are_not_defined_are_nan_with_the_reason_logged",
-        "utils/test_clustering.py::test_metrics_are_the_six_of_the_contract",
+        "utils/clustering/test_scores.py::test_scores_that_are_not_defined_are_nan_with_the_reason_logged",
+        "utils/clustering/test_scores.py::test_metrics_are_the_six_of_the_contract",
     ),
     "a number of clusters that the labels do not show": (
-        "utils/test_clustering.py::test_clusters_are_numbered_by_first_appearance",
-        "utils/test_clustering.py::test_a_mixture_whose_components_hold_no_neurons_shows_fewer_clusters_and_says_so",
+        "utils/clustering/test_clusters.py::test_clusters_are_numbered_by_first_appearance",
+        "utils/clustering/test_gmm.py::test_a_mixture_whose_components_hold_no_neurons_shows_fewer_clusters_and_says_so",
     ),
     "tiny maps that crash": (
-        "utils/test_clustering.py::test_maps_of_every_small_size_are_clustered_the_same_each_time",
+        "utils/clustering/test_clusters.py::test_maps_of_every_small_size_are_clustered_the_same_each_time",
     ),
     "weights and positions joined without scaling": (
-        "utils/test_clustering.py::test_combined_joins_weights_then_row_then_column_each_block_of_the_same_total_variance",
+        "utils/clustering/test_neurons.py::test_combined_joins_weights_then_row_then_column_each_block_of_the_same_total_variance",
     ),
     "retrieval without a cap, a distance or an age": (
         "jitl/test_sample_index.py::test_a_cap_keeps_the_newest_or_nearest_of_each_neuron",

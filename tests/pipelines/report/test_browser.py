@@ -139,7 +139,7 @@ def test_a_neuron_of_the_cluster_layer_shows_the_profile_of_its_cluster(tmp_path
     """
     before, profile, doubled = answers(make_content(), questions, tmp_path)
     assert before is True
-    assert profile.startswith("Cluster 2 6 neurons, 51 rows (77 %)")
+    assert profile.startswith("Cluster 2 6 neurons, 51 training rows (77 %)")
     assert doubled == 0
 
 

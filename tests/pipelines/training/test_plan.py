@@ -203,6 +203,7 @@ def checked(folder: Path, content: Mapping[str, Any]) -> Outcome:
         assert result.stderr.startswith("error: "), result.output
         return Outcome(result.stderr.splitlines()[0].removeprefix("error: "))
     told = dict(re.findall(r"^│ ([\w ]+?) +│ (.+?) +│$", result.stdout, re.MULTILINE))
+    told |= dict(re.findall(r"^(\w+)  +(.+)$", result.stdout, re.MULTILINE))  # below the table, to be copied
     counts = re.match(r"([\d,]+) rows? trains?, ([\d,]+) (?:is|are) held out", told["split"])
     left_out, size = re.search(r"([\d,]+) left out", told["data"]), re.match(r"(\d+) x (\d+)", told["map"])
     local = re.match(r"\w+ for (.+), \d+% intervals", told["local models"])
