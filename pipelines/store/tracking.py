@@ -351,7 +351,7 @@ def _until_its_end(tracked: TrackedRun) -> Iterator[TrackedRun]:
                     tracked.client.set_terminated(tracked.run_id, "FINISHED")
         except BaseException as error:
             if not tracked.discarded:
-                _close(tracked, error)
+                _close(tracked, interruption() or error)  # whatever a library has made of it on its way up
             raise
 
 
