@@ -115,7 +115,9 @@ def test_the_command_ends_in_order_while_it_is_still_importing(tmp_path: Path, n
 
 def test_its_children_end_with_a_process_that_cannot_unwind(start: Start) -> None:
     child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)"
-    deaf = "while True:\n        try: said = said or say('working') or True; time.sleep(0.01)\n        except BaseException: pass"
+    deaf = """while True:
+        try: said = said or say('working') or True; time.sleep(0.01)
+        except BaseException: pass"""
     process = start(f"import subprocess\nsaid = False\nwith orderly_end():\n    {child}\n    {deaf}")
     family = psutil_children(process.pid)
     process.terminate()
