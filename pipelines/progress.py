@@ -2,16 +2,30 @@
 
 The work reports to the current `Listener`. By default that is one line of log for each event; the command line puts its
 progress bars there for the time of a run.
+
+A stage that may last more than two seconds says how far it is. Where it works through a known number of steps, of
+whatever kind and in whatever threads:
+
+    step = steps(len(figures))
+    for figure in figures:
+        draw(figure)
+        step(figure.name)
+
+Where a stage knows better how far it is, it calls what `advance` returns.
 """
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
 
-from somlib.core.trainer import EpochReport, OnEpoch
+if TYPE_CHECKING:
+    from somlib.core.trainer import EpochReport, OnEpoch
+
+Advance = Callable[[int, int, str], None]
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +39,15 @@ class Listener(Protocol):
     def stage_ended(self, stage: str, seconds: float, well: bool) -> None:
         """It is over; `well` says whether it did its work."""
 
-    def epoch_ended(self, report: EpochReport) -> None:
-        """Training has finished an epoch."""
+    def advanced(self, done: int, of: int, doing: str, result: str = "") -> None:
+        """The stage that began last has gone on; may come from any thread.
+
+        Args:
+            done: How much of it is done.
+            of: How much there is to do.
+            doing: What it has just done, or is doing now.
+            result: What it has found so far, where that is worth showing once it is over.
+        """
 
     def remark(self, text: str) -> None:
         """Something that the user should know, though the run goes on."""
@@ -43,9 +64,9 @@ class LogListener:
         """At level INFO."""
         logger.info("%s: %s in %.2f s", stage, "done" if well else "failed", seconds)
 
-    def epoch_ended(self, report: EpochReport) -> None:
+    def advanced(self, done: int, of: int, doing: str, result: str = "") -> None:
         """At level DEBUG."""
-        logger.debug("epoch %d of %d: QE %.4g", report.epoch + 1, report.epochs, report.quantization_error)
+        logger.debug("%s: %d of %d done%s", doing, done, of, f": {result}" if result else "")
 
     def remark(self, text: str) -> None:
         """At level WARNING."""
@@ -76,12 +97,29 @@ def tell(remarks: Iterable[str]) -> None:
         listener().remark(text)
 
 
-def announced(then: OnEpoch) -> OnEpoch:
+def advance() -> Advance:
+    """Takes how much of the current stage is done, of how much, and what it is doing; may be called from any thread."""
+    return listener().advanced
+
+
+def steps(of: int) -> Callable[[str], None]:
+    """To be called with a name as each of `of` steps of the current stage ends; from any thread, in any order."""
+    audience, numbers = listener(), count(1)
+
+    def step(name: str) -> None:
+        audience.advanced(next(numbers), of, name)
+
+    return step
+
+
+def announced(then: "OnEpoch") -> "OnEpoch":
     """`then`, after whoever listens now has heard of the epoch."""
     audience = listener()
 
-    def on_epoch(report: EpochReport) -> None:
-        audience.epoch_ended(report)
+    def on_epoch(report: "EpochReport") -> None:
+        number, of = report.epoch + 1, report.epochs
+        errors = f"QE {report.quantization_error:.4g}, TE {report.topographic_error:.1%}"
+        audience.advanced(number, of, f"epoch {number} of {of}", errors)
         then(report)
 
     return on_epoch

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,19 +15,20 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from somlib.core.trainer import EpochReport
 from somlib.errors import SomlibWarning
 
 OWN_LOGGERS = ("pipelines", "somlib")
+FIRST_LINE_SECONDS = 5.0  # into a stage; the next ones after twice the time each: hours are some ten lines
+FEWEST_SECONDS = 2.0  # into a stage, or left of it, from which on an estimate of the rest is worth reading
 COPIED = re.compile(r"/\S|\\\S|\b[0-9a-f]{32}\b|\S=\S")  # a part of a path or an address, an id, a setting
 
 
 class TerminalListener:
-    """Shows the stages of a run as they go, with a bar over the epochs of training.
+    """Shows the stages of a run as they go, with a bar over what each has to do, and how long that may still take.
 
-    Where nothing can move, in a file, a pipe or a dumb terminal, each stage is a line once it is over. Remarks, our own
-    warnings and what our own modules log as warnings appear as notes above; warnings of other packages are for
-    developers, and are left out.
+    Where nothing can move, in a file, a pipe or a dumb terminal, each stage is a line once it is over, and a long one
+    has a few lines before, ever farther apart. Remarks, our own warnings and what our own modules log as warnings
+    appear as notes above; warnings of other packages are for developers, and are left out.
     """
 
     def __init__(self, console: Console) -> None:
@@ -62,10 +64,9 @@ class TerminalListener:
         """Its line is checked off, or crossed."""
         self._stages.end(stage, _mark(self.console, well), seconds)
 
-    def epoch_ended(self, report: EpochReport) -> None:
+    def advanced(self, done: int, of: int, doing: str, result: str = "") -> None:
         """The bar of the current stage moves on."""
-        detail = f"QE {report.quantization_error:.4g}, TE {report.topographic_error:.1%}"
-        self._stages.move(report.epoch + 1, report.epochs, detail)
+        self._stages.move(done, of, doing, result)
 
     def remark(self, text: str) -> None:
         """A note above the stages."""
@@ -84,11 +85,11 @@ class _Bars:
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[detail]}", style="dim"),
+            TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=console,
         )
-        self._tasks: dict[str, TaskID] = {}
-        self._stage = ""
+        self._task = TaskID(0)
+        self._pace = _Pace()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -98,24 +99,26 @@ class _Bars:
         self._progress.stop()
 
     def start(self, stage: str) -> None:
-        self._stage = stage
-        self._tasks[stage] = self._progress.add_task(f"  {stage}", total=None, detail="")
+        self._pace = _Pace()
+        self._task = self._progress.add_task(f"  {stage}", total=None, detail="")
 
     def end(self, stage: str, mark: str, seconds: float) -> None:
-        task = self._tasks[stage]
-        total = self._progress.tasks[task].total or 1
-        self._progress.update(task, description=f"{mark} {stage}", total=total, completed=total)
+        self._progress.update(self._task, description=f"{mark} {stage}", total=1, completed=1, detail=self._pace.result)
 
-    def move(self, done: int, of: int, detail: str) -> None:
-        self._progress.update(self._tasks[self._stage], total=of, completed=done, detail=detail)
+    def move(self, done: int, of: int, doing: str, result: str) -> None:
+        detail = ", ".join(filter(None, (doing, result, self._pace.left(done, of))))
+        self._pace.result = result
+        self._progress.update(self._task, total=of, completed=done, detail=detail)
 
 
 class _Lines:
-    """Stages as a line each, printed when it is over: what a file can take."""
+    """Stages as a line each, printed when it is over, and now and then before: what a file can take."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._detail = ""
+        self._stage = ""
+        self._pace = _Pace()
+        self._next = FIRST_LINE_SECONDS
 
     def __enter__(self) -> Self:
         return self
@@ -124,14 +127,47 @@ class _Lines:
         pass
 
     def start(self, stage: str) -> None:
-        self._detail = ""
+        self._stage, self._pace, self._next = stage, _Pace(), FIRST_LINE_SECONDS
 
     def end(self, stage: str, mark: str, seconds: float) -> None:
-        line = f"{mark} {stage:<12} {seconds:7.2f} s  {self._detail}".rstrip()
+        line = f"{mark} {stage:<12} {seconds:7.2f} s  {self._pace.result}".rstrip()
         self._console.print(line, highlight=False, soft_wrap=True)
 
-    def move(self, done: int, of: int, detail: str) -> None:
-        self._detail = detail
+    def move(self, done: int, of: int, doing: str, result: str) -> None:
+        self._pace.result = result
+        if self._pace.seconds < self._next:
+            return
+        while self._next <= self._pace.seconds:
+            self._next *= 2
+        detail = ", ".join(filter(None, (f"{done / max(of, 1):.0%}", doing, result, self._pace.left(done, of))))
+        self._console.print(f"  {self._stage}: {detail}", highlight=False, markup=False, soft_wrap=True)
+
+
+class _Pace:
+    """How fast the current stage goes, and what it has found."""
+
+    def __init__(self) -> None:
+        self.result = ""
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._start
+
+    def left(self, done: int, of: int) -> str:
+        """How long it may still take, at the pace so far; empty where that is not known, or soon over."""
+        if not 0 < done < of or self.seconds < FEWEST_SECONDS:
+            return ""
+        rest = self.seconds * (of - done) / done
+        return f"about {_duration(rest)} left" if rest >= FEWEST_SECONDS else ""
+
+
+def _duration(seconds: float) -> str:
+    """As exact as an estimate is."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _mark(console: Console, well: bool) -> str:

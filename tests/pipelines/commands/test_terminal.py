@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.commands.terminal import TerminalListener, facts_table, records_table, show_facts
-from pipelines.progress import Stages, listening
+from pipelines.progress import Stages, announced, listening, steps
 from somlib.errors import SomlibWarning
 from tests.pipelines.test_progress import REPORT
 
@@ -27,7 +27,7 @@ def shown(screen: Console) -> str:
 def test_stages_are_checked_off_or_crossed(screen: Console) -> None:
     with TerminalListener(screen) as terminal, listening(terminal):
         with Stages()("train"):
-            terminal.epoch_ended(REPORT)
+            announced(lambda _: None)(REPORT)
         with pytest.raises(ZeroDivisionError), Stages()("draw"):
             _ = 1 / 0
     assert "✓ train" in shown(screen)
@@ -100,8 +100,38 @@ def test_long_texts_wrap_in_the_table() -> None:
 def test_a_terminal_of_ascii_is_given_nothing_else() -> None:
     plain = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"), width=80)
     with TerminalListener(plain) as terminal, listening(terminal), Stages()("train"):
-        terminal.epoch_ended(REPORT)
+        announced(lambda _: None)(REPORT)
     show_facts("title", [("map", "8 x 6"), ("report", "/a/b")], plain)
     assert isinstance(plain.file, io.TextIOWrapper)
     plain.file.seek(0)
     assert plain.file.read().startswith("ok train ")
+
+
+def test_a_long_stage_says_in_a_file_how_far_it_is_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("pipelines.commands.terminal.time.monotonic", lambda: now[0])
+    file = Console(file=io.StringIO(), width=100)
+    with TerminalListener(file) as terminal, listening(terminal), Stages()("draw"):
+        step = steps(3600)
+        for i in range(3600):
+            now[0] += 1
+            step(f"figure [{i}]")
+    lines = shown(file).splitlines()
+    assert lines[0] == "  draw: 0%, figure [4], about 60 min left"
+    assert lines[-2].startswith("  draw: 71%, figure [2559], about 17 min left")
+    assert lines[-1].startswith("✓ draw ")
+    assert "figure" not in lines[-1]
+    assert len(lines) == 11
+
+
+def test_a_moving_bar_says_what_is_done_and_how_long_the_rest_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("pipelines.commands.terminal.time.monotonic", lambda: now[0])
+    moving = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    with TerminalListener(moving) as terminal, listening(terminal), Stages()("draw"):
+        step = steps(4)
+        step("hit_map")
+        now[0] += 10
+        step("[cluster_map]")
+        terminal._stages._progress.refresh()  # type: ignore[union-attr]
+    assert "[cluster_map], about 10 s left" in shown(moving)

@@ -18,7 +18,6 @@ from pipelines import flows
 from pipelines.operations.engine import quick_flows
 from pipelines.progress import listening
 from pipelines.settings.config import load_config
-from somlib.core.trainer import EpochReport
 
 STAGES = ("load", "scale", "drift", "train", "local models", "analyze", "judge", "draw", "log", "publish")
 WRITES = {  # name: method of the client, and the arguments by which it is recognized
@@ -52,9 +51,9 @@ class Killer:
     def stage_ended(self, stage: str, seconds: float, well: bool) -> None:
         pass
 
-    def epoch_ended(self, report: EpochReport) -> None:
+    def advanced(self, done: int, of: int, doing: str, result: str = "") -> None:
         # The checkpoint of an epoch is written after it was told: dying here loses what the last one had.
-        self._heard(f"epoch {report.epoch + 1}")
+        self._heard(doing.partition(" of ")[0])
 
     def remark(self, text: str) -> None:
         pass

@@ -34,7 +34,7 @@ class Listener:
             servers[0].stop()
             assert not servers[0]._thread.is_alive()
     def stage_ended(self, *_): pass
-    def epoch_ended(self, _): pass
+    def advanced(self, *_): pass
     def remark(self, text): self.notes.append(text)
 
 temporary.TemporaryServer = Kept
