@@ -368,7 +368,7 @@ def _logged(this: Retraining, challenger: Challenger, analysis: Analysis) -> Log
     metrics = tasks.measure(trained, samples.heldout, analysis.clusters)
     metrics |= {} if local is None else local.metrics
     with this.stages("draw"):
-        tasks.draw_figures(trained, samples.train, analysis, artifacts / FIGURES)
+        tasks.draw_figures(trained, analysis, artifacts / FIGURES)
         told = tasks.flow_facts(trained.som, config, this.rows.source, dataset, samples, this.plan)
         predictions = None if local is None else local.answers
         tasks.write_report(run, told, trained, analysis, metrics, artifacts, config.to_yaml(), predictions)

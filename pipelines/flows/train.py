@@ -80,7 +80,7 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
                 local = tasks.learn_targets(trained.som, samples, config.jitl, config.som.random_seed, threads)
                 metrics |= local.metrics
         with stages("draw"):
-            tasks.draw_figures(trained, samples.train, analysis, folder / "figures")
+            tasks.draw_figures(trained, analysis, folder / "figures")
             told = tasks.flow_facts(trained.som, config, source, dataset, samples, plan)
             predictions = None if local is None else local.answers
             tasks.write_report(run, told, trained, analysis, metrics, folder, config.to_yaml(), predictions)

@@ -76,7 +76,7 @@ def log_som(
     metrics = train_scores(trained) | cluster_scores(found.clusters)
     run.tags(environment_tags())
     with TemporaryDirectory() as folder:
-        draw_figures(trained, samples, found, Path(folder) / "figures")
+        draw_figures(trained, found, Path(folder) / "figures")
         told = notebook_facts(som, samples, targets, fitted, analysis)
         write_report(run, told, trained, found, metrics, Path(folder))
         return log_map(run, trained, found, metrics, fitted, fitted.inverse(samples[:100]), Path(folder), register_as)

@@ -1,16 +1,16 @@
 """The pictures of a run: the only module that saves images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.training.analysis import Analysis, TargetMaps, file_stems
+from pipelines.progress import steps
+from pipelines.training.analysis import Analysis, file_stems
 from pipelines.training.fitting import TrainedMap
 from somlib import SOM
 from somlib.utils.maps import distance_map
@@ -20,12 +20,11 @@ from somlib.visualization.map_figures import Limits, Wording, value_figure
 U_MATRICES = "u_matrices.png"
 
 
-def draw_figures(trained: TrainedMap, samples: NDArray[np.float32], analysis: Analysis, folder: Path) -> list[Path]:
-    """Draw a map and its training into a folder, which is made if need be.
+def draw_figures(trained: TrainedMap, analysis: Analysis, folder: Path) -> list[Path]:
+    """Draw a map and its training into a folder, which is made if need be; from what is known of neurons, not of rows.
 
     Args:
         trained: The map and its curves.
-        samples: What it was trained on, scaled, shape (n, d).
         analysis: What was found on it.
         folder: Where the files go.
 
@@ -34,29 +33,29 @@ def draw_figures(trained: TrainedMap, samples: NDArray[np.float32], analysis: An
         sheets numbered), `cluster_map`, `cluster_profiles`, and for each target that a row has `mean_TARGET` and
         `std_TARGET`.
     """
-    draw = SOMVisualizer(trained.som)
-    data = torch.from_numpy(samples)
-    draw.plot_training_errors(trained.quantization_errors, trained.topographic_errors, trained.sigmas, save_path=folder)
-    draw.plot_distance_map(scaling="mean", save_path=folder)
-    draw.plot_hit_map(data, save_path=folder)
-    SOMVisualizer(in_data_units(trained.som, analysis)).plot_component_planes(save_path=folder)
-    draw.plot_cluster_map(analysis.clusters, data, save_path=folder)
-    draw.plot_cluster_profiles(analysis.clusters, save_path=folder)
-    _draw_targets(draw, analysis.targets, folder)
+    drawings = dict(_drawings(trained, analysis))
+    step = steps(len(drawings))
+    for name, draw in drawings.items():
+        draw(save_path=folder, fig_name=name)
+        step(name)
     return sorted(folder.iterdir())
 
 
-def _draw_targets(draw: SOMVisualizer, targets: Mapping[str, TargetMaps], folder: Path) -> None:
-    for stem, (name, target) in zip(file_stems(targets), targets.items(), strict=True):
+def _drawings(trained: TrainedMap, analysis: Analysis) -> Iterator[tuple[str, Callable[..., object]]]:
+    """The name of each figure, and what draws it."""
+    draw = SOMVisualizer(trained.som)
+    in_units = SOMVisualizer(in_data_units(trained.som, analysis))
+    errors = (trained.quantization_errors, trained.topographic_errors, trained.sigmas)
+    yield "training_errors", partial(draw.plot_training_errors, *errors)
+    yield "distance_map", partial(draw.plot_distance_map, scaling="mean")
+    yield "hit_map", partial(draw.plot_hit_map, hits=analysis.hits)
+    yield "component_planes", partial(in_units.plot_component_planes)
+    yield "cluster_map", partial(draw.plot_cluster_map, analysis.clusters, hits=analysis.hits)
+    yield "cluster_profiles", partial(draw.plot_cluster_profiles, analysis.clusters)
+    for stem, (name, target) in zip(file_stems(analysis.targets), analysis.targets.items(), strict=True):
         for statistic in ("mean", "std") if target.rows else ():
-            draw.plot_metric_map(
-                torch.from_numpy(target.values),
-                bmus_data_map=dict(target.rows),
-                reduction_parameter=statistic,
-                target_names=[name],
-                save_path=folder,
-                fig_name=f"{statistic}_{stem}",
-            )
+            words = partial(draw.plot_metric_map, reduction_parameter=statistic, target_names=[name])
+            yield f"{statistic}_{stem}", partial(words, statistic=target.maps[statistic])
 
 
 def draw_u_matrices(maps: Mapping[str, SOM], folder: Path) -> Path:

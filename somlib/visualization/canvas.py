@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 MARGIN = 0.12  # inches around everything
 POINTS = 72  # an inch
 MINUS = "\N{MINUS SIGN}"
+# Measured on figures of a run: level 3 takes half the time of Pillow's 6, for files a tenth larger.
+PIXELS: dict[str, Any] = {"pil_kwargs": {"compress_level": 3}}
 NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
@@ -198,6 +200,7 @@ def save(figure: Figure, folder: str | Path, name: str, config: VisualizationCon
             facecolor=config.background,
             transparent=False,
             metadata=NO_DATE[file_format],  # nothing in the file tells when it was made
+            **(PIXELS if file_format == "png" else {}),
         )
         paths.append(path)
     logger.debug("saved %s", ", ".join(str(path) for path in paths))

@@ -44,6 +44,7 @@ class ClusteringVisualizer:
         cluster_result: ClusterResult,
         data: Any = None,
         *,
+        hits: Any = None,
         save_path: str | Path | None = None,
         fig_name: str = "cluster_map",
     ) -> Figure:
@@ -52,16 +53,17 @@ class ClusteringVisualizer:
         Args:
             cluster_result: What `som.cluster` returned.
             data: Samples, shape (n, d), to count them by cluster as well.
+            hits: Samples of each neuron where they are known, shape (x, y); counts them without `data`.
             save_path: Folder to save in.
             fig_name: Name of the file.
 
         Raises:
-            ArgumentError: `cluster_result` is none.
-            ShapeError: It is of a map of another size.
+            ArgumentError: `cluster_result` is none, or both `data` and `hits` are given.
+            ShapeError: It or `hits` is of a map of another size.
         """
         labels = self._labels(cluster_result)
-        hits = None if data is None else self.som.build_map("hit", data=data).double().cpu().numpy().ravel()
-        figure = cluster_figures.cluster_figure(self.maps.frame, labels, _described(cluster_result), hits)
+        counts = self.maps.hits_of(data, hits) if data is not None or hits is not None else None
+        figure = cluster_figures.cluster_figure(self.maps.frame, labels, _described(cluster_result), counts)
         return self.maps.saved(figure, save_path, fig_name)
 
     def plot_elbow_analysis(

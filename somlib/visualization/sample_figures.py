@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from somlib.errors import ShapeError
 from somlib.utils.inputs import read_targets
 from somlib.visualization import map_figures
-from somlib.visualization.drawing import MapDrawing
+from somlib.visualization.drawing import MapDrawing, require_one
 from somlib.visualization.lattice import Floats
 from somlib.visualization.map_figures import Limits, Wording
 
@@ -24,9 +24,10 @@ class SampleFigures(MapDrawing):
 
     def plot_hit_map(
         self,
-        data: Any,
+        data: Any = None,
         batch_size: int | None = None,
         *,
+        hits: Any = None,
         vmin: float | None = None,
         vmax: float | None = None,
         save_path: str | Path | None = None,
@@ -37,13 +38,28 @@ class SampleFigures(MapDrawing):
         Args:
             data: Samples, shape (n, d).
             batch_size: Passed on to `build_map`; None leaves it out.
+            hits: Samples of each neuron where they are known, shape (x, y), as of `build_map("hit", data)`; `data` is
+                not needed then.
             vmin: Count at the lower end of the colors; None takes 0.
             vmax: Count at the upper end; None takes the largest.
             save_path: Folder to save in.
             fig_name: Name of the file.
+
+        Raises:
+            ArgumentError: Neither `data` nor `hits`, or both.
+            ShapeError: `hits` of another shape.
         """
-        hits = self._map("hit", data=data, **({} if batch_size is None else {"batch_size": batch_size}))
-        return self.saved(self._hit_figure(hits[0], Limits(vmin, vmax)), save_path, fig_name)
+        counts = self.hits_of(data, hits, batch_size)
+        return self.saved(self._hit_figure(counts, Limits(vmin, vmax)), save_path, fig_name)
+
+    def hits_of(self, data: Any, hits: Any, batch_size: int | None = None) -> Floats:
+        """Samples of each neuron, shape (m,), from the one of both that is given; arguments as in `plot_hit_map`."""
+        require_one("data", data, "hits", hits)
+        if hits is None:
+            built = self._map("hit", data=data, **({} if batch_size is None else {"batch_size": batch_size}))
+        else:
+            built = self._known_map("hits", hits)
+        return np.asarray(built[0])
 
     def _hit_figure(self, hits: Floats, limits: Limits) -> Figure:
         """Counts (m,), 0 drawn as empty."""
@@ -87,11 +103,12 @@ class SampleFigures(MapDrawing):
 
     def plot_metric_map(
         self,
-        target: Any,
+        target: Any = None,
         data: Any = None,
         bmus_data_map: SamplesByPlace | None = None,
         reduction_parameter: str = "mean",
         *,
+        statistic: Any = None,
         target_names: Sequence[str] | None = None,
         vmin: float | None = None,
         vmax: float | None = None,
@@ -106,14 +123,24 @@ class SampleFigures(MapDrawing):
             data: Samples, shape (n, d); not needed with `bmus_data_map`.
             bmus_data_map: `build_map("bmus_data", data)`.
             reduction_parameter: `"mean"` or `"std"`.
+            statistic: It where it is known, shape (x, y) or (o, x, y), as of `build_map("metric", ...)`; `target` and
+                samples are not needed then.
             target_names: A name for each target.
             vmin: Value at the lower end of the colors; None takes the smallest.
             vmax: Value at the upper end; None takes the largest.
             center: Value that gets the middle of a diverging color map; None takes a sequential one.
             save_path: Folder to save in.
             fig_name: Name of the file.
+
+        Raises:
+            ArgumentError: Neither `target` nor `statistic`, or both.
+            ShapeError: `statistic` of another shape, or another number of names than targets.
         """
-        values = self._target_map("metric", target, data, bmus_data_map, reduction_parameter=reduction_parameter)
+        require_one("target", target, "statistic", statistic)
+        if statistic is None:
+            values = self._target_map("metric", target, data, bmus_data_map, reduction_parameter=reduction_parameter)
+        else:
+            values = self._known_map("statistic", statistic)
         words = {"mean": "Mean", "std": "Standard deviation"}[reduction_parameter]
         colors = self.config.sequential_colors if center is None else self.config.diverging_colors
         wording = Wording(words, words.lower(), empty="no samples" if reduction_parameter == "mean" else FEW_SAMPLES)

@@ -21,7 +21,7 @@ def test_every_figure_of_a_run_is_a_png_in_the_folder(tmp_path: Path) -> None:
     trained = train_som(SAMPLES, SOMConfig(x=3, y=3, epochs=3, topology="hexagonal"), SCALER.features)
     targets = {"y/z": RAW[:, 0], "gaps": np.where(RAW[:, 0] > 0, np.nan, RAW[:, 1])}
     found = analyze(trained.som, SAMPLES, targets, SCALER, AnalysisConfig(n_clusters=2))
-    files = draw_figures(trained, SAMPLES, found, tmp_path / "figures")
+    files = draw_figures(trained, found, tmp_path / "figures")
     assert [file.name for file in files] == [
         "cluster_map.png",
         "cluster_profiles.png",

@@ -194,6 +194,37 @@ def test_a_map_of_samples_made_earlier_gives_the_same_figure(som: SOM, data: tor
     np.testing.assert_array_equal(colors_of(one), colors_of(other))
 
 
+def test_known_hits_and_statistics_give_the_figures_of_the_samples(som: SOM, data: torch.Tensor) -> None:
+    counts, mean = torch.zeros(30), torch.full((30,), math.nan)  # by hand: see `FILLED` and the test of hits
+    counts[[0, 4, 17, 25]] = torch.tensor([2.0, 1.0, 3.0, 1.0])
+    mean[[0, 4, 17, 25]] = torch.tensor([0.5, 2.0, 5.0, 3.0])  # of 0, 1; 2; 4, 5, 6; 3
+    draw = visualizer(som)
+    pairs = [
+        (draw.plot_hit_map(data), draw.plot_hit_map(hits=counts.reshape(6, 5))),
+        (draw.plot_metric_map(torch.arange(7.0), data), draw.plot_metric_map(statistic=mean.reshape(6, 5).numpy())),
+    ]
+    for one, other in pairs:
+        np.testing.assert_array_equal(colors_of(one.axes[0]), colors_of(other.axes[0]))
+        np.testing.assert_array_equal(hatched_centers(one.axes[0]), hatched_centers(other.axes[0]))
+        texts = [[text.get_text() for text in shown_texts(figure)] for figure in (one, other)]
+        assert texts[0] == texts[1]
+
+
+def test_what_is_known_stands_for_the_samples_and_not_beside_them(som: SOM, data: torch.Tensor) -> None:
+    draw, known = visualizer(som), torch.zeros(6, 5)
+    with pytest.raises(ArgumentError, match="either data or hits must be given, got neither"):
+        draw.plot_hit_map()
+    with pytest.raises(ArgumentError, match="either data or hits must be given, got both"):
+        draw.plot_hit_map(data, hits=known)
+    with pytest.raises(ArgumentError, match="either target or statistic must be given, got neither"):
+        draw.plot_metric_map(data=data)
+    for wrong in (torch.zeros(5, 6), torch.zeros(30)):
+        with pytest.raises(ShapeError, match=r"hits must have the shape \(6, 5\) of the map, got"):
+            draw.plot_hit_map(hits=wrong)
+        with pytest.raises(ShapeError, match=r"statistic must have the shape \(6, 5\) of the map, got"):
+            draw.plot_metric_map(statistic=wrong)
+
+
 def test_component_planes_show_the_weights_of_their_feature(som: SOM) -> None:
     figure = visualizer(som).plot_component_planes(["rows", "columns", "both"], sort=False)
     rows, columns, _ = figure.axes[:3]

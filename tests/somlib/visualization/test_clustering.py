@@ -67,6 +67,16 @@ def test_the_cluster_map_colors_outlines_and_counts(som: SOM, data: torch.Tensor
     assert len(lines.get_segments()) == expected
 
 
+def test_known_hits_are_counted_by_cluster(som: SOM) -> None:
+    result = relabeled(som, [1] * 10 + [2] * 20)
+    hits = torch.zeros(6, 5)
+    hits[0, 3], hits[2, 0], hits[5, 4] = 7, 1, 4  # neurons 3, 10 and 29
+    figure = clusters_of(som).plot_cluster_map(result, hits=hits)
+    assert legend_lines(figure) == ["1: 10 neurons (33%), 7 samples", "2: 20 neurons (67%), 5 samples"]
+    with pytest.raises(ShapeError, match="hits must have the shape"):
+        clusters_of(som).plot_cluster_map(result, hits=hits.T)
+
+
 def test_each_cluster_carries_its_number(som: SOM) -> None:
     figure = clusters_of(som).plot_cluster_map(relabeled(som, [1] * 15 + [2] * 15))
     assert {text.get_text() for text in figure.axes[0].texts} >= {"1", "2"}
