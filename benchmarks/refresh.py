@@ -27,7 +27,7 @@ from pipelines.data.samples import Labelled
 from pipelines.model.local_models import LocalModels
 from pipelines.model.map_model import MapModel
 from pipelines.refreshing.acceptance import checks, score
-from pipelines.refreshing.new_rows import find_arrivals
+from pipelines.refreshing.new_rows import find_new_rows
 from pipelines.settings.config import PipelineConfig, load_config
 from pipelines.settings.sections import RefreshConfig
 from pipelines.store import registry, servable
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str]) -> None:
         time_processes(folder)
         config = load_config(WEATHER)
         model, local, references = trained(folder, "first")
-        rows = find_arrivals(model, local, config).samples
+        rows = find_new_rows(model, local, config).samples
         print(f"held-out RMSE: {', '.join(f'{target} {value:.3f}' for target, value in references.items())}")
         outcomes = {}
         for label, unit, limits in (

@@ -54,8 +54,8 @@ def retrain(file: str, overrides: Sequence[str], force: bool = False) -> None:
     with _ready("retrain_flow", config) as retrain_flow:
         result = retrain_flow(config, force)
     show_facts(f"som retrain: {config.name}", [*result.lines(), ("look at it", result.how_to_open)])
-    if result.judgment is not None:
-        Console().print(records_table(result.judgment.verdict.table(), COMPARED))
+    if result.evaluation is not None:
+        Console().print(records_table(result.evaluation.verdict.table(), COMPARED))
 
 
 def refresh(file: str, overrides: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from pipelines.wording import counted
 
 
 class Split(NamedTuple):
-    """Row numbers, ascending: which rows train, and which are kept to measure on."""
+    """Row numbers, ascending: training rows and held-out rows."""
 
     train: NDArray[np.int64]
     heldout: NDArray[np.int64]
@@ -66,29 +66,19 @@ class Samples:
     """What a map is trained and measured on.
 
     Attributes:
-        learning: The training rows.
-        judging: The rows that do not train.
+        train: The training rows.
+        heldout: The held-out rows.
         scaler: Fitted to the training rows.
     """
 
-    learning: Labelled
-    judging: Labelled
+    train: Labelled
+    heldout: Labelled
     scaler: Scaler
-
-    @property
-    def train(self) -> NDArray[np.float32]:
-        """Scaled features of the training rows, NaN where missing, shape (n, d)."""
-        return self.learning.samples
-
-    @property
-    def heldout(self) -> NDArray[np.float32]:
-        """Likewise of the rows that do not train, shape (k, d)."""
-        return self.judging.samples
 
     @property
     def targets(self) -> Mapping[str, NDArray[np.float64]]:
         """Targets of the training rows by name, NaN where missing, shape (n,)."""
-        return self.learning.targets
+        return self.train.targets
 
     @property
     def counts(self) -> dict[str, int]:
@@ -142,7 +132,7 @@ def split_rows(dataset: Dataset, holdout: float, seed: int) -> Split:
 
 
 def evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most so many of the positions, evenly spread, first and last among them."""
+    """At most `most` of the positions, evenly spread, first and last among them."""
     if len(positions) <= most:
         return positions
     return positions[np.linspace(0, len(positions) - 1, most).round().astype(np.int64)]

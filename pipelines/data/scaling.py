@@ -152,7 +152,7 @@ def _require_values(fitting: NDArray[Any], features: tuple[str, ...]) -> None:
         raise DatasetError(
             f"data.features: {some(empty)} {agreeing(len(empty), 'has', 'have')} no value in any of "
             f"{counted(len(fitting), 'training row')}, only in held-out ones: leave "
-            f"{agreeing(len(empty), 'it', 'them')} out until rows that train have values"
+            f"{agreeing(len(empty), 'it', 'them')} out until training rows have values"
         )
 
 

@@ -23,15 +23,15 @@ TICK = timedelta(microseconds=1)  # what bounds are told apart by
 
 @dataclass(frozen=True)
 class Window:
-    """What trains, and what judges.
+    """Training rows and held-out rows.
 
     Attributes:
-        training: The rows to train on; nothing of them is to be held out.
-        judging: The rows to judge on, each newer than every row of `training`.
+        train: The rows to train on; none of them is to be held out again.
+        heldout: The rows to evaluate on, each newer than every row of `train`.
     """
 
-    training: DataConfig
-    judging: DataConfig
+    train: DataConfig
+    heldout: DataConfig
 
 
 def choose_window(data: DataConfig, window: WindowConfig) -> Window:
@@ -42,7 +42,7 @@ def choose_window(data: DataConfig, window: WindowConfig) -> Window:
         window: What to take of it; without `holdout` the newest `data.holdout` of the window's rows judge.
 
     Raises:
-        DatasetError: The data has no order of the kind that is asked for, or no row to train on or to judge on; with
+        DatasetError: The data has no order of the kind that is asked for, or no row to train on or to hold out; with
             what was asked and what was found.
     """
     known = data if window.until is None else _until(data, window.until)
@@ -178,7 +178,7 @@ def _share(data: DataConfig) -> Cut:
         raise DatasetError("window.holdout must be given as a number of partitions, for data.time is not set")
     value = newest_share_from(source, data.holdout)
     if value is None:
-        raise DatasetError(f"data.holdout={data.holdout} leaves no row to judge on: {_found(data)}")
+        raise DatasetError(f"data.holdout={data.holdout} leaves no row to hold out: {_found(data)}")
     return TimeCut(_moment(value)) if isinstance(value, date) else ValueCut([source.time], [value])
 
 
@@ -213,16 +213,16 @@ def _as_utc(moment: datetime) -> datetime:
 
 def _require_newer(found: Window, data: DataConfig, window: WindowConfig) -> None:
     """Refuse a window without rows on both sides, or one whose partitions are not in the order of time."""
-    for part, purpose in ((found.training, "train"), (found.judging, "judge")):
+    for part, purpose in ((found.train, "train"), (found.heldout, "evaluate")):
         if _is_empty(part):
             asked = ", ".join(f"{name}={value}" for name, value in window if value is not None)
             raise DatasetError(f"window: no row is left to {purpose} on with {asked}: {_found(data)}")
     if data.time is None:
         return
-    newest, oldest = time_span(find_source(found.training))[1], time_span(find_source(found.judging))[0]
+    newest, oldest = time_span(find_source(found.train))[1], time_span(find_source(found.heldout))[0]
     if newest >= oldest:
         raise DatasetError(
-            f"window: the rows to judge on must be newer than those to train on, got {data.time} from {oldest} on and "
+            f"window: the held-out rows must be newer than those to train on, got {data.time} from {oldest} on and "
             f"up to {newest}: the partitions are not in the order of time, give times such as 90d"
         )
 

@@ -1,4 +1,4 @@
-"""The rows of a window in memory: those that train, then those that judge."""
+"""The rows of a window in memory: training rows, then held-out rows."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -22,14 +22,14 @@ class WindowRows:
     """The rows of a window.
 
     Attributes:
-        source: Where those that train came from.
+        source: Where the training rows came from.
         dataset: Both parts, one after the other.
-        training: How many rows train: the first ones.
+        train_count: Number of training rows: the first ones.
     """
 
     source: Source
     dataset: Dataset
-    training: int
+    train_count: int
 
 
 class Part(NamedTuple):
@@ -40,9 +40,9 @@ class Part(NamedTuple):
 
 
 def inspect_window(window: Window, missing: str) -> tuple[Part, Part]:
-    """Both parts of a window as far as one pass over each shows: what trains, and what judges.
+    """Both parts of a window as far as one pass over each shows: training rows and held-out rows.
 
-    Unlike the rows that train, those that judge may be a few hours in which a sensor stood still.
+    Unlike the training rows, held-out rows may be a few hours in which a sensor stood still.
 
     Args:
         window: Which rows.
@@ -51,15 +51,15 @@ def inspect_window(window: Window, missing: str) -> tuple[Part, Part]:
     Raises:
         DatasetError: A part is empty, damaged, or not what a map can be trained on or asked about.
     """
-    training, judging = (_counted(data) for data in (window.training, window.judging))
-    require_usable(*training, window.training, missing)
-    problems = value_problems(*judging, window.judging, missing)
-    if not judging.found.used:
-        every = counted(judging.found.found, "row")
-        problems.append(f"window: all {every} to judge on lack a feature, and data.drop_incomplete is set")
+    train, heldout = (_counted(data) for data in (window.train, window.heldout))
+    require_usable(*train, window.train, missing)
+    problems = value_problems(*heldout, window.heldout, missing)
+    if not heldout.found.used:
+        every = counted(heldout.found.found, "held-out row")
+        problems.append(f"window: all {every} lack a feature, and data.drop_incomplete is set")
     if problems:
         raise DatasetError(*problems)
-    return training, judging
+    return train, heldout
 
 
 def _counted(data: DataConfig) -> Part:
@@ -70,8 +70,8 @@ def _counted(data: DataConfig) -> Part:
 def read_window(window: Window, missing: str) -> WindowRows:
     """Read both parts of a window; arguments and errors as of `inspect_window`."""
     parts = inspect_window(window, missing)
-    training, judging = (read_dataset(*part, window.training.drop_incomplete) for part in parts)
-    return WindowRows(parts[0].source, joined(training, judging), len(training.features))
+    train, heldout = (read_dataset(*part, window.train.drop_incomplete) for part in parts)
+    return WindowRows(parts[0].source, joined(train, heldout), len(train.features))
 
 
 def joined(first: Dataset, second: Dataset) -> Dataset:
@@ -109,12 +109,12 @@ def _both_columns(first: ColumnSurvey, second: ColumnSurvey) -> ColumnSurvey:
 
 
 def window_samples(rows: WindowRows, config: PipelineConfig) -> Samples:
-    """Samples scaled by what the rows that train look like.
+    """Samples scaled by what the training rows look like.
 
     Raises:
-        DatasetError: A feature does not vary in the rows that train.
+        DatasetError: A feature does not vary in the training rows.
     """
     dataset = rows.dataset
-    learning, judging = np.arange(rows.training), np.arange(rows.training, len(dataset.features))
-    scaler = fit_scaler(dataset.features, dataset.feature_names, config.scaling.method, learning)
-    return Samples(labelled(dataset, scaler, learning), labelled(dataset, scaler, judging), scaler)
+    train, heldout = np.arange(rows.train_count), np.arange(rows.train_count, len(dataset.features))
+    scaler = fit_scaler(dataset.features, dataset.feature_names, config.scaling.method, train)
+    return Samples(labelled(dataset, scaler, train), labelled(dataset, scaler, heldout), scaler)

@@ -13,7 +13,7 @@ from pipelines.flows.approval import asked_for_approval
 from pipelines.flows.prefect_run import publish_figure, publish_summary
 from pipelines.operations.stale import evidence, why_dead
 from pipelines.progress import tell
-from pipelines.retraining.retrain_result import AWAITED, KEPT, PROMOTED, Judgment, RetrainResult
+from pipelines.retraining.retrain_result import AWAITED, KEPT, PROMOTED, Evaluation, RetrainResult
 from pipelines.serving.smoke import smoke_test
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
@@ -26,32 +26,34 @@ FIGURES = "figures"
 OTHERS_SECONDS, POLL_SECONDS = 60.0, 0.5  # for another process that is publishing the same
 
 
-def carried_out(config: PipelineConfig, run: TrackedRun, version: Version, judgment: Judgment) -> RetrainResult:
+def finish_publication(
+    config: PipelineConfig, run: TrackedRun, version: Version, evaluation: Evaluation
+) -> RetrainResult:
     """Promote or keep, as was judged."""
-    outcome, reason = _act(config, version, judgment)
+    outcome, reason = _act(config, version, evaluation)
     registry.annotate(version, _verdict_tags(outcome, reason))
-    return ended(config, run, version, judgment, outcome, reason)
+    return ended(config, run, version, evaluation, outcome, reason)
 
 
-def _act(config: PipelineConfig, version: Version, judgment: Judgment) -> tuple[str, str]:
+def _act(config: PipelineConfig, version: Version, evaluation: Evaluation) -> tuple[str, str]:
     """Move the alias, if the challenger is better and nobody has to be asked, or says yes; what came of it, and why."""
-    if not judgment.verdict.promote:
-        return KEPT, judgment.reason
-    reason = judgment.reason
-    if config.promotion.approval and judgment.champion is not None:
-        answer = asked_for_approval(_question(version, judgment), config.retrain.approval_hours)
+    if not evaluation.verdict.promote:
+        return KEPT, evaluation.reason
+    reason = evaluation.reason
+    if config.promotion.approval and evaluation.champion is not None:
+        answer = asked_for_approval(_question(version, evaluation), config.retrain.approval_hours)
         if answer.promote is None:
             return AWAITED, f"{reason}; {answer.reason}"
         if not answer.promote:
             return KEPT, f"not approved{f': {answer.reason}' if answer.reason else ''}; judged: {reason}"
         reason += f"; approved{f': {answer.reason}' if answer.reason else ''}"
     short = reason[:REASON_CHARACTERS]
-    registry.promote(version.name, version.version, expected=judgment.champion, check=smoke_test, reason=short)
+    registry.promote(version.name, version.version, expected=evaluation.champion, check=smoke_test, reason=short)
     return PROMOTED, reason
 
 
-def _question(version: Version, judgment: Judgment) -> str:
-    return f"Shall {version.name} version {version.version} serve?\n\n{judgment.markdown()}"
+def _question(version: Version, evaluation: Evaluation) -> str:
+    return f"Shall {version.name} version {version.version} serve?\n\n{evaluation.markdown()}"
 
 
 def _verdict_tags(outcome: str, reason: str) -> dict[str, str]:
@@ -62,13 +64,13 @@ def ended(
     config: PipelineConfig,
     run: TrackedRun,
     version: Version | None,
-    judgment: Judgment | None,
+    evaluation: Evaluation | None,
     outcome: str,
     reason: str,
 ) -> RetrainResult:
     """The result, on record in the run, and shown in Prefect."""
     run.tags(_verdict_tags(outcome, reason))
-    result = _result(config, run, version, judgment)
+    result = _result(config, run, version, evaluation)
     publish_summary(f"som-retrain-{config.name}", result.markdown())
     with TemporaryDirectory() as folder:
         run.fetch([FIGURES], Path(folder))
@@ -78,7 +80,7 @@ def ended(
 
 
 def _result(
-    config: PipelineConfig, run: TrackedRun, version: Version | None, judgment: Judgment | None
+    config: PipelineConfig, run: TrackedRun, version: Version | None, evaluation: Evaluation | None
 ) -> RetrainResult:
     """The result of a run that has one, as it is on record there."""
     tags, serving = run.facts().tags, registry.champion(config.model_name)
@@ -91,14 +93,14 @@ def _result(
         how_to_open=run.how_to_open,
         outcome=tags[VERDICT_TAG],
         reason=tags[VERDICT_REASON_TAG],
-        judgment=judgment,
+        evaluation=evaluation,
         challenger=version,
         champion=None if serving is None else serving.version,
         drift=tags.get(DRIFT_TAG, ""),
     )
 
 
-def brought_to_its_end(config: PipelineConfig, version: Version) -> RetrainResult:
+def resume_publication(config: PipelineConfig, version: Version) -> RetrainResult:
     """The result of the run that has registered a version by the same work: as on record, or settled now.
 
     Raises:
@@ -107,10 +109,10 @@ def brought_to_its_end(config: PipelineConfig, version: Version) -> RetrainResul
     run = run_of(version)
     if run.status == "FINISHED":
         tell([f"already done: run {run.name} ({run.run_id}), use --force to train again"])
-        return _result(config, run, version, Judgment.of_run(run))
+        return _result(config, run, version, Evaluation.of_run(run))
     tell([f"run {run.name} was left after it had registered version {version.version}: it is brought to its end"])
     with reopened_run(run.run_id) as reopened:
-        return carried_out(config, reopened, registry.offer(version, smoke_test), Judgment.of_run(reopened))
+        return finish_publication(config, reopened, registry.offer(version, smoke_test), Evaluation.of_run(reopened))
 
 
 def run_of(version: Version) -> TrackedRun:

@@ -15,7 +15,7 @@ from pipelines.monitoring.drift import DriftReport
 from pipelines.operations.events import drift_detected
 from pipelines.progress import Stages, tell
 from pipelines.refreshing.acceptance import settings_digest
-from pipelines.refreshing.new_rows import Arrivals, require_dated_models
+from pipelines.refreshing.new_rows import NewRows, require_dated_models
 from pipelines.refreshing.refresh_result import RefreshResult, RunPlace, idle_reason
 from pipelines.serving.smoke import smoke_test
 from pipelines.settings.config import PipelineConfig
@@ -82,41 +82,41 @@ def _refresh(config: PipelineConfig) -> RefreshResult:
             local = require_dated_models(model, config, f"{champion.name} version {champion.version}")
             before = str(local.watermark)
         with stages("find"):
-            arrivals = tasks.find_arrivals(model, local, config)
-            tell(arrivals.remarks)
-        work = Work(KIND, settings_digest(config), arrivals.dataset.sha256, champion.version)
+            new_rows = tasks.find_new_rows(model, local, config)
+            tell(new_rows.remarks)
+        work = Work(KIND, settings_digest(config), new_rows.dataset.sha256, champion.version)
         last = last_run(config.experiment_name, KIND)
-        if idle := _nothing_to_do(champion, arrivals, before, config, work, last):
-            return RefreshResult("idle", [idle], champion, arrivals, (before, before), stages.seconds)
-        facts = _facts(champion, arrivals, before)
+        if idle := _nothing_to_do(champion, new_rows, before, config, work, last):
+            return RefreshResult("idle", [idle], champion, new_rows, (before, before), stages.seconds)
+        facts = _facts(champion, new_rows, before)
         tags = {**environment_tags(), **me.tags, **work.tags, **facts}
         run = stack.enter_context(open_run(config.experiment_name, None, tags, me.name))
-        with stages("judge", rows=len(arrivals.samples)):
-            run.params(config.settled())
-            run.dataset(arrivals.dataset, config.name)
-            judged = tasks.judge(model, local, arrivals, champion.metrics, config)
-            run.metrics(judged.metrics)
-            _tell_drift(config.model_name, judged.drift, facts, last)
+        with stages("judge", rows=len(new_rows.samples)):
+            run.params(config.resolved())
+            run.dataset(new_rows.dataset, config.name)
+            acceptance = tasks.evaluate(model, local, new_rows, champion.metrics, config)
+            run.metrics(acceptance.metrics)
+            _tell_drift(config.model_name, acceptance.drift, facts, last)
         published = None
-        if judged.passes:
-            with stages("learn", rows=len(arrivals.samples)):
-                tasks.learn(local, arrivals.samples, config.jitl)
+        if acceptance.passes:
+            with stages("learn", rows=len(new_rows.samples)):
+                tasks.learn(local, new_rows.samples, config.jitl)
             with stages("log"):
-                model_id, digest = tasks.log_model(run, model, arrivals.dataset.features, step=0)
+                model_id, digest = tasks.log_model(run, model, new_rows.dataset.features, step=0)
                 facts |= {WATERMARK_TAG: str(local.watermark), MODEL_TAG: digest}
             with stages("publish"):
                 new = tasks.register(champion.name, model_id, run.run_id, work.key, facts)
                 published = tasks.promote(
-                    champion.name, new.version, expected=champion.version, check=smoke_test, reason=_learned(arrivals)
+                    champion.name, new.version, expected=champion.version, check=smoke_test, reason=_learned(new_rows)
                 )
         result = RefreshResult(
             outcome="kept" if published is None else "promoted",
-            reasons=judged.reasons,
+            reasons=acceptance.reasons,
             champion=champion,
-            arrivals=arrivals,
+            new_rows=new_rows,
             watermarks=(before, str(local.watermark)),
             seconds=stages.seconds,
-            judged=judged,
+            acceptance=acceptance,
             run=RunPlace.of(run, config.experiment_name),
             published=published,
         )
@@ -127,23 +127,23 @@ def _refresh(config: PipelineConfig) -> RefreshResult:
 
 
 def _nothing_to_do(
-    champion: Version, arrivals: Arrivals, mark: str, config: PipelineConfig, work: Work, last: RunFacts | None
+    champion: Version, new_rows: NewRows, mark: str, config: PipelineConfig, work: Work, last: RunFacts | None
 ) -> str:
     """Why there is nothing to do; empty where there is something."""
-    if not arrivals.new:
-        return idle_reason(champion, arrivals, mark, config.refresh.fewest_rows)
+    if not new_rows.new:
+        return idle_reason(champion, new_rows, mark, config.refresh.fewest_rows)
     if last is not None and last.tags.get(VERDICT_TAG) == "kept" and work.tags.items() <= last.tags.items():
         return f"run {last.name} has refused these rows, and none have come since: {last.tags[VERDICT_REASON_TAG]}"
     return ""
 
 
-def _facts(champion: Version, arrivals: Arrivals, before: str) -> dict[str, str]:
+def _facts(champion: Version, new_rows: NewRows, before: str) -> dict[str, str]:
     """Where a refreshed version comes from, for its tags and those of its run."""
     return {
         KIND_TAG: KIND,
         PARENT_TAG: champion.version,
         MAP_TAG: champion.tags.get(MAP_TAG, champion.version),
-        ROWS_TAG: str(len(arrivals.samples)),
+        ROWS_TAG: str(len(new_rows.samples)),
         WATERMARK_BEFORE_TAG: before,
     }
 
@@ -159,19 +159,19 @@ def _tell_drift(name: str, drift: DriftReport | None, facts: Mapping[str, str], 
         drift_detected(name, {"level": drift.level, "reasons": "; ".join(drift.reasons), **drift.metrics})
 
 
-def _learned(arrivals: Arrivals) -> str:
-    return "refreshed with new rows: " + ", ".join(f"{count} of {target}" for target, count in arrivals.new.items())
+def _learned(new_rows: NewRows) -> str:
+    return "refreshed with new rows: " + ", ".join(f"{count} of {target}" for target, count in new_rows.new.items())
 
 
 def _record(run: TrackedRun, facts: Mapping[str, str], result: RefreshResult, folder: Path) -> None:
     """Leave the verdict in the run: as tags, and with all its sentences as a file."""
-    judged = result.judged
-    if judged is not None:
+    acceptance = result.acceptance
+    if acceptance is not None:
         found = {
             VERDICT_TAG: result.outcome,
             VERDICT_REASON_TAG: "; ".join(result.reasons),
-            DRIFT_TAG: judged.drift_told,
+            DRIFT_TAG: acceptance.drift_told,
         }
         run.tags({**facts, **{name: text[:REASON_CHARACTERS] for name, text in found.items()}})
-        (folder / REPORT).write_text(json.dumps(judged.to_dict(), indent=1) + "\n", encoding="utf-8")
+        (folder / REPORT).write_text(json.dumps(acceptance.to_dict(), indent=1) + "\n", encoding="utf-8")
         run.file(folder / REPORT, REPORT)

@@ -21,16 +21,16 @@ from pipelines.data.window_rows import WindowRows
 from pipelines.errors import ChampionChanged
 from pipelines.flows import tasks
 from pipelines.flows.prefect_run import this_run
-from pipelines.flows.publication import FIGURES, brought_to_its_end, carried_out, ended
+from pipelines.flows.publication import FIGURES, ended, finish_publication, resume_publication
 from pipelines.model.map_model import MapModel
 from pipelines.monitoring.drift import DriftReport
 from pipelines.operations.stale import close_stale_runs
 from pipelines.progress import Stages, announced, tell
 from pipelines.publishing.log_map import LoggedMap
 from pipelines.retraining.decision import Record
-from pipelines.retraining.evaluation import Contender, better, require_comparable
-from pipelines.retraining.map_alignment import Turned
-from pipelines.retraining.retrain_result import SKIPPED, Judgment, RetrainResult
+from pipelines.retraining.evaluation import Candidate, better, require_comparable
+from pipelines.retraining.map_alignment import AlignedMap
+from pipelines.retraining.retrain_result import SKIPPED, Evaluation, RetrainResult
 from pipelines.serving.smoke import smoke_test
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry, servable
@@ -43,13 +43,13 @@ from pipelines.store.versions import Version
 from pipelines.training.analysis import Analysis
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.fitting import TrainedMap, in_units_of
-from pipelines.training.local_scores import LocalLearning
+from pipelines.training.local_scores import LocalResults
 from pipelines.training.plan import Plan, require_fitting_settings
 from somlib import SOM
 from somlib.core.trainer import EpochReport, OnEpoch
 
 KIND = "retrain"
-MOST_JUDGMENTS = 3  # of one challenger, where the champion changes under its judgment
+MOST_EVALUATIONS = 3  # of one challenger, where the champion changes under its evaluation
 STABILITY = "cluster_stability"  # adjusted Rand index of the rows' clusters on both maps
 
 
@@ -72,7 +72,7 @@ class Challenger:
     """
 
     trained: TrainedMap
-    local: LocalLearning | None
+    local: LocalResults | None
     moved: Mapping[str, float]
 
 
@@ -106,9 +106,9 @@ class Retraining:
         return self.folder / "artifacts"
 
     @property
-    def judging(self) -> NDArray[np.int64]:
-        """Numbers of the rows that judge."""
-        return self.samples.judging.numbers
+    def heldout(self) -> NDArray[np.int64]:
+        """Numbers of the held-out rows."""
+        return self.samples.heldout.numbers
 
 
 @flow(name="som-retrain")
@@ -155,13 +155,13 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
         challenger = _challenger(this, champion)
         with stages("analyze"):
             analysis, challenger = _analysis(this, champion, challenger)
-        judgment = _judged(this, champion, challenger)
+        evaluation = _evaluate(this, champion, challenger)
         logged = _logged(this, challenger, analysis)
         version = _published(this, logged, force)
         if version.run_id != run.run_id:  # somebody who did the same at the same time was faster
             run.discard()
             return _finished_before(config, version, work)
-        result = _settled(this, challenger, version, judgment)
+        result = _finish(this, challenger, version, evaluation)
         run.metrics(stages.metrics())
     return result
 
@@ -176,9 +176,9 @@ def _new_run(config: PipelineConfig) -> AbstractContextManager[TrackedRun]:
 
 
 def _window_rows(config: PipelineConfig, run: TrackedRun) -> WindowRows:
-    run.params(config.settled())
+    run.params(config.resolved())
     window = tasks.choose_window(config.data, config.window)
-    require_fitting_settings(config, find_source(window.training))
+    require_fitting_settings(config, find_source(window.train))
     rows = tasks.read_window(window, config.som.missing)
     run.dataset(rows.dataset, config.name)
     return rows
@@ -212,15 +212,15 @@ def _registered(config: PipelineConfig, work: Work, champion: Champion | None) -
 def _finished_before(config: PipelineConfig, version: Version, work: Work) -> RetrainResult:
     """The result of the run that has registered a version by the same work."""
     _forget_checkpoints(config, work)
-    return brought_to_its_end(config, version)
+    return resume_publication(config, version)
 
 
 def _drift(this: Retraining, champion: Champion | None) -> DriftReport | None:
-    """How far the rows that judge have drifted from what the champion was trained on; None where that is not known."""
+    """How far the held-out rows have drifted from what the champion was trained on; None where that is not known."""
     if champion is None or champion.model.profile is None:
         return None
-    placed = tasks.placed_rows(champion.model, this.rows.dataset, this.samples.judging.numbers)
-    report = tasks.drift(champion.model.profile, placed, this.config.drift)
+    assigned = tasks.assigned_rows(champion.model, this.rows.dataset, this.samples.heldout.numbers)
+    report = tasks.drift(champion.model.profile, assigned, this.config.drift)
     reasons = "" if report.level == "none" else f": {'; '.join(report.reasons)}"
     this.run.tags({DRIFT_TAG: f"{report.level}{reasons}"[:REASON_CHARACTERS]})
     this.run.metrics(report.metrics)
@@ -238,8 +238,8 @@ def _challenger(this: Retraining, champion: Champion | None) -> Challenger:
     scratch_epochs: list[EpochReport] = []
     warm = _trained(this, champion, "train", this.work, warm_epochs.append)
     cold = _trained(this, champion, "train from scratch", _from_scratch(this.work), scratch_epochs.append)
-    yardstick = Contender(champion.model.som, champion.model.scaler)
-    records = [_record(this, _contender(this, each), yardstick) for each in (warm, cold)]
+    reference = Candidate(champion.model.som, champion.model.scaler)
+    records = [_record(this, _candidate(this, each), reference) for each in (warm, cold)]
     chosen = better(records, this.config.promotion)
     tell([f"the challenger {('that started from the champion', 'from scratch')[chosen]} is the better one of the two"])
     for report in (warm_epochs, scratch_epochs)[chosen]:
@@ -263,7 +263,7 @@ def _trained(this: Retraining, champion: Champion | None, stage: str, work: Work
         start = in_units_of(samples.scaler, champion.model.som, champion.model.scaler)
     with this.stages(stage, rows=len(samples.train) * config.som.epochs):
         trained = tasks.train_som(
-            samples.train,
+            samples.train.samples,
             config.som,
             dataset.feature_names,
             threads=config.runtime.threads,
@@ -271,11 +271,11 @@ def _trained(this: Retraining, champion: Champion | None, stage: str, work: Work
             start_from=start,
             checkpoints=_checkpoints(config, work),
         )
-    turned = Turned(trained, {})
+    aligned = AlignedMap(trained, {})
     if champion is not None:
-        turned = tasks.turned_like(champion.model, trained, samples.scaler, dataset, this.judging)
-    local = _local_models(this, turned.trained.som, stage) if this.plan.local.rows else None
-    return Challenger(turned.trained, local, turned.moved)
+        aligned = tasks.align_to(champion.model, trained, samples.scaler, dataset, this.heldout)
+    local = _local_models(this, aligned.trained.som, stage) if this.plan.local.rows else None
+    return Challenger(aligned.trained, local, aligned.moved)
 
 
 def _from_scratch(work: Work) -> Work:
@@ -292,7 +292,7 @@ def _forget_checkpoints(config: PipelineConfig, work: Work) -> None:
         _checkpoints(config, each).remove()
 
 
-def _local_models(this: Retraining, som: SOM, stage: str) -> LocalLearning:
+def _local_models(this: Retraining, som: SOM, stage: str) -> LocalResults:
     config, samples = this.config, this.samples
     with this.stages(stage.replace("train", "local models"), rows=len(samples.train) * len(samples.targets)):
         return tasks.learn_targets(som, samples, config.jitl, config.som.random_seed, config.runtime.threads)
@@ -301,43 +301,43 @@ def _local_models(this: Retraining, som: SOM, stage: str) -> LocalLearning:
 def _analysis(this: Retraining, champion: Champion | None, challenger: Challenger) -> tuple[Analysis, Challenger]:
     """What the challenger's map says, clusters numbered like the champion's; the challenger with their stability."""
     samples, som = this.samples, challenger.trained.som
-    analysis = tasks.analyze(som, samples.train, samples.targets, samples.scaler, this.config.analysis)
+    analysis = tasks.analyze(som, samples.train.samples, samples.targets, samples.scaler, this.config.analysis)
     if champion is None:
         return analysis, challenger
     dataset, clusters = this.rows.dataset, analysis.clusters
-    same = tasks.renumbered_like(champion.model, som, samples.scaler, clusters, dataset, this.judging)
+    same = tasks.match_labels(champion.model, som, samples.scaler, clusters, dataset, this.heldout)
     moved = {**challenger.moved, STABILITY: same.stability}
     return replace(analysis, clusters=same.clusters), replace(challenger, moved=moved)
 
 
-# ---------------------------------------------------------------- judging
+# ---------------------------------------------------------------- evaluation
 
 
-def _contender(this: Retraining, challenger: Challenger) -> Contender:
+def _candidate(this: Retraining, challenger: Challenger) -> Candidate:
     answers = None if challenger.local is None else challenger.local.answers
-    return Contender(challenger.trained.som, this.samples.scaler, answers)
+    return Candidate(challenger.trained.som, this.samples.scaler, answers)
 
 
-def _record(this: Retraining, contender: Contender, yardstick: Contender) -> Record:
-    return tasks.measured(contender, yardstick, this.rows.dataset, this.samples.judging)
+def _record(this: Retraining, candidate: Candidate, reference: Candidate) -> Record:
+    return tasks.evaluate(candidate, reference, this.rows.dataset, this.samples.heldout)
 
 
-def _judged(this: Retraining, champion: Champion | None, challenger: Challenger) -> Judgment:
+def _evaluate(this: Retraining, champion: Champion | None, challenger: Challenger) -> Evaluation:
     """Whether the challenger is better than what serves; told among the metrics and artifacts of the run."""
     with this.stages("judge"):
-        mine, other, before = _contender(this, challenger), None, None
+        mine, other, before = _candidate(this, challenger), None, None
         if champion is not None:
-            other = tasks.defender(champion.model, this.rows.dataset, this.samples, this.config)
+            other = tasks.champion_candidate(champion.model, this.rows.dataset, this.samples, this.config)
             before = _record(this, other, other)
         after = _with_stability(_record(this, mine, other or mine), challenger)
         verdict = tasks.decide(before, after, this.config.promotion)
         told = () if other is None or not other.remark else (other.remark,)
-        judgment = Judgment(verdict, None if champion is None else champion.version.version, told)
+        evaluation = Evaluation(verdict, None if champion is None else champion.version.version, told)
         tell(told)
         for who, record in (("champion", before), ("challenger", after)):
             this.run.metrics({} if record is None else {f"{who}/{name}": v for name, v in record.values.items()})
-        _write_judgment(this, judgment, champion, challenger)
-    return judgment
+        _write_evaluation(this, evaluation, champion, challenger)
+    return evaluation
 
 
 def _with_stability(record: Record, challenger: Challenger) -> Record:
@@ -345,10 +345,12 @@ def _with_stability(record: Record, challenger: Challenger) -> Record:
     return replace(record, metrics={**record.metrics, **stability})
 
 
-def _write_judgment(this: Retraining, judgment: Judgment, champion: Champion | None, challenger: Challenger) -> None:
+def _write_evaluation(
+    this: Retraining, evaluation: Evaluation, champion: Champion | None, challenger: Challenger
+) -> None:
     """The verdict and both U-matrices, in the champion's units, as artifacts."""
     this.artifacts.mkdir(exist_ok=True)
-    judgment.write(this.artifacts)
+    evaluation.write(this.artifacts)
     som, scaler = challenger.trained.som, this.samples.scaler
     maps = {"Challenger": som}
     if champion is not None:
@@ -365,7 +367,7 @@ def _logged(this: Retraining, challenger: Challenger, analysis: Analysis) -> Log
     """Log the challenger as `som train` logs a map, with how far it has moved."""
     config, run, samples, dataset = this.config, this.run, this.samples, this.rows.dataset
     trained, local, artifacts = challenger.trained, challenger.local, this.artifacts
-    metrics = tasks.measure(trained, samples.heldout, analysis.clusters)
+    metrics = tasks.measure(trained, samples.heldout.samples, analysis.clusters)
     metrics |= {} if local is None else local.metrics
     with this.stages("draw"):
         tasks.draw_figures(trained, analysis, artifacts / FIGURES)
@@ -397,14 +399,14 @@ def _published(this: Retraining, logged: LoggedMap, force: bool) -> Version:
     return version
 
 
-def _settled(this: Retraining, challenger: Challenger, version: Version, judgment: Judgment) -> RetrainResult:
+def _finish(this: Retraining, challenger: Challenger, version: Version, evaluation: Evaluation) -> RetrainResult:
     """Promote or keep; judge again where another champion serves by now."""
     config, run = this.config, this.run
-    for _ in range(MOST_JUDGMENTS - 1):
+    for _ in range(MOST_EVALUATIONS - 1):
         try:
-            return carried_out(config, run, version, judgment)
+            return finish_publication(config, run, version, evaluation)
         except ChampionChanged as change:
             tell([f"{change}: judged again"])
-            judgment = _judged(this, _champion(config, this.rows, this.folder), challenger)
+            evaluation = _evaluate(this, _champion(config, this.rows, this.folder), challenger)
             run.files(this.artifacts)
-    return carried_out(config, run, version, judgment)
+    return finish_publication(config, run, version, evaluation)

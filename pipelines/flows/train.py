@@ -49,7 +49,7 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
         with stages("connect"):
             tags = {**environment_tags(), **me.tags, KIND_TAG: KIND, CONFIG_TAG: config.digest}
             run = stack.enter_context(open_run(config.experiment_name, config.tracking.uri, tags, me.name))
-            run.params(config.settled())
+            run.params(config.resolved())
         with stages("load"):
             source, found = tasks.inspect(config)
             dataset = tasks.read_dataset(source, found, config.data.drop_incomplete)
@@ -69,11 +69,13 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
         with stages("train", rows=len(samples.train) * config.som.epochs):
             names, threads, on_epoch = dataset.feature_names, config.runtime.threads, announced(run.epoch)
             trained = tasks.train_som(
-                samples.train, plan.som, names, threads=threads, on_epoch=on_epoch, checkpoints=kept
+                samples.train.samples, plan.som, names, threads=threads, on_epoch=on_epoch, checkpoints=kept
             )
         with stages("analyze", rows=len(samples.train)):
-            analysis = tasks.analyze(trained.som, samples.train, samples.targets, samples.scaler, config.analysis)
-            metrics = tasks.measure(trained, samples.heldout, analysis.clusters)
+            analysis = tasks.analyze(
+                trained.som, samples.train.samples, samples.targets, samples.scaler, config.analysis
+            )
+            metrics = tasks.measure(trained, samples.heldout.samples, analysis.clusters)
         local = None
         if plan.local.rows:
             with stages("local models", rows=len(samples.train) * len(samples.targets)):

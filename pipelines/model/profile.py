@@ -60,7 +60,7 @@ ROUNDING = 1e-9  # of a mean: a feature that varies by less is constant
 
 
 @dataclass(frozen=True)
-class PlacedRows:
+class AssignedRows:
     """Rows with their place on a map, in the order of time. Anything that makes an array is taken.
 
     Attributes:
@@ -91,11 +91,11 @@ class PlacedRows:
     def __len__(self) -> int:
         return self.winner.size
 
-    def __getitem__(self, window: slice) -> "PlacedRows":
+    def __getitem__(self, window: slice) -> "AssignedRows":
         features, predictions = (
             {name: column[window] for name, column in columns.items()} for columns in (self.features, self.predictions)
         )
-        return PlacedRows(features, self.winner[window], self.distance[window], predictions)
+        return AssignedRows(features, self.winner[window], self.distance[window], predictions)
 
     def _columns(self) -> Iterator[tuple[str, NDArray[Any]]]:
         yield from (("winner", self.winner), ("distance", self.distance))
@@ -217,7 +217,7 @@ class Profile(_Part):
 # ---------------------------------------------------------------- training
 
 
-def training_profile(grid: Grid, training: PlacedRows, heldout: PlacedRows | None = None) -> Profile:
+def training_profile(grid: Grid, training: AssignedRows, heldout: AssignedRows | None = None) -> Profile:
     """What has to be kept of training to recognize drift later.
 
     Args:
@@ -236,7 +236,7 @@ def training_profile(grid: Grid, training: PlacedRows, heldout: PlacedRows | Non
     return profile.model_copy(update={"usual": usual})
 
 
-def _require_rows(training: PlacedRows, heldout: PlacedRows) -> None:
+def _require_rows(training: AssignedRows, heldout: AssignedRows) -> None:
     for name, rows in (("training", training), ("held-out", heldout)):
         if len(rows) < LEAST_WINDOWS:
             raise DatasetError(f"a drift profile needs at least {LEAST_WINDOWS} {name} rows, got {len(rows)}")
@@ -250,7 +250,7 @@ def _require_rows(training: PlacedRows, heldout: PlacedRows) -> None:
         raise DatasetError("a drift profile needs rows with a nearest neuron, got none")
 
 
-def _without_usual(grid: Grid, training: PlacedRows, heldout: PlacedRows) -> Profile:
+def _without_usual(grid: Grid, training: AssignedRows, heldout: AssignedRows) -> Profile:
     hits = _hits(training.winner, np.arange(grid.m))
     regions = map_regions(hits.reshape(grid.x, grid.y))
     return Profile(
@@ -318,7 +318,7 @@ def _bins(values: FloatArray) -> Bins:
 
 
 def _usual(
-    profile: Profile, rows: PlacedRows, measures: Callable[[Profile, PlacedRows], Mapping[str, float]]
+    profile: Profile, rows: AssignedRows, measures: Callable[[Profile, AssignedRows], Mapping[str, float]]
 ) -> dict[str, Usual]:
     """What windows of these rows come to."""
     longest = len(rows) // LEAST_WINDOWS
@@ -327,7 +327,7 @@ def _usual(
     return {name: _summary(name, sizes, [[m[name] for m in windows] for windows in by_size]) for name in by_size[0][0]}
 
 
-def _windows(rows: PlacedRows, size: int) -> Iterator[PlacedRows]:
+def _windows(rows: AssignedRows, size: int) -> Iterator[AssignedRows]:
     """Evenly spaced windows that do not overlap."""
     windows = min(len(rows) // size, WINDOWS)
     for start in np.linspace(0, len(rows) - size, windows).astype(int).tolist():
@@ -367,7 +367,7 @@ def stability_index(expected: IntArray, counts: IntArray) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def of_features(profile: Profile, rows: PlacedRows) -> dict[str, float]:
+def of_features(profile: Profile, rows: AssignedRows) -> dict[str, float]:
     """What is compared with training rows."""
     measures = {"hits": stability_index(np.array(profile.hits), _hits(rows.winner, np.array(profile.regions)))}
     for name, before in profile.features.items():
@@ -379,7 +379,7 @@ def of_features(profile: Profile, rows: PlacedRows) -> dict[str, float]:
     return measures
 
 
-def of_answers(profile: Profile, rows: PlacedRows) -> dict[str, float]:
+def of_answers(profile: Profile, rows: AssignedRows) -> dict[str, float]:
     """What is compared with held-out rows."""
     distance = rows.distance
     known = distance[~np.isnan(distance)]

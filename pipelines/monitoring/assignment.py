@@ -12,8 +12,8 @@ from pipelines.data.samples import Labelled, Samples, labelled
 from pipelines.errors import DatasetError
 from pipelines.model.local_models import LocalModels
 from pipelines.model.map_model import MapModel
-from pipelines.model.profile import PlacedRows, Profile, training_profile
-from pipelines.training.local_scores import LocalLearning
+from pipelines.model.profile import AssignedRows, Profile, training_profile
+from pipelines.training.local_scores import LocalResults
 from somlib import SOM
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 
-def profile_training(som: SOM, dataset: Dataset, samples: Samples, local: LocalLearning | None) -> Profile | None:
+def profile_training(som: SOM, dataset: Dataset, samples: Samples, local: LocalResults | None) -> Profile | None:
     """What has to be kept with a model to recognize drift later; None, with a warning, where rows are too few for it.
 
     Args:
@@ -30,18 +30,18 @@ def profile_training(som: SOM, dataset: Dataset, samples: Samples, local: LocalL
         samples: What the map was trained and measured on.
         local: Local models with their answers to held-out rows; None without any.
     """
-    answers = {} if local is None else _answers(local, samples.judging)
-    training, heldout = samples.learning, samples.judging
+    answers = {} if local is None else _answers(local, samples.heldout)
+    train, heldout = samples.train, samples.heldout
     try:
         return training_profile(
-            som.grid, _placed(som, dataset, training, {}), _placed(som, dataset, heldout, answers) if heldout else None
+            som.grid, _assigned(som, dataset, train, {}), _assigned(som, dataset, heldout, answers) if heldout else None
         )
     except DatasetError as error:
         logger.warning("drift from this model will not be recognized: %s", error)
         return None
 
 
-def placed_rows(model: MapModel, dataset: Dataset, rows: NDArray[np.int64]) -> PlacedRows:
+def assigned_rows(model: MapModel, dataset: Dataset, rows: NDArray[np.int64]) -> AssignedRows:
     """Where rows of a dataset fall on the map of a model, and what its local models say to them.
 
     Targets of whose predictions the profile of the model knows nothing are left out: there is nothing to compare.
@@ -55,15 +55,15 @@ def placed_rows(model: MapModel, dataset: Dataset, rows: NDArray[np.int64]) -> P
     answers = {} if model.local is None else _predictions(model.local, asked.samples)
     if model.profile is not None:
         answers = {target: said for target, said in answers.items() if target in model.profile.predictions}
-    return _placed(model.som, dataset, asked, answers)
+    return _assigned(model.som, dataset, asked, answers)
 
 
-def _placed(som: SOM, dataset: Dataset, rows: Labelled, predictions: Mapping[str, Floats]) -> PlacedRows:
+def _assigned(som: SOM, dataset: Dataset, rows: Labelled, predictions: Mapping[str, Floats]) -> AssignedRows:
     """Rows with their places, in the order of time."""
     order = rows.by_time()
     found = som.winners(torch.from_numpy(rows.samples).to(som.device), distances=True)
     values = dataset.features[rows.numbers[order]]
-    return PlacedRows(
+    return AssignedRows(
         features=dict(zip(dataset.feature_names, values.T, strict=True)),
         winner=found.index[:, 0].cpu().numpy()[order],
         distance=found.distance[:, 0].cpu().numpy()[order],
@@ -77,15 +77,15 @@ def _predictions(models: LocalModels, samples: NDArray[np.float32]) -> dict[str,
     return {t: np.where(empty, np.nan, models.details(t, samples).prediction) for t in models.regressors}
 
 
-def _answers(local: LocalLearning, judging: Labelled) -> dict[str, Floats]:
+def _answers(local: LocalResults, heldout: Labelled) -> dict[str, Floats]:
     """What local models said to held-out rows before they learned them, by target; NaN at rows they were not asked."""
     if local.answers is None:
         return {}
-    place = np.empty(int(judging.numbers.max()) + 1, dtype=np.int64)
-    place[judging.numbers] = np.arange(len(judging))
+    place = np.empty(int(heldout.numbers.max()) + 1, dtype=np.int64)
+    place[heldout.numbers] = np.arange(len(heldout))
     columns = {}
     for target in local.scores:
         said = local.answers.filter(target=target)
-        columns[target] = np.full(len(judging), np.nan)
+        columns[target] = np.full(len(heldout), np.nan)
         columns[target][place[said["sample"].to_numpy()]] = said["prediction"].to_numpy()
     return columns

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.errors import DatasetError
-from pipelines.model.profile import PlacedRows, Profile, of_answers, of_features
+from pipelines.model.profile import AssignedRows, Profile, of_answers, of_features
 from pipelines.settings.sections import DriftConfig
 from pipelines.wording import percent, some
 
@@ -59,7 +59,7 @@ class DriftReport:
         return {f"drift/{shift.measure}": shift.value for shift in self.shifts if math.isfinite(shift.value)}
 
 
-def drift(profile: Profile, rows: PlacedRows, config: DriftConfig) -> DriftReport:
+def drift(profile: Profile, rows: AssignedRows, config: DriftConfig) -> DriftReport:
     """Whether rows still look like those of training.
 
     Args:
@@ -83,7 +83,7 @@ def drift(profile: Profile, rows: PlacedRows, config: DriftConfig) -> DriftRepor
     return DriftReport(worst_first[0].level, reasons or (unchanged,), shifts, len(rows))
 
 
-def _require_comparable(profile: Profile, rows: PlacedRows) -> None:
+def _require_comparable(profile: Profile, rows: AssignedRows) -> None:
     if not len(rows):
         raise DatasetError("drift needs at least one new row, got none")
     absent = [name for name in profile.features if name not in rows.features]

@@ -17,7 +17,7 @@ from pipelines.store.tracking import TrackedRun
 from pipelines.store.versions import Version
 from pipelines.training.analysis import Analysis, tables
 from pipelines.training.fitting import TrainedMap, settings_taken
-from pipelines.training.local_scores import LocalLearning
+from pipelines.training.local_scores import LocalResults
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def log_map(
     example: NDArray[Any],
     folder: Path,
     register_as: str | None,
-    local: LocalLearning | None = None,
+    local: LocalResults | None = None,
     profile: Profile | None = None,
 ) -> LoggedMap:
     """Log a map with everything that was found out about it.

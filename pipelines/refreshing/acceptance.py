@@ -15,9 +15,9 @@ import numpy as np
 from pipelines.data.samples import Labelled
 from pipelines.model.local_models import LocalModels
 from pipelines.model.map_model import MapModel
-from pipelines.monitoring.assignment import placed_rows
+from pipelines.monitoring.assignment import assigned_rows
 from pipelines.monitoring.drift import DriftReport, drift
-from pipelines.refreshing.new_rows import Arrivals
+from pipelines.refreshing.new_rows import NewRows
 from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import DriftConfig, RefreshConfig
 from pipelines.training.analysis import file_stems
@@ -73,7 +73,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Acceptance:
     """Whether new rows shall be learned, and what that rests on.
 
     Attributes:
@@ -121,26 +121,26 @@ def settings_digest(config: PipelineConfig) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def judge(
-    model: MapModel, local: LocalModels, arrivals: Arrivals, record: Mapping[str, float], config: PipelineConfig
-) -> Judged:
+def evaluate(
+    model: MapModel, local: LocalModels, new_rows: NewRows, record: Mapping[str, float], config: PipelineConfig
+) -> Acceptance:
     """Whether the local models of a version shall learn new rows. They do not learn them here.
 
     Args:
         model: The version.
         local: Its local models.
-        arrivals: The rows.
+        new_rows: The rows.
         record: Metrics of the version, with the errors on held-out rows.
         config: The limits.
     """
     stems = metric_names(config, tuple(local.regressors))
     references = {t: value for t, stem in stems.items() if (value := _reference(record, stem)) is not None}
-    scores = {t: score(local, t, arrivals.samples, references.get(t)) for t in arrivals.new}
-    drift = find_drift(model, arrivals, config.drift)
+    scores = {t: score(local, t, new_rows.samples, references.get(t)) for t in new_rows.new}
+    drift = find_drift(model, new_rows, config.drift)
     metrics = {f"prequential/{stems[t]}/{name}": v for t, each in scores.items() for name, v in each.metrics().items()}
     metrics |= {REFERENCE.format(stems[target]): value for target, value in references.items()}
-    metrics |= arrivals.metrics(stems) | ({} if drift is None else drift.metrics)
-    return Judged(scores, [*checks(scores, config.refresh)], drift, metrics)
+    metrics |= new_rows.metrics(stems) | ({} if drift is None else drift.metrics)
+    return Acceptance(scores, [*checks(scores, config.refresh)], drift, metrics)
 
 
 def metric_names(config: PipelineConfig, targets: Sequence[str]) -> dict[str, str]:
@@ -179,13 +179,13 @@ def score(local: LocalModels, target: str, samples: Labelled, reference: float |
     )
 
 
-def find_drift(model: MapModel, arrivals: Arrivals, config: DriftConfig) -> DriftReport | None:
+def find_drift(model: MapModel, new_rows: NewRows, config: DriftConfig) -> DriftReport | None:
     """Whether new rows still look like those of training; None where the model does not know what these look like."""
     if model.profile is None:
         return None
-    placed = placed_rows(model, arrivals.dataset, arrivals.samples.numbers)
-    known = {target: said for target, said in placed.predictions.items() if target in model.profile.predictions}
-    return drift(model.profile, replace(placed, predictions=known), config)
+    assigned = assigned_rows(model, new_rows.dataset, new_rows.samples.numbers)
+    known = {target: said for target, said in assigned.predictions.items() if target in model.profile.predictions}
+    return drift(model.profile, replace(assigned, predictions=known), config)
 
 
 # ---------------------------------------------------------------- what the limits say

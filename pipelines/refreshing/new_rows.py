@@ -36,7 +36,7 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Arrivals:
+class NewRows:
     """What has come since the local models of a version last learned.
 
     Attributes:
@@ -114,7 +114,7 @@ def _require_time(config: PipelineConfig) -> None:
         raise ConfigError("data.time must name the column of dates or times by which som refresh tells new rows")
 
 
-def find_arrivals(model: MapModel, local: LocalModels, config: PipelineConfig) -> Arrivals:
+def find_new_rows(model: MapModel, local: LocalModels, config: PipelineConfig) -> NewRows:
     """The rows that have come since the local models of a version last learned.
 
     Args:
@@ -133,7 +133,7 @@ def find_arrivals(model: MapModel, local: LocalModels, config: PipelineConfig) -
     found = {target: int(flags.sum()) for target, flags in fresh.items()}
     new = {target: count for target, count in found.items() if count >= config.refresh.fewest_rows}
     rows = _only(dataset, {target: flags for target, flags in fresh.items() if target in new})
-    return Arrivals(
+    return NewRows(
         dataset=rows,
         samples=labelled(rows, model.scaler, np.arange(len(rows.target))),
         new=new,

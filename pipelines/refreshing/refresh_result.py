@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
-from pipelines.refreshing.acceptance import Judged, Prequential
-from pipelines.refreshing.new_rows import Arrivals
+from pipelines.refreshing.acceptance import Acceptance, Prequential
+from pipelines.refreshing.new_rows import NewRows
 from pipelines.store.tracking import TrackedRun
 from pipelines.store.versions import Version
 from pipelines.wording import percent, some
@@ -47,10 +47,10 @@ class RefreshResult:
         outcome: `promoted`: a new version serves; `kept`: new rows were refused; `idle`: there was nothing to do.
         reasons: Why, a sentence each.
         champion: The version that served.
-        arrivals: Which rows had come.
+        new_rows: Which rows had come.
         watermarks: Up to when was learned before, and is now; ISO 8601.
         seconds: By stage.
-        judged: What was found of new rows; None where there was nothing to do.
+        acceptance: What was found of new rows; None where there was nothing to do.
         run: The MLflow run; None where there was nothing to do.
         published: The version that serves instead; None where the champion stays.
     """
@@ -58,10 +58,10 @@ class RefreshResult:
     outcome: Outcome
     reasons: Sequence[str]
     champion: Version
-    arrivals: Arrivals
+    new_rows: NewRows
     watermarks: tuple[str, str]
     seconds: Mapping[str, float]
-    judged: Judged | None = None
+    acceptance: Acceptance | None = None
     run: RunPlace | None = None
     published: Version | None = None
 
@@ -73,10 +73,10 @@ class RefreshResult:
     def lines(self) -> Iterator[tuple[str, str]]:
         """Name and value of each line of the summary."""
         yield "verdict", self.sentence
-        yield "new rows", _counted(self.arrivals.new)
-        yield from _others(self.arrivals)
-        if self.judged is not None:
-            yield from _findings(self.judged)
+        yield "new rows", _counted(self.new_rows.new)
+        yield from _others(self.new_rows)
+        if self.acceptance is not None:
+            yield from _findings(self.acceptance)
         yield "learned up to", " to ".join(dict.fromkeys(_moment(mark) for mark in self.watermarks))
         times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items())
         yield "seconds", f"{sum(self.seconds.values()):.1f}: {times}"
@@ -96,27 +96,27 @@ class RefreshResult:
         return f"{self.champion.name} version {self.published.version}, now champion after {self.champion.version}"
 
 
-def idle_reason(champion: Version, arrivals: Arrivals, mark: str, fewest: int) -> str:
+def idle_reason(champion: Version, new_rows: NewRows, mark: str, fewest: int) -> str:
     """Why there is nothing to do, in one sentence.
 
     Args:
         champion: The version that serves.
-        arrivals: Without new rows.
+        new_rows: Without new rows.
         mark: Its watermark, ISO 8601.
         fewest: `refresh.fewest_rows`.
     """
-    few, unlabelled = arrivals.few, {target: count for target, count in arrivals.unlabelled.items() if count}
+    few, unlabelled = new_rows.few, {target: count for target, count in new_rows.unlabelled.items() if count}
     waits = [f"{_counted(few)} wait for more, refresh.fewest_rows={fewest} are needed to judge"] if few else []
     waits += [f"{_counted(unlabelled)} wait for their value"] if unlabelled else []
     known = f"{champion.name} version {champion.version} has learned all that it can, up to {_moment(mark)}"
     return ": ".join([known, *(["; ".join(waits)] if waits else [])])
 
 
-def _others(arrivals: Arrivals) -> Iterator[tuple[str, str]]:
+def _others(new_rows: NewRows) -> Iterator[tuple[str, str]]:
     """Rows that were not learned, where there are any."""
-    late = {target: count for target, count in arrivals.late.items() if count}
-    unlabelled = {target: count for target, count in arrivals.unlabelled.items() if count}
-    for name, counts in (("too few", arrivals.few), ("without value", unlabelled), ("came late", late)):
+    late = {target: count for target, count in new_rows.late.items() if count}
+    unlabelled = {target: count for target, count in new_rows.unlabelled.items() if count}
+    for name, counts in (("too few", new_rows.few), ("without value", unlabelled), ("came late", late)):
         if counts:
             yield name, _counted(counts)
 
@@ -125,10 +125,10 @@ def _counted(counts: Mapping[str, int]) -> str:
     return some([f"{count:,} of {target}" for target, count in counts.items()], 20) or "none"
 
 
-def _findings(judged: Judged) -> Iterator[tuple[str, str]]:
-    for target, found in judged.scores.items():
+def _findings(acceptance: Acceptance) -> Iterator[tuple[str, str]]:
+    for target, found in acceptance.scores.items():
         yield f"rmse {target}", _told(found)
-    drift = judged.drift
+    drift = acceptance.drift
     yield "drift", "not known" if drift is None else f"{drift.level}: {some(list(drift.reasons), REASONS_SHOWN)}"
 
 

@@ -45,7 +45,7 @@ class ReportContent:
         topographic_errors: Likewise.
         sigmas: Neighborhood radius of each epoch, None where it was not recorded.
         config: The experiment as YAML, None for a map that was trained by hand.
-        predictions: What local models and their rivals say to held-out rows, see `LocalLearning.answers`; None without
+        predictions: What local models and their rivals say to held-out rows, see `LocalResults.answers`; None without
             local models, or without held-out rows.
     """
 

@@ -155,7 +155,7 @@ def flow_facts(
     """
     facts = Facts(
         rows=plan.rows,
-        **_described(som, samples.train, samples.targets, samples.scaler, config.analysis),
+        **_described(som, samples.train.samples, samples.targets, samples.scaler, config.analysis),
         coverage=config.jitl.coverage if plan.local.rows else None,
         data=dataset.path,
         time=_time_span(source, dataset.survey),
@@ -163,11 +163,11 @@ def flow_facts(
     )
     if len(dataset.features) > MOST_ROWS:
         return RunData(facts, None)
-    train, judging = samples.learning.numbers, samples.judging.numbers
     neurons = np.empty(len(dataset.features), dtype=np.int64)
-    neurons[train], neurons[judging] = (nearest(som, part) for part in (samples.train, samples.heldout))
+    for part in (samples.train, samples.heldout):
+        neurons[part.numbers] = nearest(som, part.samples)
     heldout = np.zeros(len(neurons), dtype=bool)
-    heldout[judging] = True
+    heldout[samples.heldout.numbers] = True
     return RunData(facts, row_table(som, neurons, heldout, dataset.moments))
 
 

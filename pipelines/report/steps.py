@@ -41,7 +41,7 @@ def write_report(
         metrics: Errors and scores.
         folder: Where the files go.
         config: The experiment as YAML, None for a map that was trained by hand.
-        predictions: What local models and their rivals say to held-out rows, see `LocalLearning.answers`.
+        predictions: What local models and their rivals say to held-out rows, see `LocalResults.answers`.
     """
     data.write(folder)
     if predictions is not None:

@@ -48,8 +48,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A map, and what its local models say to the rows that judge, which they do not know.
+class Candidate:
+    """A map, and what its local models say to the held-out rows, which they do not know.
 
     Attributes:
         som: The map.
@@ -82,46 +82,46 @@ def require_comparable(champion: MapModel, config: PipelineConfig, dataset: Data
         )
 
 
-def defender(champion: MapModel, dataset: Dataset, samples: Samples, config: PipelineConfig) -> Contender:
-    """The champion, with what local models on its map say to the rows that judge.
+def champion_candidate(champion: MapModel, dataset: Dataset, samples: Samples, config: PipelineConfig) -> Candidate:
+    """The champion, with what local models on its map say to the held-out rows.
 
     Args:
         champion: What serves.
         dataset: The rows of the window.
-        samples: Those that train, and those that judge.
+        samples: Training and held-out rows.
         config: How local models are made where those of the champion know the rows already.
     """
     own = dataset.with_features(champion.features)
-    learning, judging = (labelled(own, champion.scaler, part.numbers) for part in (samples.learning, samples.judging))
+    train, heldout = (labelled(own, champion.scaler, part.numbers) for part in (samples.train, samples.heldout))
     with cpu_threads(config.runtime.threads), threadpool_limits(config.runtime.threads):
-        models, remark = _unknowing(champion, learning, judging, config)
-        return Contender(champion.som, champion.scaler, None if models is None else _said(models, judging), remark)
+        models, remark = _unknowing(champion, train, heldout, config)
+        return Candidate(champion.som, champion.scaler, None if models is None else _said(models, heldout), remark)
 
 
 def _unknowing(
-    champion: MapModel, learning: Labelled, judging: Labelled, config: PipelineConfig
+    champion: MapModel, train: Labelled, heldout: Labelled, config: PipelineConfig
 ) -> tuple[LocalModels | None, str]:
-    """Local models on the champion's map that know no row that judges, and how they came about."""
+    """Local models on the champion's map that know no held-out row, and how they came about."""
     serving = champion.local
     if not config.predicts:
         return None, ""
-    if serving is not None and set(judging.targets) <= set(serving.regressors) and _knows_none(serving, judging):
+    if serving is not None and set(heldout.targets) <= set(serving.regressors) and _knows_none(serving, heldout):
         return serving, ""
-    fitted = fit_local_models(champion.som, learning, config.jitl, config.som.random_seed)
-    why = "has none for every target" if serving is None else "may know rows that judge"
-    return fitted, f"the champion {why}: local models fitted anew on its map, to the rows that train, answer for it"
+    fitted = fit_local_models(champion.som, train, config.jitl, config.som.random_seed)
+    why = "has none for every target" if serving is None else "may know held-out rows"
+    return fitted, f"the champion {why}: local models fitted anew on its map, to the training rows, answer for it"
 
 
-def _knows_none(models: LocalModels, judging: Labelled) -> bool:
+def _knows_none(models: LocalModels, heldout: Labelled) -> bool:
     """Whether all that the models have learned is older than the rows."""
     known = [datetime.fromisoformat(each) for each in models.watermarks.values() if each is not None]
-    if judging.moments is None or not judging.moments.dtype.is_temporal() or len(known) < len(models.regressors):
+    if heldout.moments is None or not heldout.moments.dtype.is_temporal() or len(known) < len(models.regressors):
         return False
-    return max(known) < EPOCH + timedelta(microseconds=int(judging.moments.dt.epoch("us").to_numpy().min()))
+    return max(known) < EPOCH + timedelta(microseconds=int(heldout.moments.dt.epoch("us").to_numpy().min()))
 
 
-def _said(models: LocalModels, judging: Labelled) -> pl.DataFrame | None:
-    asked = {target: asked_of(judging, target) for target in judging.targets if target in models.regressors}
+def _said(models: LocalModels, heldout: Labelled) -> pl.DataFrame | None:
+    asked = {target: asked_of(heldout, target) for target in heldout.targets if target in models.regressors}
     tables = [said_to(models, target, rows) for target, rows in asked.items() if len(rows)]
     return pl.concat(tables) if tables else None
 
@@ -129,25 +129,25 @@ def _said(models: LocalModels, judging: Labelled) -> pl.DataFrame | None:
 # ---------------------------------------------------------------- measuring
 
 
-def measured(contender: Contender, yardstick: Contender, dataset: Dataset, judging: Labelled) -> Record:
-    """How well a contender does on the rows that judge.
+def evaluate(candidate: Candidate, reference: Candidate, dataset: Dataset, heldout: Labelled) -> Record:
+    """How well a candidate does on the held-out rows.
 
     Args:
-        contender: Who.
-        yardstick: Whose units and metric distances are measured in: the champion, or where there is none the contender.
+        candidate: Who.
+        reference: Whose units and metric distances are measured in: the champion, or where there is none the candidate.
         dataset: The rows of the window.
-        judging: Those that judge.
+        heldout: Those held out.
     """
-    rows = judging.numbers[judging.by_time()]
-    samples = _samples(contender.scaler, dataset, rows).to(contender.som.device)
-    answers = dict(_of_answers(contender.answers, list(judging.targets), rows))
+    rows = heldout.numbers[heldout.by_time()]
+    samples = _samples(candidate.scaler, dataset, rows).to(candidate.som.device)
+    answers = dict(_of_answers(candidate.answers, list(heldout.targets), rows))
     return Record(
         metrics={
-            "te": contender.som.topographic_error(samples),
+            "te": candidate.som.topographic_error(samples),
             **{f"jitl/{stem}/coverage": coverage for stem, (_, coverage) in answers.items()},
         },
         rows={
-            "qe": _distances(contender, yardstick, dataset, rows, samples),
+            "qe": _distances(candidate, reference, dataset, rows, samples),
             **{f"jitl/{stem}/rmse": errors for stem, (errors, _) in answers.items()},
         },
     )
@@ -158,13 +158,13 @@ def _samples(scaler: Scaler, dataset: Dataset, rows: NDArray[np.int64]) -> torch
 
 
 def _distances(
-    contender: Contender, yardstick: Contender, dataset: Dataset, rows: NDArray[np.int64], samples: torch.Tensor
+    candidate: Candidate, reference: Candidate, dataset: Dataset, rows: NDArray[np.int64], samples: torch.Tensor
 ) -> NDArray[np.float64]:
-    """Of rows to the neurons that the contender chooses, in the yardstick's units; NaN where it chooses none."""
-    index = contender.som.winners(samples).index
-    common = in_units_of(yardstick.scaler, contender.som, contender.scaler).codebook
-    values = _samples(yardstick.scaler, dataset, rows).to(common)
-    return np.asarray(exact_distances(values, common, index, yardstick.som.metric)[:, 0].double().cpu().numpy())
+    """Of rows to the neurons that the candidate chooses, in the reference's units; NaN where it chooses none."""
+    index = candidate.som.winners(samples).index
+    common = in_units_of(reference.scaler, candidate.som, candidate.scaler).codebook
+    values = _samples(reference.scaler, dataset, rows).to(common)
+    return np.asarray(exact_distances(values, common, index, reference.som.metric)[:, 0].double().cpu().numpy())
 
 
 def _of_answers(

@@ -25,13 +25,13 @@ from somlib.utils.clustering import ClusterResult
 
 
 @dataclass(frozen=True)
-class Turned:
+class AlignedMap:
     """A map turned like the one before it.
 
     Attributes:
         trained: The map; as it was where it has another grid, and cannot be compared neuron by neuron.
         moved: How far it lies from the one before, as metrics: `share` and `share_before` (as a share of the spread of
-            the old map, after and before it was turned), `grid_distance` (cell widths that rows have moved),
+            the old map, after and before it was aligned), `grid_distance` (cell widths that rows have moved),
             `feature/NAME` (mean difference of weights, in the units of the data). Empty with another grid.
     """
 
@@ -39,9 +39,9 @@ class Turned:
     moved: Mapping[str, float]
 
 
-def turned_like(
+def align_to(
     champion: MapModel, trained: TrainedMap, scaler: Scaler, dataset: Dataset, rows: NDArray[np.int64]
-) -> Turned:
+) -> AlignedMap:
     """A trained map, turned so that it lies like the champion.
 
     Args:
@@ -52,12 +52,12 @@ def turned_like(
         rows: Numbers of those by whose places the movement is told.
     """
     if trained.som.grid != champion.som.grid:
-        return Turned(trained, {})
+        return AlignedMap(trained, {})
     old, new = _in_data_units(champion, champion.som, champion.scaler), _in_data_units(champion, trained.som, scaler)
     winners = winner(champion.som, champion.scaler, dataset, rows), winner(trained.som, scaler, dataset, rows)
     found = aligned(old, new, champion.som.grid, *winners)
     moved = _metrics(found.after, champion.features) | {"moved/share_before": found.before.share}
-    return Turned(replace(trained, som=trained.som.reoriented(found.permutation)), moved)
+    return AlignedMap(replace(trained, som=trained.som.reoriented(found.permutation)), moved)
 
 
 def _in_data_units(champion: MapModel, som: SOM, scaler: Scaler) -> Tensor:
@@ -86,7 +86,7 @@ def _metrics(displacement: Displacement, features: tuple[str, ...]) -> dict[str,
 
 
 @dataclass(frozen=True)
-class Renumbered:
+class MatchedClusters:
     """Clusters under the numbers that the champion's have.
 
     Attributes:
@@ -99,9 +99,9 @@ class Renumbered:
     stability: float
 
 
-def renumbered_like(
+def match_labels(
     champion: MapModel, som: SOM, scaler: Scaler, clusters: ClusterResult, dataset: Dataset, rows: NDArray[np.int64]
-) -> Renumbered:
+) -> MatchedClusters:
     """The clusters of a new map, each under the number of the champion's cluster that shares most rows with it.
 
     Args:
@@ -113,11 +113,11 @@ def renumbered_like(
         rows: Numbers of those that tell which clusters are the same.
     """
     old, new = winner(champion.som, champion.scaler, dataset, rows), winner(som, scaler, dataset, rows)
-    placed = (old >= 0) & (new >= 0)
+    assigned = (old >= 0) & (new >= 0)
     labels = clusters["labels"].cpu()
-    before, after = champion.clusters[old[placed]], labels[new[placed]]
+    before, after = champion.clusters[old[assigned]], labels[new[assigned]]
     numbers = matched_labels(before, after, labels, highest=int(champion.clusters.max()))
-    return Renumbered(_with_numbers(clusters, labels, numbers), cluster_stability(before, after))
+    return MatchedClusters(_with_numbers(clusters, labels, numbers), cluster_stability(before, after))
 
 
 def _with_numbers(clusters: ClusterResult, labels: Tensor, numbers: Tensor) -> ClusterResult:

@@ -18,7 +18,7 @@ PROMOTED, KEPT, AWAITED, SKIPPED = "promoted", "kept", "awaits approval", "skipp
 
 
 @dataclass(frozen=True)
-class Judgment:
+class Evaluation:
     """A verdict, and against whom.
 
     Attributes:
@@ -110,10 +110,10 @@ class RetrainResult:
         how_to_open: What a user types or visits to see it.
         outcome: `promoted`, `kept`, `awaits approval` or `skipped`.
         reason: Why.
-        judgment: What was compared; None where nothing was trained.
+        evaluation: What was compared; None where nothing was trained.
         challenger: The version that was registered; None where nothing was trained.
         champion: Number of the version that serves now; None where none does.
-        drift: What the rows that judge looked like; empty where that is not known.
+        drift: What the held-out rows looked like; empty where that is not known.
     """
 
     experiment: str
@@ -124,7 +124,7 @@ class RetrainResult:
     how_to_open: str
     outcome: str
     reason: str
-    judgment: Judgment | None
+    evaluation: Evaluation | None
     challenger: Version | None
     champion: str | None
     drift: str
@@ -143,5 +143,5 @@ class RetrainResult:
     def markdown(self) -> str:
         """The summary and the comparison, with a link to the run."""
         facts = "\n".join(f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in self.lines())
-        comparison = "" if self.judgment is None else f"\n{self.judgment.markdown()}"
+        comparison = "" if self.evaluation is None else f"\n{self.evaluation.markdown()}"
         return f"| | |\n| --- | --- |\n{facts}\n{comparison}\n[MLflow run {self.run_name}]({self.page})\n"

@@ -124,7 +124,7 @@ class PipelineConfig(Section):
         """Neurons of the map; None where its size is left to the data."""
         return None if self.som.x is None or self.som.y is None else self.som.x * self.som.y
 
-    def settled(self) -> dict[str, Any]:
+    def resolved(self) -> dict[str, Any]:
         """Settings by dotted name (`som.sigma`), without those of the map that are left to the data."""
         taken = {"tracking.experiment": self.experiment_name, "tracking.model": self.model_name}
         values = dict(_flattened(self.model_dump(mode="json"))) | taken

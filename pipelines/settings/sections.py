@@ -314,7 +314,7 @@ class RetrainConfig(Section):
         "of the two by the first of promotion.rules goes on",
     )
     skip_without_drift: bool = Field(
-        default=False, description="Whether to train none while the rows that judge look like those of the champion"
+        default=False, description="Whether to train none while the held-out rows look like those of the champion"
     )
     approval_hours: float = Field(
         default=24.0, gt=0, description="How long a deployed run waits for a person, where promotion.approval is set"

@@ -16,7 +16,7 @@ from pipelines.errors import ModelBusyError, TrackingError
 
 logger = logging.getLogger(__name__)
 
-LOCK_SECONDS = 600.0  # a smoke test takes seconds, the judgment of a challenger on many rows takes minutes
+LOCK_SECONDS = 600.0  # a smoke test takes seconds, the evaluation of a challenger on many rows takes minutes
 STATE_VARIABLE = "XDG_STATE_HOME"
 
 

@@ -2,7 +2,7 @@
 
 They are fitted to the training rows, and judged on the held-out rows next to what one would do without a map
 (`baselines.py`), which learns the same training rows. With a time column the held-out rows are the newest, so this is
-what production will ask for. At most `MOST_JUDGED` held-out rows of a target are judged, evenly spread, and all three
+what production will ask for. At most `MOST_SCORED` held-out rows of a target are judged, evenly spread, and all three
 answer the same ones: a ridge for each query has its price. Rows without a value of the target take no part.
 
 Once they are judged, the models learn the held-out rows too: what is published knows the newest rows.
@@ -26,7 +26,7 @@ from pipelines.training.baselines import neighbor_answers, ridge_answers
 from pipelines.training.fitting import cpu_threads
 from somlib import SOM
 
-MOST_JUDGED = 5_000
+MOST_SCORED = 5_000
 Floats = NDArray[np.float64]
 
 
@@ -84,7 +84,7 @@ class TargetScores:
 
 
 @dataclass(frozen=True)
-class LocalLearning:
+class LocalResults:
     """What came of local models for the targets of a run.
 
     Attributes:
@@ -130,7 +130,7 @@ class LocalLearning:
 
 def learn_targets(
     som: SOM, samples: Samples, config: JITLConfig, seed: int, threads: int | None = None
-) -> LocalLearning:
+) -> LocalResults:
     """Local models on a trained map, judged on the held-out rows, then taught these too.
 
     Args:
@@ -144,7 +144,7 @@ def learn_targets(
         ConfigError: `jitl.keep_days` with times that are no dates.
         somlib.errors.SomlibError: Map and samples are too large for local models that were asked for.
     """
-    rows, names = samples.learning, tuple(samples.targets)
+    rows, names = samples.train, tuple(samples.targets)
     told = plan_local_models(rows, som.grid.m, config).reasons
     # Boosting on some thousand rows is made of short parallel regions. Where idle threads sleep (see environment.py),
     # waking one for each took ten times as long on two quiet cores as staying on one: 65 s and 6 for the shipped data.
@@ -152,11 +152,11 @@ def learn_targets(
     with cpu_threads(one), threadpool_limits(one):
         models = fit_local_models(som, rows, config, seed)
         if models is None:
-            return LocalLearning(None, {}, None, told, names)
+            return LocalResults(None, {}, None, told, names)
         judged = dict(_judged(models, samples, config))
-        models.learn(samples.judging, config)
+        models.learn(samples.heldout, config)
     answers = [table for _, table in judged.values()]
-    return LocalLearning(
+    return LocalResults(
         models,
         {target: scores for target, (scores, _) in judged.items()},
         pl.concat(answers) if answers else None,
@@ -170,20 +170,20 @@ def _judged(
 ) -> Iterator[tuple[str, tuple[TargetScores, pl.DataFrame]]]:
     """Scores of each target and its answers, where held-out rows have its value."""
     for target in models.regressors:
-        asked = asked_of(samples.judging, target)
+        asked = asked_of(samples.heldout, target)
         if len(asked):
-            learned = learnable(samples.learning, target, config)
+            learned = learnable(samples.train, target, config)
             answers = answers_to(models, target, learned, asked)
             yield target, (target_scores(answers, len(learned)), answers)
 
 
-def asked_of(judging: Labelled, target: str) -> Labelled:
-    """The rows by which the models of a target are judged: at most `MOST_JUDGED` with a value, evenly spread."""
-    return judging.take(evenly(judging.known(target), MOST_JUDGED))
+def asked_of(heldout: Labelled, target: str) -> Labelled:
+    """The rows by which the models of a target are judged: at most `MOST_SCORED` with a value, evenly spread."""
+    return heldout.take(evenly(heldout.known(target), MOST_SCORED))
 
 
 def answers_to(models: LocalModels, target: str, learned: Labelled, asked: Labelled) -> pl.DataFrame:
-    """What the local model of a target and both baselines say to labelled rows; columns as in `LocalLearning`.
+    """What the local model of a target and both baselines say to labelled rows; columns as in `LocalResults`.
 
     Args:
         models: Local models.
@@ -198,7 +198,7 @@ def answers_to(models: LocalModels, target: str, learned: Labelled, asked: Label
 
 
 def said_to(models: LocalModels, target: str, asked: Labelled) -> pl.DataFrame:
-    """What the local model of a target says to labelled rows; columns as in `LocalLearning`, without the rivals."""
+    """What the local model of a target says to labelled rows; columns as in `LocalResults`, without the rivals."""
     details = models.details(target, asked.samples)
     times = [] if asked.moments is None else [asked.moments.rename("time")]
     return pl.DataFrame(

@@ -125,7 +125,7 @@ def require_retrainable(config: PipelineConfig) -> None:
         PipelineError: The retraining would be refused.
     """
     window = choose_window(config.data, config.window)
-    require_fitting_settings(config, find_source(window.training))
+    require_fitting_settings(config, find_source(window.train))
     if all(_is_small(*part) for part in inspect_window(window, config.som.missing)):
         window_samples(read_window(window, config.som.missing), config)
 
@@ -152,7 +152,7 @@ def plan_training(
     som = _sized(config.som, samples, start)
     neurons = int(som.x or 0) * int(som.y or 0)
     _require_clusters(config, neurons)
-    local = plan_local_models(samples.learning, neurons, config.jitl)
+    local = plan_local_models(samples.train, neurons, config.jitl)
     found = dataset.survey
     notes = (
         *remarks(source, found),
@@ -170,7 +170,7 @@ def _sized(config: SOMConfig, samples: Samples, start: Grid | None) -> SOMConfig
     if start is not None:
         x, y = start.x, start.y
     else:
-        x, y = map_size(torch.from_numpy(samples.train), config.topology == "hexagonal", config.pbc)
+        x, y = map_size(torch.from_numpy(samples.train.samples), config.topology == "hexagonal", config.pbc)
     return config.model_copy(update={"x": x, "y": y})
 
 

@@ -115,8 +115,8 @@ class AnsweringSOM(RememberingSOM):
                 bmus_data_map = None
             groups = map_builder.grouped(winner, bmus_data_map, grid, map_type)
             n = None if winner is None else len(winner)
-            all_placed = self.missing == "error" and not self.metric.angular
-            targets = map_builder.targets_for(groups, target, n, map_type, all_placed, self.missing)
+            all_assigned = self.missing == "error" and not self.metric.angular
+            targets = map_builder.targets_for(groups, target, n, map_type, all_assigned, self.missing)
             built = map_builder.target_map(map_type, groups, targets, grid, self.neighborhood_order, arguments)
             return built.to(self.device)
         if samples is None or winner is None:

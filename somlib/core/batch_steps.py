@@ -25,7 +25,7 @@ from somlib.utils.training import WinnerSums, batch_step
 
 PAST = 1 / 3  # of the running sums of short steps: what earlier steps count
 MOMENTUM = 0.8  # share of the last movement by which a short step goes on beyond its means
-SETTLING = 0.5  # the last short step stops halfway instead, to leave less of the chance in which rows it saw
+FINAL_STEP = 0.5  # the last short step stops halfway instead, to leave less of the chance in which rows it saw
 STEPS_ON_FEATURES = 4  # of each epoch, the last ones, look at all features of wide data
 
 
@@ -147,7 +147,7 @@ class BatchSteps:
                 known, seen = _sums(scan, codebook, k, shuffled.take(wanted)), wanted
             running = _drawn_to_past(known, seen * self._weight_of_row, running if seen < n else None)
             after = self._confined(batch_step(codebook, running, self.smoother, self.rule.kernel, sigma))
-            ahead = SETTLING if k == self.steps - 2 else 1 + MOMENTUM
+            ahead = FINAL_STEP if k == self.steps - 2 else 1 + MOMENTUM
             codebook = after
             if before is not None and not last:
                 codebook = self._confined(torch.lerp(before, after, ahead))

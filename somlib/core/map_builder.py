@@ -110,7 +110,7 @@ def grouped(winner: Tensor | None, bmus_data_map: SamplesByPlace | None, grid: G
 
 
 def targets_for(
-    groups: NeuronSamples, target: Any, n: int | None, map_type: str, all_placed: bool = True, missing: str = "error"
+    groups: NeuronSamples, target: Any, n: int | None, map_type: str, all_assigned: bool = True, missing: str = "error"
 ) -> Tensor:
     """Checked targets (n, o) for grouped samples.
 
@@ -119,7 +119,7 @@ def targets_for(
         target: As the caller passed it.
         n: Number of samples where known; else the indices of the groups have to do.
         map_type: For the error.
-        all_placed: Whether every sample has a neuron, so that the largest index tells their number.
+        all_assigned: Whether every sample has a neuron, so that the largest index tells their number.
         missing: `"mask"` lets NaN pass.
 
     Raises:
@@ -130,7 +130,7 @@ def targets_for(
     if target is None:
         raise ArgumentError(f"build_map({map_type!r}) needs target, got none")
     covered = int(groups.sample.max()) + 1 if len(groups.sample) else 0
-    if n is None and all_placed and covered == len(groups.sample):
+    if n is None and all_assigned and covered == len(groups.sample):
         n = covered  # the samples are exactly 0..n-1
     if n is None:
         n = len(target) if hasattr(target, "__len__") else 0

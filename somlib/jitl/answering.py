@@ -1,4 +1,4 @@
-"""Answers of local models to placed queries, and what they rest on."""
+"""Answers of local models to assigned queries, and what they rest on."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from somlib.errors import ShapeError
 from somlib.jitl import query_models
+from somlib.jitl.assignment import Assigner, Assignment, Standardizer
 from somlib.jitl.blend import Boosted
 from somlib.jitl.local_ridge import LocalRidge
 from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood, RetrievedNeighborhood
 from somlib.jitl.parameters import JITLParameters
-from somlib.jitl.placing import Placed, Placing, Standardizer
 from somlib.jitl.ridge import Shrinkage
 from somlib.jitl.row_store import RowStore
 from somlib.jitl.sample_index import SampleIndex
@@ -57,26 +57,26 @@ class LocalAnswers(JITLParameters):
     _ridge: LocalRidge
     _store: RowStore
 
-    def _begin(self, placing: Placing, targets: Standardizer, index: SampleIndex) -> None:
-        self._placing, self._targets, self.index_ = placing, targets, index
-        self.som_ = placing.som
+    def _begin(self, assigner: Assigner, targets: Standardizer, index: SampleIndex) -> None:
+        self._assigner, self._targets, self.index_ = assigner, targets, index
+        self.som_ = assigner.som
         self._outputs = len(targets.center)
 
     def _new_ridge(self, neighborhood: Neighborhood, shrinkage: Shrinkage) -> LocalRidge:
         return LocalRidge(self.som_.grid.m, self.som_.codebook.shape[1], self._outputs, neighborhood, shrinkage)
 
-    def _account(self, placed: Placed) -> dict[str, Any]:
-        """The fields of `Account` for answers to placed queries."""
-        nowhere, columns = placed.winner < 0, self.som_.grid.y
+    def _account(self, assigned: Assignment) -> dict[str, Any]:
+        """The fields of `Account` for answers to assigned queries."""
+        nowhere, columns = assigned.winner < 0, self.som_.grid.y
         return {
-            "n_samples": self._samples_behind(placed),
-            "fallback": placed.trust < 1,
-            "trust": placed.trust,
-            "row": np.where(nowhere, -1, placed.winner // columns),
-            "col": np.where(nowhere, -1, placed.winner % columns),
-            "quantization_error": placed.distance[:, 0],
-            "neuron": placed.neuron,
-            "share": placed.share,
+            "n_samples": self._samples_behind(assigned),
+            "fallback": assigned.trust < 1,
+            "trust": assigned.trust,
+            "row": np.where(nowhere, -1, assigned.winner // columns),
+            "col": np.where(nowhere, -1, assigned.winner % columns),
+            "quantization_error": assigned.distance[:, 0],
+            "neuron": assigned.neuron,
+            "share": assigned.share,
             "experts": self._expert_weights(),
         }
 
@@ -85,40 +85,42 @@ class LocalAnswers(JITLParameters):
         model = self._used.local_model
         return {model if isinstance(model, str) else type(model).__name__: 1.0}
 
-    def _boosted(self, placed: Placed) -> Boosted:
-        """What boosting says to placed samples: needed to answer them, and to learn from its errors."""
-        del placed
+    def _boosted(self, assigned: Assignment) -> Boosted:
+        """What boosting says to assigned samples: needed to answer them, and to learn from its errors."""
+        del assigned
         return {}
 
-    def _answer(self, placed: Placed, boosted: Boosted) -> FloatArray:
-        """Standardized answers (n, o) to placed queries."""
+    def _answer(self, assigned: Assignment, boosted: Boosted) -> FloatArray:
+        """Standardized answers (n, o) to assigned queries."""
         del boosted
         if self._used.local_model == "ridge":
-            return self._ridge.answer(placed)
-        return self._query_answers(placed, self._ridge, self.index_, self._rows)
+            return self._ridge.answer(assigned)
+        return self._query_answers(assigned, self._ridge, self.index_, self._rows)
 
-    def _query_answers(self, placed: Placed, ridge: LocalRidge, index: SampleIndex, rows: FloatArray) -> FloatArray:
+    def _query_answers(
+        self, assigned: Assignment, ridge: LocalRidge, index: SampleIndex, rows: FloatArray
+    ) -> FloatArray:
         """Answers of the model that is fitted for each query, faded and bounded like those of neurons."""
-        buffers = query_models.buffers_for(placed, index, self._query_settings)
+        buffers = query_models.buffers_for(assigned, index, self._query_settings)
         if self._used.local_model == "query_ridge":
             shrinkage = self._shrinkage_of(self.settings_)
-            local = query_models.ridge_answers(placed, buffers, rows, ridge.overall, shrinkage)
+            local = query_models.ridge_answers(assigned, buffers, rows, ridge.overall, shrinkage)
         elif self._used.local_model == "mean":
-            local = query_models.mean_answers(placed, buffers, rows, ridge.overall)
+            local = query_models.mean_answers(assigned, buffers, rows, ridge.overall)
         else:
             named = isinstance(self._used.local_model, str)
             model = query_models.named_model(self._used.local_model, ridge.d) if named else self._used.local_model
-            local = query_models.estimator_answers(model, placed, buffers, rows, ridge.overall)
-        overall = placed.inputs @ ridge.overall
-        return np.clip(overall + placed.trust[:, None] * (local - overall), *ridge.bounds)
+            local = query_models.estimator_answers(model, assigned, buffers, rows, ridge.overall)
+        overall = assigned.inputs @ ridge.overall
+        return np.clip(overall + assigned.trust[:, None] * (local - overall), *ridge.bounds)
 
-    def _samples_behind(self, placed: Placed) -> FloatArray:
+    def _samples_behind(self, assigned: Assignment) -> FloatArray:
         """Samples behind each answer, shape (n,)."""
         if self._used.local_model == "ridge":
-            support = np.append(self._ridge.support, 0.0)[placed.neuron]
-            behind: FloatArray = (placed.share * support).sum(axis=1)
+            support = np.append(self._ridge.support, 0.0)[assigned.neuron]
+            behind: FloatArray = (assigned.share * support).sum(axis=1)
             return behind
-        buffers = query_models.buffers_for(placed, self.index_, self._query_settings)
+        buffers = query_models.buffers_for(assigned, self.index_, self._query_settings)
         return buffers.offset.diff().numpy().astype(np.float64)
 
     def samples_behind(self, x: Any) -> tuple[IntArray, FloatArray]:
@@ -133,12 +135,12 @@ class LocalAnswers(JITLParameters):
             local one is drawn to, rests on all samples besides.
         """
         X = self._one(x)[None]
-        placed = self._placing.place(X)
+        assigned = self._assigner.assign(X)
         if self._used.local_model == "ridge":
-            weight = self._weights_of_samples(placed)
+            weight = self._weights_of_samples(assigned)
             position = np.flatnonzero(weight > 0)
         else:
-            buffers = query_models.buffers_for(placed, self.index_, self._query_settings)
+            buffers = query_models.buffers_for(assigned, self.index_, self._query_settings)
             weight = np.zeros(len(self.index_))
             position = buffers.sample.numpy()
             weight[position] = buffers.weight.numpy()
@@ -157,11 +159,11 @@ class LocalAnswers(JITLParameters):
         sample: NDArray[Any] = self._checked(row)[0]
         return sample
 
-    def _weights_of_samples(self, placed: Placed) -> FloatArray:
-        """Weight of every sample in the answer to one placed query, shape (n,)."""
+    def _weights_of_samples(self, assigned: Assignment) -> FloatArray:
+        """Weight of every sample in the answer to one assigned query, shape (n,)."""
         count = self._ridge.moments.count
         by_neuron = np.zeros(len(count) + 1)
-        for neuron, share in zip(placed.neuron[0], placed.share[0], strict=True):
+        for neuron, share in zip(assigned.neuron[0], assigned.share[0], strict=True):
             if neuron >= 0:
                 by_neuron[:-1] += share * self._ridge.neighborhood.weights(int(neuron), count)
         weight: FloatArray = by_neuron[self.index_.winner.numpy()]

@@ -20,11 +20,11 @@ from sklearn.utils.validation import check_is_fitted
 from somlib.core import SOM
 from somlib.core.persistence import SavedMap, read_map, write_map
 from somlib.errors import ArgumentError, DataError, SavedMapError, ShapeError, warn
+from somlib.jitl.assignment import Assigner, Assignment, Standardizer
 from somlib.jitl.blend import Boosted
 from somlib.jitl.choosing import ChosenSettings
 from somlib.jitl.gaps import Hidden, hidden_samples
 from somlib.jitl.moments import FloatArray
-from somlib.jitl.placing import Placed, Placing, Standardizer
 from somlib.jitl.row_store import RowStore
 from somlib.jitl.sample_index import Keep, SampleIndex
 from somlib.jitl.validation import LeftOut, Split, forward_splits, random_splits
@@ -61,31 +61,31 @@ class JITLEstimator(ChosenSettings):
         self._told = np.zeros(X.shape[1], dtype=bool)
         som = self._map(X, standardizer)
         self._require_room(som.grid.m, X.shape[1] + target.shape[1] + 1)
-        placing = Placing(som, standardizer, self._used.som is None, self._used.n_neurons)
+        assigner = Assigner(som, standardizer, self._used.som is None, self._used.n_neurons)
         index = SampleIndex(som)
         index.order = self._used.neighborhood_order
         time, clock = index.read_times(timestamps, len(X))
-        placed = placing.place(X)
-        if not (placed.winner >= 0).any():
+        assigned = assigner.assign(X)
+        if not (assigned.winner >= 0).any():
             raise DataError(f"X must have a row with a nearest neuron, got {len(X)} rows with nothing observed")
-        placing.learn_reach(placed.distance[:, 0])
-        placed = placing.place(X)
+        assigner.learn_reach(assigned.distance[:, 0])
+        assigned = assigner.assign(X)
 
         targets = Standardizer.of(target)
-        rows = np.hstack((placed.inputs, targets.apply(target)))
-        self._begin(placing, targets, index)
-        index.append_placed(placed.point, torch.from_numpy(placed.winner), time, clock)
+        rows = np.hstack((assigned.inputs, targets.apply(target)))
+        self._begin(assigner, targets, index)
+        index.append_assigned(assigned.point, torch.from_numpy(assigned.winner), time, clock)
         splits = random_splits(len(X), self._used._seed()) if timestamps is None else forward_splits(time.numpy())
-        left_out = self._choose(placed, rows, splits, time.numpy())
-        hidden = hidden_samples(X, placing, splits, self._used._seed()) if self._needs_hidden else None
-        to_hidden = None if hidden is None else self._answers_to(hidden, placed, rows, splits, time.numpy())
+        left_out = self._choose(assigned, rows, splits, time.numpy())
+        hidden = hidden_samples(X, assigner, splits, self._used._seed()) if self._needs_hidden else None
+        to_hidden = None if hidden is None else self._answers_to(hidden, assigned, rows, splits, time.numpy())
         self._store = RowStore(torch.empty((0, rows.shape[1]), dtype=torch.float64))
         self._store.append(torch.from_numpy(rows))
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
-        self._ridge.add(rows, placed.winner)
+        self._ridge.add(rows, assigned.winner)
         self._ridge.solve(rows[:, -target.shape[1] :])
-        left_out, to_hidden = self._fit_experts(placed, rows, splits, left_out, hidden, to_hidden)
-        self._finish_fit(placed, rows, left_out, hidden, to_hidden)
+        left_out, to_hidden = self._fit_experts(assigned, rows, splits, left_out, hidden, to_hidden)
+        self._finish_fit(assigned, rows, left_out, hidden, to_hidden)
 
     @property
     def _needs_hidden(self) -> bool:
@@ -93,18 +93,23 @@ class JITLEstimator(ChosenSettings):
         return False
 
     def _fit_experts(
-        self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut, hidden: Hidden | None,
+        self, assigned: Assignment, rows: FloatArray, splits: list[Split], left_out: LeftOut, hidden: Hidden | None,
         to_hidden: FloatArray | None,
     ) -> tuple[LeftOut, FloatArray | None]:  # fmt: skip
         """What else answers beside the local models, if anything; the left-out answers of all together.
 
         Also those to samples with hidden values, shape (t, o), where there are any.
         """
-        del placed, rows, splits, hidden
+        del assigned, rows, splits, hidden
         return left_out, to_hidden
 
     def _finish_fit(
-        self, placed: Placed, rows: FloatArray, left_out: LeftOut, hidden: Hidden | None, to_hidden: FloatArray | None
+        self,
+        assigned: Assignment,
+        rows: FloatArray,
+        left_out: LeftOut,
+        hidden: Hidden | None,
+        to_hidden: FloatArray | None,
     ) -> None:
         """What is to be learned from the left-out answers."""
 
@@ -112,19 +117,19 @@ class JITLEstimator(ChosenSettings):
         """Learn from new checked samples (n, d) and targets (n, o); judge the answers to them first, where wanted."""
         time, clock = self.index_.read_times(timestamps, len(X))
         self._tell_of_silent(X)
-        placed = self._placing.place(X)
-        rows = np.hstack((placed.inputs, self._targets.apply(target)))
-        boosted = self._boosted(placed)
+        assigned = self._assigner.assign(X)
+        rows = np.hstack((assigned.inputs, self._targets.apply(target)))
+        boosted = self._boosted(assigned)
         if judge:
-            self._judge(placed, self._answer(placed, boosted), rows[:, -self._outputs :], time.numpy())
-        self._learn(placed, rows, boosted)
-        self.index_.append_placed(placed.point, torch.from_numpy(placed.winner), time, clock)
+            self._judge(assigned, self._answer(assigned, boosted), rows[:, -self._outputs :], time.numpy())
+        self._learn(assigned, rows, boosted)
+        self.index_.append_assigned(assigned.point, torch.from_numpy(assigned.winner), time, clock)
         self._store.append(torch.from_numpy(rows))
         self._solve()
 
     def _tell_of_silent(self, X: NDArray[Any]) -> None:
         """Warn, once for each, of features that vary in X (n, d) and did not in `fit`."""
-        new = self._placing.standardizer.unheard(X) & ~self._told
+        new = self._assigner.standardizer.unheard(X) & ~self._told
         if not new.any():
             return
         self._told |= new
@@ -135,7 +140,7 @@ class JITLEstimator(ChosenSettings):
             "fit again to use them", stacklevel=5,
         )  # fmt: skip
 
-    def _judge(self, placed: Placed, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
+    def _judge(self, assigned: Assignment, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
         """What is to be learned from the errors of answers to samples whose labels came after."""
 
     def forget(self, before: Any = None, per_neuron: int | None = None, keep: Keep = "newest") -> Self:
@@ -157,14 +162,14 @@ class JITLEstimator(ChosenSettings):
             raise ArgumentError(f"before must leave at least one of the {len(kept)} samples, got {before!r}")
         chosen = kept.numpy()
         self._unlearn(chosen)
-        self.index_.retain(kept)
-        self._store.retain(kept)
+        self.index_.keep_only(kept)
+        self._store.keep_only(kept)
         self._solve()
         return self
 
-    def _learn(self, placed: Placed, rows: FloatArray, boosted: Boosted) -> None:
+    def _learn(self, assigned: Assignment, rows: FloatArray, boosted: Boosted) -> None:
         del boosted
-        self._ridge.add(rows, placed.winner)
+        self._ridge.add(rows, assigned.winner)
 
     def _unlearn(self, kept: NDArray[np.bool_]) -> None:
         self._ridge.remove(self._rows, self.index_.winner.numpy(), kept)
@@ -252,7 +257,7 @@ class JITLEstimator(ChosenSettings):
             "settings": self.settings_,
             "n_features_in": self.n_features_in_,
             "feature_names_in": None if names is None else names.tolist(),
-            "reach": self._placing.reach,
+            "reach": self._assigner.reach,
             "clock": self.index_.clock,
             "arrived": self.index_.arrived,
         }
@@ -260,8 +265,8 @@ class JITLEstimator(ChosenSettings):
     def _tensors(self) -> dict[str, torch.Tensor]:
         """What `_restore` needs beside the map, by name."""
         arrays = {
-            "inputs.center": self._placing.standardizer.center,
-            "inputs.scale": self._placing.standardizer.scale,
+            "inputs.center": self._assigner.standardizer.center,
+            "inputs.scale": self._assigner.standardizer.scale,
             "targets.center": self._targets.center,
             "targets.scale": self._targets.scale,
             "moments": self._ridge.moments.sums,
@@ -271,7 +276,7 @@ class JITLEstimator(ChosenSettings):
         index = self.index_
         held = {"index.samples": index.samples, "index.time": index.time, "index.number": index.number}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        variety = self._placing.standardizer.variety
+        variety = self._assigner.standardizer.variety
         if variety is not None:
             held["inputs.variety"] = torch.from_numpy(variety)
         return tensors | held | {"index.winner": index.winner}
@@ -290,8 +295,8 @@ class JITLEstimator(ChosenSettings):
         variety = arrays.get("inputs.variety")  # models saved before it was known heard every feature
         standardizer = Standardizer(arrays["inputs.center"], arrays["inputs.scale"], self._used._limit, variety)
         self._told = np.zeros(len(standardizer.center), dtype=bool)
-        placing = Placing(som, standardizer, self._used.som is None, self._used.n_neurons, state["reach"])
-        self._begin(placing, Standardizer(arrays["targets.center"], arrays["targets.scale"]), SampleIndex(som))
+        assigner = Assigner(som, standardizer, self._used.som is None, self._used.n_neurons, state["reach"])
+        self._begin(assigner, Standardizer(arrays["targets.center"], arrays["targets.scale"]), SampleIndex(som))
         self.index_.order = self._used.neighborhood_order
         self.index_.restore(
             tensors["index.samples"], tensors["index.winner"], tensors["index.time"], tensors["index.number"],

@@ -29,12 +29,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from somlib.jitl.assignment import Assignment
 from somlib.jitl.boosting import Trees, predict_all
 from somlib.jitl.gaps import Hidden, ridge_answers_to
 from somlib.jitl.local_ridge import LocalRidge
 from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import Neighborhood
-from somlib.jitl.placing import Placed
 from somlib.jitl.ridge import Shrinkage, global_coefficients
 from somlib.jitl.row_store import RowStore
 from somlib.jitl.validation import Candidate, LeftOut, Split, best_candidate, subset
@@ -58,17 +58,17 @@ class Base:
     trees: tuple[Trees, ...]
 
     @classmethod
-    def fitted(cls, placed: Placed, rows: FloatArray, o: int, on_ridge: bool, seed: int) -> "Base":
-        """From placed samples and their rows w = (1, x, y), shape (n, 1 + d + o)."""
+    def fitted(cls, assigned: Assignment, rows: FloatArray, o: int, on_ridge: bool, seed: int) -> "Base":
+        """From assigned samples and their rows w = (1, x, y), shape (n, 1 + d + o)."""
         d = rows.shape[1] - 1 - o
         slopes = global_coefficients(rows.T @ rows, d) if on_ridge else np.zeros((1 + d, o))
-        rest = rows[:, -o:] - placed.inputs @ slopes
-        point = placed.point.numpy()
+        rest = rows[:, -o:] - assigned.inputs @ slopes
+        point = assigned.point.numpy()
         return cls(slopes, tuple(Trees.fitted(point, rest[:, output], seed) for output in range(o)))
 
-    def answer(self, placed: Placed) -> FloatArray:
-        """Answers (n, o) to placed samples."""
-        answer: FloatArray = placed.inputs @ self.slopes + predict_all(self.trees, placed.point.numpy())
+    def answer(self, assigned: Assignment) -> FloatArray:
+        """Answers (n, o) to assigned samples."""
+        answer: FloatArray = assigned.inputs @ self.slopes + predict_all(self.trees, assigned.point.numpy())
         return answer
 
 
@@ -99,7 +99,7 @@ class CorrectedBoosting:
         """Take out those of the samples held (n) that are not `kept`."""
         rows, winner = _usable(inputs, winner, self.errors)
         self.correction.remove(rows, winner, kept)
-        self._errors.retain(torch.from_numpy(kept))
+        self._errors.keep_only(torch.from_numpy(kept))
 
     def restore(self, errors: torch.Tensor) -> None:
         """Take over errors that the moments of the correction know already."""
@@ -121,21 +121,21 @@ class Blend:
     def __init__(self, experts: dict[str, CorrectedBoosting], weights: dict[str, float]) -> None:
         self.experts, self.weights = experts, weights
 
-    def boosted(self, placed: Placed) -> Boosted:
-        """What the boosting says to placed samples, before any correction: most of the time that an answer takes."""
-        return {name: expert.base.answer(placed) for name, expert in self.experts.items()}
+    def boosted(self, assigned: Assignment) -> Boosted:
+        """What the boosting says to assigned samples, before any correction: most of the time that an answer takes."""
+        return {name: expert.base.answer(assigned) for name, expert in self.experts.items()}
 
-    def answer(self, placed: Placed, local: FloatArray, boosted: Boosted, bounds: FloatArray) -> FloatArray:
+    def answer(self, assigned: Assignment, local: FloatArray, boosted: Boosted, bounds: FloatArray) -> FloatArray:
         """Answers (n, o), from those of the local ridges and all others, within `bounds` (2, o)."""
         answer = self.weights["ridge"] * local
         for name, expert in self.experts.items():
-            answer = answer + self.weights[name] * (boosted[name] + expert.correction.answer(placed))
+            answer = answer + self.weights[name] * (boosted[name] + expert.correction.answer(assigned))
         return np.clip(answer, *bounds)
 
-    def learn(self, placed: Placed, rows: FloatArray, boosted: Boosted) -> None:
+    def learn(self, assigned: Assignment, rows: FloatArray, boosted: Boosted) -> None:
         """Learn from the errors of the boosting on new samples with rows w = (1, x, y)."""
         for name, expert in self.experts.items():
-            expert.learn(placed.inputs, placed.winner, rows[:, -expert.correction.o :] - boosted[name])
+            expert.learn(assigned.inputs, assigned.winner, rows[:, -expert.correction.o :] - boosted[name])
 
     def forget(self, rows: FloatArray, winner: IntArray, kept: NDArray[np.bool_]) -> None:
         """Forget those of all samples held, with rows w = (1, x, y), that are not `kept`."""
@@ -149,7 +149,7 @@ class Blend:
 
 
 def blend_fitted(
-    placed: Placed,
+    assigned: Assignment,
     rows: FloatArray,
     ridge_left_out: LeftOut,
     boosting_splits: list[Split],
@@ -163,7 +163,7 @@ def blend_fitted(
     """Experts fitted, their weights chosen; the left-out answers of the blend, also to samples with hidden values.
 
     Args:
-        placed: All samples.
+        assigned: All samples.
         rows: Their w = (1, x, y), shape (n, 1 + d + o).
         ridge_left_out: Answers of the local ridges to samples left out.
         boosting_splits: Those by which errors of the boosting become known.
@@ -180,17 +180,17 @@ def blend_fitted(
     to_hidden = {} if ridge_hidden is None else {"ridge": ridge_hidden}
     for name in BOOSTED:
         on_ridge = name == "boosting_on_ridge"
-        errors, bases = _left_out_errors(placed, rows, o, boosting_splits, on_ridge, seed)
-        settings, corrections = _best_correction(placed, errors, splits, neighborhoods, m)
+        errors, bases = _left_out_errors(assigned, rows, o, boosting_splits, on_ridge, seed)
+        settings, corrections = _best_correction(assigned, errors, splits, neighborhoods, m)
         if hidden is not None:
-            usable, winner = _usable(placed.inputs, placed.winner, errors)
+            usable, winner = _usable(assigned.inputs, assigned.winner, errors)
             correction = ridge_answers_to(hidden, _candidate(settings, neighborhoods), usable, splits, winner, m, o)
             to_hidden[name] = base_answers_to(hidden, bases[-len(splits) :]) + correction
         del bases
         answers[name] = rows[position, -o:] - errors[position] + corrections.answer
-        base = Base.fitted(placed, rows, o, on_ridge, seed)
+        base = Base.fitted(assigned, rows, o, on_ridge, seed)
         expert = CorrectedBoosting(base, correction_for(settings, neighborhoods, m, ridge.d, o), settings)
-        expert.learn(placed.inputs, placed.winner, errors)
+        expert.learn(assigned.inputs, assigned.winner, errors)
         expert.solve()
         experts[name] = expert
     weights = convex_weights(np.stack([a.ravel() for a in answers.values()], axis=1), rows[position, -o:].ravel())
@@ -225,7 +225,7 @@ def convex_weights(answers: FloatArray, target: FloatArray) -> FloatArray:
 
 
 def _left_out_errors(
-    placed: Placed, rows: FloatArray, o: int, splits: list[Split], on_ridge: bool, seed: int
+    assigned: Assignment, rows: FloatArray, o: int, splits: list[Split], on_ridge: bool, seed: int
 ) -> tuple[FloatArray, list[Base]]:
     """Errors (n, o) of the boosting on samples that took no part in it, NaN for those never left out; and the boosting.
 
@@ -233,8 +233,8 @@ def _left_out_errors(
     """
     errors, bases = np.full((len(rows), o), np.nan), []
     for split in splits:
-        base = Base.fitted(subset(placed, split.learn), rows[split.learn], o, on_ridge, seed)
-        errors[split.answer] = rows[split.answer, -o:] - base.answer(subset(placed, split.answer))
+        base = Base.fitted(subset(assigned, split.learn), rows[split.learn], o, on_ridge, seed)
+        errors[split.answer] = rows[split.answer, -o:] - base.answer(subset(assigned, split.answer))
         bases.append(base)
     return errors, bases
 
@@ -250,7 +250,7 @@ def base_answers_to(hidden: Hidden, bases: list[Base]) -> FloatArray:
 
 
 def _best_correction(
-    placed: Placed, errors: FloatArray, splits: list[Split], neighborhoods: Mapping[str, Neighborhood], m: int
+    assigned: Assignment, errors: FloatArray, splits: list[Split], neighborhoods: Mapping[str, Neighborhood], m: int
 ) -> tuple[dict[str, Any], LeftOut]:
     """Settings of the correction with the least error on samples left out, and what it says to these."""
     settings: list[dict[str, Any]] = [
@@ -258,8 +258,8 @@ def _best_correction(
         for name, ridge, level in product(neighborhoods, RIDGES, LEVELS)
     ]
     candidates = [_candidate(chosen, neighborhoods) for chosen in settings]
-    usable, winner = _usable(placed.inputs, placed.winner, errors)
-    chosen, left_out = best_candidate(candidates, placed, usable, splits, m, errors.shape[1], winner)
+    usable, winner = _usable(assigned.inputs, assigned.winner, errors)
+    chosen, left_out = best_candidate(candidates, assigned, usable, splits, m, errors.shape[1], winner)
     return settings[chosen], left_out
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from somlib.jitl.answering import LocalAnswers
+from somlib.jitl.assignment import Assignment
 from somlib.jitl.gaps import Hidden, ridge_answers_to
 from somlib.jitl.local_ridge import LocalRidge
 from somlib.jitl.moments import FloatArray
-from somlib.jitl.placing import Placed
 from somlib.jitl.sample_index import SampleIndex
 from somlib.jitl.validation import (
     LEVELS,
@@ -35,25 +35,27 @@ JUDGED_ONE_BY_ONE, JUDGED_BATCHED = 500, 2_000  # left-out rows that per-query m
 class ChosenSettings(LocalAnswers):
     """Local models whose settings are chosen where they are left open."""
 
-    def _choose(self, placed: Placed, rows: FloatArray, splits: list[Split], time: FloatArray) -> LeftOut:
+    def _choose(self, assigned: Assignment, rows: FloatArray, splits: list[Split], time: FloatArray) -> LeftOut:
         """Set `settings_` to the best by the samples left out; their answers with these settings."""
         overall = OVERALL[0]
         if splits and self._used.shrink == "global":
-            globals_ = global_answers(OVERALL, placed, rows, splits, self._outputs)
+            globals_ = global_answers(OVERALL, assigned, rows, splits, self._outputs)
             overall = OVERALL[best(globals_, rows[:, -self._outputs :])]
         candidates = self._candidates(overall)
         if not splits:
             self.settings_ = {**candidates[0][0], "n_neighbors": self._used.n_neighbors or NEIGHBORS[1]}
             return LeftOut(np.empty(0, dtype=np.int64), np.empty((0, self._outputs)))
         chosen, left_out = best_candidate(
-            [c for _, c in candidates], placed, rows, splits, self.som_.grid.m, self._outputs
+            [c for _, c in candidates], assigned, rows, splits, self.som_.grid.m, self._outputs
         )
         self.settings_ = {**candidates[chosen][0], "n_neighbors": self._used.n_neighbors or NEIGHBORS[1]}
         if self._used.local_model == "ridge":
             return left_out
-        return self._choose_for_queries(placed, rows, splits, time)
+        return self._choose_for_queries(assigned, rows, splits, time)
 
-    def _choose_for_queries(self, placed: Placed, rows: FloatArray, splits: list[Split], time: FloatArray) -> LeftOut:
+    def _choose_for_queries(
+        self, assigned: Assignment, rows: FloatArray, splits: list[Split], time: FloatArray
+    ) -> LeftOut:
         """The same for the model that is fitted for each query, with part of the samples left out."""
         options = [self.settings_]
         if self._used.local_model == "query_ridge":
@@ -70,24 +72,24 @@ class ChosenSettings(LocalAnswers):
         for split in splits:
             asked = split.answer[:: max(1, math.ceil(len(split.answer) * len(splits) / cap))]
             position.append(asked)
-            history = self._history(placed, rows, split, time)
+            history = self._history(assigned, rows, split, time)
             for answers, settings in zip(found, options, strict=True):
                 self.settings_ = settings
-                answers.append(self._query_answers(subset(placed, asked), *history))
+                answers.append(self._query_answers(subset(assigned, asked), *history))
         every = [LeftOut(np.concatenate(position), np.concatenate(answers)) for answers in found]
         chosen = best(every, rows[:, -self._outputs :])
         self.settings_ = options[chosen]
         return every[chosen]
 
     def _history(
-        self, placed: Placed, rows: FloatArray, split: Split, time: FloatArray
+        self, assigned: Assignment, rows: FloatArray, split: Split, time: FloatArray
     ) -> tuple[LocalRidge, SampleIndex, FloatArray]:
         """What a model of the samples to learn from would hold."""
-        known, rows = subset(placed, split.learn), rows[split.learn]
+        known, rows = subset(assigned, split.learn), rows[split.learn]
         index = SampleIndex(self.som_)
         index.order = self._used.neighborhood_order
         time_of_known = torch.from_numpy(time[split.learn])
-        index.append_placed(known.point, torch.from_numpy(known.winner), time_of_known, self.index_.clock)
+        index.append_assigned(known.point, torch.from_numpy(known.winner), time_of_known, self.index_.clock)
         ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
         ridge.add(rows, known.winner)
         ridge.solve(rows[:, -self._outputs :])
@@ -119,13 +121,13 @@ class ChosenSettings(LocalAnswers):
         return gaussians if self._used.neighborhood == "gaussian" else [(self._used.neighborhood, None)]
 
     def _answers_to(
-        self, hidden: Hidden, placed: Placed, rows: FloatArray, splits: list[Split], time: FloatArray
+        self, hidden: Hidden, assigned: Assignment, rows: FloatArray, splits: list[Split], time: FloatArray
     ) -> FloatArray:
         """Left-out answers (t, o) of the local models to samples with hidden values."""
         if self._used.local_model == "ridge":
             neighborhood, shrinkage = self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_)
             candidate = Candidate(self.settings_["neighborhood"], neighborhood, shrinkage)
-            winner, m = placed.winner, self.som_.grid.m
+            winner, m = assigned.winner, self.som_.grid.m
             return ridge_answers_to(hidden, candidate, rows, splits, winner, m, self._outputs)
         answer = np.full((len(hidden), self._outputs), np.nan)
         most = JUDGED_BATCHED if self._used.local_model in ("query_ridge", "mean") else JUDGED_ONE_BY_ONE
@@ -133,6 +135,6 @@ class ChosenSettings(LocalAnswers):
             chosen, _ = hidden.of(number)
             chosen = chosen[: math.ceil(most / len(splits))]
             if len(chosen):
-                history = self._history(placed, rows, split, time)
-                answer[chosen] = self._query_answers(subset(hidden.placed, chosen), *history)
+                history = self._history(assigned, rows, split, time)
+                answer[chosen] = self._query_answers(subset(hidden.assigned, chosen), *history)
         return answer

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from somlib.errors import ArgumentError, SavedMapError
 from somlib.jitl.answering import Account
+from somlib.jitl.assignment import Assignment
 from somlib.jitl.base import JITLEstimator
 from somlib.jitl.moments import FloatArray
-from somlib.jitl.placing import Placed
 from somlib.utils.estimator_inputs import classes_of
 
 LEAST = 1e-3  # probability that every class has: a linear model may say 0 or less of what it has only not seen there
@@ -95,7 +95,7 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
     def predict_proba(self, X: Any) -> FloatArray:
         """Probability of each class for samples (n, d), shape (n, c), in the order of `classes_`; rows sum to 1."""
         X = self._checked(X)
-        return self._probability(self._placing.place(X))
+        return self._probability(self._assigner.assign(X))
 
     @overload
     def predict(self, X: Any, return_details: Literal[False] = False) -> NDArray[Any]: ...
@@ -104,15 +104,15 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
     def predict(self, X: Any, return_details: bool = False) -> NDArray[Any] | JITLClassification:
         """Most probable class of samples (n, d), the first among equals, shape (n,); with all details where asked."""
         X = self._checked(X)
-        placed = self._placing.place(X)
-        probability = self._probability(placed)
+        assigned = self._assigner.assign(X)
+        probability = self._probability(assigned)
         classes: NDArray[Any] = self.classes_[probability.argmax(axis=1)]
         if return_details:
-            return JITLClassification(prediction=classes, probability=probability, **self._account(placed))
+            return JITLClassification(prediction=classes, probability=probability, **self._account(assigned))
         return classes
 
-    def _probability(self, placed: Placed) -> FloatArray:
-        share = np.clip(self._targets.undo(self._answer(placed, self._boosted(placed))), LEAST, 1.0)
+    def _probability(self, assigned: Assignment) -> FloatArray:
+        share = np.clip(self._targets.undo(self._answer(assigned, self._boosted(assigned))), LEAST, 1.0)
         probability: FloatArray = share / share.sum(axis=1, keepdims=True)
         return probability
 

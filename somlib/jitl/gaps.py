@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from somlib.jitl.assignment import Assigner, Assignment
 from somlib.jitl.moments import FloatArray, IntArray
-from somlib.jitl.placing import Placed, Placing
 from somlib.jitl.validation import Candidate, Split, split_answers, subset
 
 SAMPLES = 3_000  # with hidden values: a third with one, with two, with more
@@ -25,23 +25,23 @@ class Hidden:
     Attributes:
         position: Of each among all samples, int64, shape (t,).
         split: Which split leaves it out, int64, shape (t,).
-        placed: They, placed.
+        assigned: They, assigned.
     """
 
     position: IntArray
     split: IntArray
-    placed: Placed
+    assigned: Assignment
 
-    def of(self, split: int) -> tuple[IntArray, Placed]:
+    def of(self, split: int) -> tuple[IntArray, Assignment]:
         """Those that one split leaves out: their positions among the t, and they."""
         chosen = np.flatnonzero(self.split == split)
-        return chosen, subset(self.placed, chosen)
+        return chosen, subset(self.assigned, chosen)
 
     def __len__(self) -> int:
         return len(self.position)
 
 
-def hidden_samples(X: NDArray[np.floating], placing: Placing, splits: Sequence[Split], seed: int) -> Hidden | None:
+def hidden_samples(X: NDArray[np.floating], assigner: Assigner, splits: Sequence[Split], seed: int) -> Hidden | None:
     """Samples of X (n, d) that splits leave out, with values hidden; None where there is nothing to hide or to answer.
 
     Of the values that a sample has, one, two or more are hidden, up to half of the features; one stays at least.
@@ -59,7 +59,7 @@ def hidden_samples(X: NDArray[np.floating], placing: Placing, splits: Sequence[S
     wanted = np.minimum(np.where(np.arange(SAMPLES) % 3 == 2, more, np.arange(SAMPLES) % 3 + 1), known[drawn] - 1)
     order = np.where(np.isnan(rows), np.inf, rng.random(rows.shape)).argsort(axis=1).argsort(axis=1)
     rows[order < wanted[:, None]] = np.nan
-    return Hidden(position[drawn], split[drawn], placing.place(rows))
+    return Hidden(position[drawn], split[drawn], assigner.assign(rows))
 
 
 def ridge_answers_to(

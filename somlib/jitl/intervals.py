@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from somlib.jitl.assignment import Assignment
 from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood
-from somlib.jitl.placing import Placed
 from somlib.utils.grid import Grid
 
 BoolArray = NDArray[np.bool_]
@@ -78,42 +78,42 @@ class AdaptiveIntervals:
         self._neighborhood = GaussianNeighborhood(grid, SIGMA)
         self._refresh()
 
-    def learn(self, placed: Placed, error: FloatArray) -> None:
-        """Take errors (n, o) at placed samples, in the order of time, without judging the level by them."""
-        somewhere = placed.winner >= 0
-        self.winner = np.concatenate((self.winner, placed.winner[somewhere]))[-WINDOW:]
+    def learn(self, assigned: Assignment, error: FloatArray) -> None:
+        """Take errors (n, o) at assigned samples, in the order of time, without judging the level by them."""
+        somewhere = assigned.winner >= 0
+        self.winner = np.concatenate((self.winner, assigned.winner[somewhere]))[-WINDOW:]
         self.error = np.concatenate((self.error, np.abs(error[somewhere])))[-WINDOW:]
-        self.missing = np.concatenate((self.missing, placed.missing[somewhere]))[-WINDOW:]
+        self.missing = np.concatenate((self.missing, assigned.missing[somewhere]))[-WINDOW:]
         self._refresh()
 
-    def learn_gaps(self, placed: Placed, error: FloatArray) -> None:
-        """Take errors (t, o) at placed samples in which values were hidden: what intervals of gaps rest on at first."""
-        known = np.isfinite(error).all(axis=1) & (placed.winner >= 0)
+    def learn_gaps(self, assigned: Assignment, error: FloatArray) -> None:
+        """Take errors (t, o) at samples in which values were hidden: what intervals of gaps rest on at first."""
+        known = np.isfinite(error).all(axis=1) & (assigned.winner >= 0)
         if not known.any() or not len(self.error):
             return
-        self.hidden = placed.missing[known]
+        self.hidden = assigned.missing[known]
         missing = np.concatenate((self.hidden, self.missing))
         for _ in range(ROUNDS):  # what is usual without gaps, and what gaps add to it, depend on each other
-            self.ratio = (np.abs(error) / self._usual(placed.neuron, placed.share, placed.trust))[known]
+            self.ratio = (np.abs(error) / self._usual(assigned.neuron, assigned.share, assigned.trust))[known]
             self.growth = growth_of(missing, np.concatenate((self.ratio, self.error / self._scale[self.winner])))
             self._refresh()
-        self.ratio = (np.abs(error) / self._usual(placed.neuron, placed.share, placed.trust))[known]
+        self.ratio = (np.abs(error) / self._usual(assigned.neuron, assigned.share, assigned.trust))[known]
         self._refresh()
 
-    def observe(self, placed: Placed, error: FloatArray) -> None:
+    def observe(self, assigned: Assignment, error: FloatArray) -> None:
         """Move the level by samples that were answered before their labels came, then learn from them.
 
         Args:
-            placed: The samples, in the order of time.
+            assigned: The samples, in the order of time.
             error: Of the answers, shape (n, o).
         """
         if len(self.error):
             with np.errstate(over="ignore"):  # beyond any scale: infinite, as far off as can be
-                score = np.abs(error) / self._usual(placed.neuron, placed.share, placed.trust)
-            group, inflation = group_of(placed.missing), self._inflation(placed.missing)
+                score = np.abs(error) / self._usual(assigned.neuron, assigned.share, assigned.trust)
+            group, inflation = group_of(assigned.missing), self._inflation(assigned.missing)
             for output in range(error.shape[1]):
                 self.alpha[output] = self._adapted(score[:, output], group, inflation[:, output], output)
-        self.learn(placed, error)
+        self.learn(assigned, error)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that has been learned, by the names of the attributes."""
@@ -127,14 +127,14 @@ class AdaptiveIntervals:
                 setattr(self, name, arrays[name])
         self._refresh()
 
-    def half_width(self, placed: Placed) -> FloatArray:
+    def half_width(self, assigned: Assignment) -> FloatArray:
         """How far intervals reach to either side of the answers to samples, shape (n, o); NaN before any error.
 
         Never less far than they would without the gaps of the sample.
         """
         factor = self.factor()
-        reach = np.maximum(factor[0], factor[group_of(placed.missing)] * self._inflation(placed.missing))
-        half: FloatArray = self._usual(placed.neuron, placed.share, placed.trust) * reach
+        reach = np.maximum(factor[0], factor[group_of(assigned.missing)] * self._inflation(assigned.missing))
+        half: FloatArray = self._usual(assigned.neuron, assigned.share, assigned.trust) * reach
         return half
 
     def factor(self) -> FloatArray:

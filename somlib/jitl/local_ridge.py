@@ -6,9 +6,9 @@ All targets here are standardized, so that one strength of shrinking suits each 
 import numpy as np
 from numpy.typing import NDArray
 
+from somlib.jitl.assignment import Assignment
 from somlib.jitl.moments import FloatArray, IntArray, NeuronMoments
 from somlib.jitl.neighborhoods import Neighborhood
-from somlib.jitl.placing import Placed
 from somlib.jitl.ridge import Shrinkage, global_coefficients, local_coefficients
 
 MARGIN = 0.1  # of the range of targets, that answers may lie beyond it
@@ -63,12 +63,12 @@ class LocalRidge:
         self.coefficients = local_coefficients(smoothed, self.overall, self.shrinkage)
         self.bounds = bounds_of(targets)
 
-    def answer(self, placed: Placed) -> FloatArray:
-        """Answers (n, o) to placed samples."""
-        return faded_answers(placed, self.coefficients, self.overall, self.bounds)
+    def answer(self, assigned: Assignment) -> FloatArray:
+        """Answers (n, o) to assigned samples."""
+        return faded_answers(assigned, self.coefficients, self.overall, self.bounds)
 
     def answer_one(self, inputs: FloatArray, neuron: IntArray, share: FloatArray, trust: float) -> FloatArray:
-        """The answer (o,) to one sample, as `Placing.place_one` places it."""
+        """The answer (o,) to one sample, as `Assigner.assign_one` places it."""
         answer: FloatArray = share @ (inputs @ self.coefficients[neuron])
         if trust < 1:
             overall = inputs @ self.overall
@@ -77,20 +77,22 @@ class LocalRidge:
         return bounded
 
 
-def faded_answers(placed: Placed, coefficients: FloatArray, overall: FloatArray, bounds: FloatArray) -> FloatArray:
+def faded_answers(
+    assigned: Assignment, coefficients: FloatArray, overall: FloatArray, bounds: FloatArray
+) -> FloatArray:
     """Answers (n, o): of local models (m, 1 + d, o) where the map is to be trusted, fading to a global one off it."""
-    everywhere = placed.inputs @ overall
-    local = mixed(coefficients, placed)
-    answer: FloatArray = np.clip(everywhere + placed.trust[:, None] * (local - everywhere), *bounds)
+    everywhere = assigned.inputs @ overall
+    local = mixed(coefficients, assigned)
+    answer: FloatArray = np.clip(everywhere + assigned.trust[:, None] * (local - everywhere), *bounds)
     return answer
 
 
-def mixed(coefficients: FloatArray, placed: Placed) -> FloatArray:
+def mixed(coefficients: FloatArray, assigned: Assignment) -> FloatArray:
     """Answers (n, o) of linear models (m, 1 + d, o), mixed by the shares of the nearest neurons."""
-    answer = np.zeros((len(placed), coefficients.shape[2]))
-    for rank in range(placed.neuron.shape[1]):  # one neuron at a time: no block (n, k, 1 + d, o)
-        chosen = coefficients[placed.neuron[:, rank]]
-        answer += placed.share[:, [rank]] * np.einsum("np,npo->no", placed.inputs, chosen)
+    answer = np.zeros((len(assigned), coefficients.shape[2]))
+    for rank in range(assigned.neuron.shape[1]):  # one neuron at a time: no block (n, k, 1 + d, o)
+        chosen = coefficients[assigned.neuron[:, rank]]
+        answer += assigned.share[:, [rank]] * np.einsum("np,npo->no", assigned.inputs, chosen)
     return answer
 
 

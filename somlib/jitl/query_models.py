@@ -27,8 +27,8 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.utils.validation import has_fit_parameter
 
 from somlib.errors import ArgumentError
+from somlib.jitl.assignment import Assignment
 from somlib.jitl.moments import FloatArray
-from somlib.jitl.placing import Placed
 from somlib.jitl.ridge import Shrinkage, local_coefficients
 from somlib.jitl.sample_index import Buffers, SampleIndex
 
@@ -61,11 +61,11 @@ def named_model(name: str, d: int) -> Any:
     return GaussianProcessRegressor(kernel=kernel, normalize_y=True)
 
 
-def buffers_for(placed: Placed, index: SampleIndex, settings: QuerySettings) -> Buffers:
-    """The weighted buffer of each placed query."""
-    winner = torch.from_numpy(placed.winner)
+def buffers_for(assigned: Assignment, index: SampleIndex, settings: QuerySettings) -> Buffers:
+    """The weighted buffer of each assigned query."""
+    winner = torch.from_numpy(assigned.winner)
     threshold = max(settings.threshold, settings.neighbors)
-    found = index.retrieve_placed(placed.point, winner, settings.mode, threshold, settings.neighbors)
+    found = index.retrieve_assigned(assigned.point, winner, settings.mode, threshold, settings.neighbors)
     weight = tricube(found) * index.recency(found.sample, settings.half_life)
     return Buffers(found.sample, found.offset, weight, found.distance)
 
@@ -80,27 +80,27 @@ def tricube(found: Buffers) -> torch.Tensor:
 
 
 def ridge_answers(
-    placed: Placed, buffers: Buffers, rows: FloatArray, overall: FloatArray, shrinkage: Shrinkage
+    assigned: Assignment, buffers: Buffers, rows: FloatArray, overall: FloatArray, shrinkage: Shrinkage
 ) -> FloatArray:
     """Answers (n, o) of ridges weighted around each query.
 
     Args:
-        placed: The queries.
+        assigned: The queries.
         buffers: Of each.
         rows: w = (1, x, y) of the samples that buffers point to.
         overall: Intercept and slopes of the global ridge, shape (1 + d, o).
         shrinkage: How strongly to shrink towards it.
     """
-    answer = np.empty((len(placed), overall.shape[1]))
-    for first in range(0, len(placed), QUERIES):
-        queries = slice(first, min(first + QUERIES, len(placed)))
+    answer = np.empty((len(assigned), overall.shape[1]))
+    for first in range(0, len(assigned), QUERIES):
+        queries = slice(first, min(first + QUERIES, len(assigned)))
         sums = _weighted_sums(buffers, rows, queries)
         coefficients = local_coefficients(sums, overall, shrinkage)
-        answer[queries] = np.einsum("np,npo->no", placed.inputs[queries], coefficients)
+        answer[queries] = np.einsum("np,npo->no", assigned.inputs[queries], coefficients)
     return answer
 
 
-def mean_answers(placed: Placed, buffers: Buffers, rows: FloatArray, overall: FloatArray) -> FloatArray:
+def mean_answers(assigned: Assignment, buffers: Buffers, rows: FloatArray, overall: FloatArray) -> FloatArray:
     """Weighted means (n, o) of the buffers' targets; the global answer where a buffer is empty."""
     o = overall.shape[1]
     size = buffers.offset.diff().numpy()
@@ -111,11 +111,11 @@ def mean_answers(placed: Placed, buffers: Buffers, rows: FloatArray, overall: Fl
         [np.bincount(query, weight * rows[buffers.sample.numpy(), j - o], len(size)) for j in range(o)]
     )
     mean = sums / np.where(total > 0, total, 1.0)[:, None]
-    return np.where(total[:, None] > 0, mean, placed.inputs @ overall)
+    return np.where(total[:, None] > 0, mean, assigned.inputs @ overall)
 
 
 def estimator_answers(
-    model: Any, placed: Placed, buffers: Buffers, rows: FloatArray, overall: FloatArray
+    model: Any, assigned: Assignment, buffers: Buffers, rows: FloatArray, overall: FloatArray
 ) -> FloatArray:
     """Answers (n, o) of a scikit-learn regressor, cloned and fitted for each query.
 
@@ -123,9 +123,9 @@ def estimator_answers(
     answered without it.
     """
     o = overall.shape[1]
-    answer = placed.inputs @ overall
+    answer = assigned.inputs @ overall
     weighted = has_fit_parameter(model, "sample_weight")
-    for i in range(len(placed)):
+    for i in range(len(assigned)):
         buffer = rows[buffers.of(i).numpy()]
         x, y = buffer[:, 1:-o], buffer[:, -o:]
         if len(buffer) < FEWEST:
@@ -135,7 +135,7 @@ def estimator_answers(
             continue
         weight = buffers.weight[buffers.offset[i] : buffers.offset[i + 1]].numpy()
         fitted = _fitted(clone(model), x, y[:, 0] if o == 1 else y, weight if weighted else None)
-        answer[i] = np.ravel(fitted.predict(placed.inputs[i : i + 1, 1:]))
+        answer[i] = np.ravel(fitted.predict(assigned.inputs[i : i + 1, 1:]))
     return answer
 
 

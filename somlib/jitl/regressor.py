@@ -22,13 +22,13 @@ from torch import Tensor
 
 from somlib.errors import ArgumentError, ShapeError, unknown_name
 from somlib.jitl.answering import Account
+from somlib.jitl.assignment import Assigner, Assignment, Standardizer
 from somlib.jitl.base import JITLEstimator
 from somlib.jitl.blend import Blend, Boosted, blend_fitted, blend_from, blend_state, blend_tensors
 from somlib.jitl.gaps import Hidden
 from somlib.jitl.intervals import AdaptiveIntervals
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood
-from somlib.jitl.placing import Placed, Placing, Standardizer
 from somlib.jitl.sample_index import SampleIndex
 from somlib.jitl.validation import BLOCKS, SIGMAS, LeftOut, Split, forward_splits, subset
 from somlib.utils.estimator_inputs import numbers
@@ -142,8 +142,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         """
         X, target = self._checked_labelled(X, y)
         time = np.arange(len(X)) if timestamps is None else self.index_.read_times(timestamps, len(X))[0].numpy()
-        placed = self._placing.place(X)
-        self._judge(placed, self._answer(placed, self._boosted(placed)), self._targets.apply(target), time)
+        assigned = self._assigner.assign(X)
+        self._judge(assigned, self._answer(assigned, self._boosted(assigned)), self._targets.apply(target), time)
         return self
 
     @overload
@@ -153,7 +153,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     def predict(self, X: Any, return_details: bool = False) -> FloatArray | JITLPrediction:
         """Targets of samples (n, d), float64, shape (n,) or (n, o) as in `fit`; with all details where asked."""
         X = self._checked(X)
-        return self._details(self._placing.place(X)) if return_details else self._answered(X)
+        return self._details(self._assigner.assign(X)) if return_details else self._answered(X)
 
     def predict_interval(self, X: Any) -> tuple[FloatArray, FloatArray]:
         """Lower and upper ends of the intervals for samples (n, d), each in the shape of the targets."""
@@ -172,7 +172,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             x = self._one(x).astype(np.float64)
         if self._used.local_model != "ridge" or self._blend is not None or not np.isfinite(x).all():
             return self._answered(x[None])[0]  # type: ignore[no-any-return]  # indexing yields Any
-        place = self._placing.place_one(x)
+        place = self._assigner.assign_one(x)
         if place is None:
             return self._answered(x[None])[0]  # type: ignore[no-any-return]  # as above
         answer = self._ridge.answer_one(*place) * self._targets.scale + self._targets.center
@@ -180,17 +180,17 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
 
     def _answered(self, X: NDArray[Any]) -> FloatArray:
         """Answers to checked samples (n, d), in the shape of the targets."""
-        placed = self._placing.place(X)
-        return self._shaped(self._targets.undo(self._answer(placed, self._boosted(placed))))
+        assigned = self._assigner.assign(X)
+        return self._shaped(self._targets.undo(self._answer(assigned, self._boosted(assigned))))
 
-    def _details(self, placed: Placed) -> JITLPrediction:
-        value = self._targets.undo(self._answer(placed, self._boosted(placed)))
-        half = self._intervals.half_width(placed) * self._targets.scale
+    def _details(self, assigned: Assignment) -> JITLPrediction:
+        value = self._targets.undo(self._answer(assigned, self._boosted(assigned)))
+        half = self._intervals.half_width(assigned) * self._targets.scale
         return JITLPrediction(
             prediction=self._shaped(value),
             lower=self._shaped(value - half),
             upper=self._shaped(value + half),
-            **self._account(placed),
+            **self._account(assigned),
         )
 
     @property
@@ -198,7 +198,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         return self._used.missing == "mask"
 
     def _fit_experts(
-        self, placed: Placed, rows: FloatArray, splits: list[Split], left_out: LeftOut, hidden: Hidden | None,
+        self, assigned: Assignment, rows: FloatArray, splits: list[Split], left_out: LeftOut, hidden: Hidden | None,
         to_hidden: FloatArray | None,
     ) -> tuple[LeftOut, FloatArray | None]:  # fmt: skip
         self._blend: Blend | None = None
@@ -212,7 +212,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         timed = self.index_.clock != "rows"
         more = forward_splits(self.index_.time.numpy(), BLOCKS, BLOCKS - 1) if timed else splits
         self._blend, left_out, to_hidden = blend_fitted(
-            placed, rows, left_out, more, splits, self._correction_neighborhoods, self._ridge, self._used._seed(),
+            assigned, rows, left_out, more, splits, self._correction_neighborhoods, self._ridge, self._used._seed(),
             hidden, to_hidden,
         )  # fmt: skip
         return left_out, to_hidden
@@ -232,17 +232,17 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         name = "bmu_neighborhood_knn"
         return {**gaussians, name: self._neighborhood_of({"neighborhood": name})}
 
-    def _boosted(self, placed: Placed) -> Boosted:
-        return {} if self._blend is None else self._blend.boosted(placed)
+    def _boosted(self, assigned: Assignment) -> Boosted:
+        return {} if self._blend is None else self._blend.boosted(assigned)
 
-    def _answer(self, placed: Placed, boosted: Boosted) -> FloatArray:
-        local = super()._answer(placed, boosted)
-        return local if self._blend is None else self._blend.answer(placed, local, boosted, self._ridge.bounds)
+    def _answer(self, assigned: Assignment, boosted: Boosted) -> FloatArray:
+        local = super()._answer(assigned, boosted)
+        return local if self._blend is None else self._blend.answer(assigned, local, boosted, self._ridge.bounds)
 
-    def _learn(self, placed: Placed, rows: FloatArray, boosted: Boosted) -> None:
-        super()._learn(placed, rows, boosted)
+    def _learn(self, assigned: Assignment, rows: FloatArray, boosted: Boosted) -> None:
+        super()._learn(assigned, rows, boosted)
         if self._blend is not None:
-            self._blend.learn(placed, rows, boosted)
+            self._blend.learn(assigned, rows, boosted)
 
     def _unlearn(self, kept: NDArray[np.bool_]) -> None:
         super()._unlearn(kept)
@@ -257,28 +257,33 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     def _expert_weights(self) -> dict[str, float]:
         return super()._expert_weights() if self._blend is None else dict(self._blend.weights)
 
-    def _begin(self, placing: Placing, targets: Standardizer, index: SampleIndex) -> None:
-        super()._begin(placing, targets, index)
-        d = len(placing.standardizer.center) if placing.som.missing == "mask" else 0
+    def _begin(self, assigner: Assigner, targets: Standardizer, index: SampleIndex) -> None:
+        super()._begin(assigner, targets, index)
+        d = len(assigner.standardizer.center) if assigner.som.missing == "mask" else 0
         self._intervals = AdaptiveIntervals(self.som_.grid, self._used.coverage, self._used.gamma, self._outputs, d)
 
     def _finish_fit(
-        self, placed: Placed, rows: FloatArray, left_out: LeftOut, hidden: Hidden | None, to_hidden: FloatArray | None
+        self,
+        assigned: Assignment,
+        rows: FloatArray,
+        left_out: LeftOut,
+        hidden: Hidden | None,
+        to_hidden: FloatArray | None,
     ) -> None:
         """Learn intervals from errors on the samples left out, in the order of time."""
         order = np.argsort(self.index_.time.numpy()[left_out.position], kind="stable")
         position = left_out.position[order]
         targets = rows[:, -self._outputs :]
-        self._intervals.learn(subset(placed, position), left_out.answer[order] - targets[position])
+        self._intervals.learn(subset(assigned, position), left_out.answer[order] - targets[position])
         if hidden is not None and to_hidden is not None:
-            self._intervals.learn_gaps(hidden.placed, to_hidden - targets[hidden.position])
+            self._intervals.learn_gaps(hidden.assigned, to_hidden - targets[hidden.position])
         if not len(position):
             logger.warning("fit had too few rows to leave some out: intervals are NaN until labels arrive")
 
-    def _judge(self, placed: Placed, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
+    def _judge(self, assigned: Assignment, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
         """Let the intervals see the errors of answers to labelled samples, in the order of time."""
         order = np.argsort(time, kind="stable")
-        self._intervals.observe(subset(placed, order), answer[order] - target[order])
+        self._intervals.observe(subset(assigned, order), answer[order] - target[order])
 
     def _shaped(self, answer: FloatArray) -> FloatArray:
         return answer.reshape(len(answer), *self._output_shape)

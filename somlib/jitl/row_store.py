@@ -30,7 +30,7 @@ class RowStore:
         self._room[self._n : n] = rows
         self._n = n
 
-    def retain(self, kept: Tensor) -> None:
+    def keep_only(self, kept: Tensor) -> None:
         """Drop the rows that are not `kept`, bool, shape (n,)."""
         self._room = self.rows[kept]
         self._n = len(self._room)

@@ -128,9 +128,9 @@ class SampleIndex:
             ArgumentError: Timestamps of another kind than before, or missing where there were some.
         """
         rows = self._read(samples, "samples")
-        return self.append_placed(rows, self._winners(rows), *self.read_times(timestamps, len(rows)))
+        return self.append_assigned(rows, self._winners(rows), *self.read_times(timestamps, len(rows)))
 
-    def append_placed(self, samples: Tensor, winner: Tensor, time: Tensor, clock: Clock) -> Tensor:
+    def append_assigned(self, samples: Tensor, winner: Tensor, time: Tensor, clock: Clock) -> Tensor:
         """Take in checked samples (n, d) whose winners (n,) and times (n,), as from `read_times`, are known."""
         first = len(self)
         number = torch.arange(self.arrived, self.arrived + len(samples))
@@ -157,7 +157,7 @@ class SampleIndex:
             raise ArgumentError(f"timestamps must be {_KINDS[self.clock]}, like those before, got {_KINDS[clock]}")
         return time, clock  # type: ignore[return-value]  # a Clock in both branches
 
-    def expire(self, before: Any = None, per_neuron: int | None = None, keep: Keep = "newest") -> Tensor:
+    def forget(self, before: Any = None, per_neuron: int | None = None, keep: Keep = "newest") -> Tensor:
         """Take samples out: first all older than `before`, then what a neuron has beyond `per_neuron`.
 
         Args:
@@ -174,11 +174,11 @@ class SampleIndex:
             DataTypeError: `before` is a date where the timestamps are numbers, or the other way around.
         """
         kept = self.within(before, per_neuron, keep)
-        self.retain(kept)
+        self.keep_only(kept)
         return kept
 
     def within(self, before: Any = None, per_neuron: int | None = None, keep: Keep = "newest") -> Tensor:
-        """Which samples `expire` would keep, bool, shape (n,); arguments and errors as there."""
+        """Which samples `forget` would keep, bool, shape (n,); arguments and errors as there."""
         if keep not in ("newest", "nearest"):
             raise unknown_name("keep", keep, ("newest", "nearest"))
         if per_neuron is not None and not (isinstance(per_neuron, Integral) and per_neuron >= 1):
@@ -204,14 +204,14 @@ class SampleIndex:
             kept[ranked[per_neuron:]] = False
         return kept
 
-    def retain(self, kept: Tensor) -> None:
+    def keep_only(self, kept: Tensor) -> None:
         """Take out the samples that are not `kept`, bool, shape (n,)."""
         if bool(kept.all()):
             return
         groups = _filtered(self.groups, kept)
         position = kept.cumsum(0) - 1
         self.groups = NeuronSamples(position[groups.sample], groups.offset)
-        self._store.retain(kept)
+        self._store.keep_only(kept)
         self.winner, self.time, self.number = self.winner[kept], self.time[kept], self.number[kept]
 
     def restore(
@@ -259,10 +259,10 @@ class SampleIndex:
         left_out = torch.full((len(rows),), -1) if exclude is None else torch.as_tensor(exclude).reshape(-1)
         if len(left_out) != len(rows):
             raise ShapeError(f"exclude must have {len(rows)} values, one a query, got {len(left_out)}")
-        found = self.retrieve_placed(rows, self._winners(rows), mode, min_buffer_threshold, max_samples, left_out)
+        found = self.retrieve_assigned(rows, self._winners(rows), mode, min_buffer_threshold, max_samples, left_out)
         return Buffers(found.sample, found.offset, self.recency(found.sample, half_life, now), found.distance)
 
-    def retrieve_placed(
+    def retrieve_assigned(
         self,
         queries: Tensor,
         winner: Tensor,

@@ -15,10 +15,10 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from somlib.jitl.assignment import Assignment
 from somlib.jitl.local_ridge import bounds_of, faded_answers
 from somlib.jitl.moments import FloatArray, IntArray, group_sums
 from somlib.jitl.neighborhoods import Neighborhood
-from somlib.jitl.placing import Placed
 from somlib.jitl.ridge import Shrinkage, coefficients_of_each, global_coefficients
 
 BLOCKS, LAST = 8, 4
@@ -87,7 +87,7 @@ class LeftOut:
 
 def best_candidate(
     candidates: Sequence[Candidate],
-    placed: Placed,
+    assigned: Assignment,
     rows: FloatArray,
     splits: list[Split],
     m: int,
@@ -101,34 +101,34 @@ def best_candidate(
 
     Args:
         candidates: Settings, those of one neighborhood next to each other.
-        placed: All samples, n of them.
+        assigned: All samples, n of them.
         rows: Their w = (1, x, y), shape (n, 1 + d + o).
         splits: What to learn from and to answer.
         m: Number of neurons.
         o: Number of targets.
         winner: Neuron that each sample teaches, shape (n,), -1 for none; None takes the nearest.
     """
-    neurons = _judging_neurons(placed, m, rows.shape[1])
-    answers = ridge_answers(candidates, placed, rows, splits, m, o, winner, neurons)
+    neurons = _judging_neurons(assigned, m, rows.shape[1])
+    answers = ridge_answers(candidates, assigned, rows, splits, m, o, winner, neurons)
     chosen = best(answers, rows[:, -o:])
     if len(neurons) == m:
         return chosen, answers[chosen]
-    return chosen, ridge_answers([candidates[chosen]], placed, rows, splits, m, o, winner)[0]
+    return chosen, ridge_answers([candidates[chosen]], assigned, rows, splits, m, o, winner)[0]
 
 
-def _judging_neurons(placed: Placed, m: int, q: int) -> IntArray:
+def _judging_neurons(assigned: Assignment, m: int, q: int) -> IntArray:
     """Neurons by which candidates are judged, ascending: all, or as many with samples as `MOST_WORK` allows."""
     size = max(int(MOST_WORK // q**3), 1)
     if size >= m:
         return np.arange(m)
-    present = np.unique(placed.winner[placed.winner >= 0])
+    present = np.unique(assigned.winner[assigned.winner >= 0])
     chosen: IntArray = np.sort(np.random.default_rng(0).permutation(present)[:size])
     return chosen
 
 
 def ridge_answers(
     candidates: Sequence[Candidate],
-    placed: Placed,
+    assigned: Assignment,
     rows: FloatArray,
     splits: list[Split],
     m: int,
@@ -140,7 +140,7 @@ def ridge_answers(
 
     Args:
         candidates: As all that follow up to `winner`, those of `best_candidate`.
-        placed: All samples.
+        assigned: All samples.
         rows: Theirs.
         splits: What to learn from and to answer.
         m: Number of neurons.
@@ -149,13 +149,13 @@ def ridge_answers(
         neurons: Of which models there are, ascending; samples nearest to one of them are answered by these alone. None
             takes all.
     """
-    winner = placed.winner if winner is None else winner
+    winner = assigned.winner if winner is None else winner
     neurons = np.arange(m) if neurons is None else neurons
-    known = np.isin(placed.winner, neurons) if len(neurons) < m else np.ones(len(placed), dtype=bool)
+    known = np.isin(assigned.winner, neurons) if len(neurons) < m else np.ones(len(assigned), dtype=bool)
     asked = [split.answer[known[split.answer]] for split in splits]
     found: list[list[FloatArray]] = [[] for _ in candidates]
     for split, position in zip(splits, asked, strict=True):
-        queries = among(subset(placed, position), neurons, m)
+        queries = among(subset(assigned, position), neurons, m)
         models = split_answers(candidates, queries, rows[split.learn], winner[split.learn], neurons, m, o)
         for answers, answer in zip(found, models, strict=True):
             answers.append(answer)
@@ -164,7 +164,7 @@ def ridge_answers(
 
 
 def split_answers(
-    candidates: Sequence[Candidate], asked: Placed, rows: FloatArray, winner: IntArray, neurons: IntArray, m: int,
+    candidates: Sequence[Candidate], asked: Assignment, rows: FloatArray, winner: IntArray, neurons: IntArray, m: int,
     o: int,
 ) -> Iterator[FloatArray]:  # fmt: skip
     """Answers of each candidate to samples, as models of some neurons that have learned other rows.
@@ -192,20 +192,20 @@ def _smoothed(neighborhood: Neighborhood, sums: FloatArray, neurons: IntArray) -
     return smoothed
 
 
-def among(placed: Placed, neurons: IntArray, m: int) -> Placed:
+def among(assigned: Assignment, neurons: IntArray, m: int) -> Assignment:
     """Samples as seen by some of m neurons alone, ascending and numbered anew: what others had goes to these."""
     if len(neurons) == m:
-        return placed
+        return assigned
     number = np.full(m + 1, -1)
     number[neurons] = np.arange(len(neurons))
-    neuron = number[placed.neuron]
-    share = np.where(neuron >= 0, placed.share, 0.0)
+    neuron = number[assigned.neuron]
+    share = np.where(neuron >= 0, assigned.share, 0.0)
     share /= share.sum(axis=1, keepdims=True)
-    return replace(placed, neuron=neuron, share=share)
+    return replace(assigned, neuron=neuron, share=share)
 
 
 def global_answers(
-    strengths: Iterable[float], placed: Placed, rows: FloatArray, splits: list[Split], o: int
+    strengths: Iterable[float], assigned: Assignment, rows: FloatArray, splits: list[Split], o: int
 ) -> list[LeftOut]:
     """Left-out answers of global ridges of several strengths; arguments as in `ridge_answers`."""
     position = np.concatenate([split.answer for split in splits])
@@ -213,18 +213,18 @@ def global_answers(
     d = rows.shape[1] - 1 - o
     return [
         LeftOut(position, np.concatenate([
-            placed.inputs[split.answer] @ global_coefficients(total, d, strength)
+            assigned.inputs[split.answer] @ global_coefficients(total, d, strength)
             for split, total in zip(splits, totals, strict=True)
         ]))
         for strength in strengths
     ]  # fmt: skip
 
 
-def subset(placed: Placed, position: IntArray | NDArray[np.bool_]) -> Placed:
-    """Some of the placed samples."""
-    return Placed(
-        placed.inputs[position], placed.neuron[position], placed.distance[position], placed.share[position],
-        placed.trust[position], placed.point[position], placed.missing[position],
+def subset(assigned: Assignment, position: IntArray | NDArray[np.bool_]) -> Assignment:
+    """Some of the assigned samples."""
+    return Assignment(
+        assigned.inputs[position], assigned.neuron[position], assigned.distance[position], assigned.share[position],
+        assigned.trust[position], assigned.point[position], assigned.missing[position],
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from pipelines.store.registry import publish
 from pipelines.store.tracking import open_run
 from pipelines.store.versions import Version
 from pipelines.training.fitting import train_som
-from pipelines.training.local_scores import LocalLearning, learn_targets
+from pipelines.training.local_scores import LocalResults, learn_targets
 from tests.pipelines.conftest import table
 
 KNOWN = 240  # rows that it has learned
@@ -51,15 +51,15 @@ def read(config: PipelineConfig) -> Dataset:
     return read_dataset(source, survey(source, config.data.drop_incomplete), config.data.drop_incomplete)
 
 
-def trained(config: PipelineConfig) -> tuple[MapModel, LocalLearning]:
+def trained(config: PipelineConfig) -> tuple[MapModel, LocalResults]:
     """What `som train` makes of the rows that are there now, without drawing."""
     dataset = read(config)
     samples = prepare_samples(dataset, config)
-    som = train_som(samples.train, config.som, dataset.feature_names).som
-    learning = learn_targets(som, samples, config.jitl, seed=1)
+    som = train_som(samples.train.samples, config.som, dataset.feature_names).som
+    local = learn_targets(som, samples, config.jitl, seed=1)
     clusters = torch.arange(som.grid.m) % 2 + 1
-    profile = profile_training(som, dataset, samples, learning)
-    return MapModel(som, samples.scaler, clusters, learning.models, profile), learning
+    profile = profile_training(som, dataset, samples, local)
+    return MapModel(som, samples.scaler, clusters, local.models, profile), local
 
 
 def published(config: PipelineConfig, model: MapModel, metrics: dict[str, float], key: str = "train") -> Version:

@@ -123,7 +123,7 @@ def test_the_run_is_finished_and_named_like_the_flow_run(run: Any) -> None:
 
 def test_params_are_the_whole_config_with_what_was_taken(run: Any, artifacts: Path) -> None:
     params = run.data.params
-    assert set(load_config(WEATHER).settled()) <= set(params)
+    assert set(load_config(WEATHER).resolved()) <= set(params)
     assert params["som.x"] == "8"
     assert params["data.where"] == "month <= 2"
     assert params["data.path"] == str(WEATHER.parent / "weather")

@@ -50,8 +50,8 @@ def test_scaling_knows_the_training_rows_only(config: PipelineConfig) -> None:
     source = find_source(config.data)
     samples = prepare_samples(read_dataset(source, survey(source, False), False), config)
     train, heldout = (part.select("a", "b", "c").to_numpy() for part in (table()[:160], table()[160:]))
-    np.testing.assert_allclose(samples.train, (train - train.mean(0)) / train.std(0), atol=1e-4)
-    np.testing.assert_allclose(samples.heldout, (heldout - train.mean(0)) / train.std(0), atol=1e-4)
+    np.testing.assert_allclose(samples.train.samples, (train - train.mean(0)) / train.std(0), atol=1e-4)
+    np.testing.assert_allclose(samples.heldout.samples, (heldout - train.mean(0)) / train.std(0), atol=1e-4)
     np.testing.assert_array_equal(samples.targets["y"], table()["y"][:160])
     assert samples.counts == {"train": 160, "heldout": 40}
 
@@ -59,11 +59,11 @@ def test_scaling_knows_the_training_rows_only(config: PipelineConfig) -> None:
 def test_both_parts_know_their_targets_times_and_row_numbers(config: PipelineConfig) -> None:
     source = find_source(config.data)
     samples = prepare_samples(read_dataset(source, survey(source, False), False), config)
-    for part, rows in ((samples.learning, table()[:160]), (samples.judging, table()[160:])):
+    for part, rows in ((samples.train, table()[:160]), (samples.heldout, table()[160:])):
         np.testing.assert_array_equal(part.targets["y"], rows["y"])
         assert part.moments is not None
         assert part.moments.to_list() == rows["time"].to_list()
-    np.testing.assert_array_equal(samples.judging.numbers, np.arange(160, 200))
+    np.testing.assert_array_equal(samples.heldout.numbers, np.arange(160, 200))
 
 
 def test_rows_are_taken_with_all_that_is_known_of_them() -> None:

@@ -42,7 +42,7 @@ def rows(config: DataConfig, column: str) -> list[Any]:
 
 def chosen(config: DataConfig, column: str, **settings: Any) -> tuple[list[Any], list[Any]]:
     window = choose_window(config, WindowConfig.model_validate(settings))
-    return rows(window.training, column), rows(window.judging, column)
+    return rows(window.train, column), rows(window.heldout, column)
 
 
 def refusal(config: DataConfig, **settings: Any) -> str:
@@ -138,8 +138,8 @@ def test_a_condition_on_the_rows_holds_beside_that_of_the_window(months: Path) -
 def test_partitions_and_times_may_be_mixed(months: Path) -> None:
     config = data_config(months, features=["a", "month"], time="time")
     window = choose_window(config, WindowConfig(mode="sliding", length=2, holdout="6h"))
-    assert len(rows(window.training, "month")) == 24 + 18
-    assert rows(window.judging, "month") == [1.0] * 6
+    assert len(rows(window.train, "month")) == 24 + 18
+    assert rows(window.heldout, "month") == [1.0] * 6
 
 
 def test_fewer_partitions_than_asked_for_are_all_taken_and_told(months: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -156,11 +156,11 @@ def test_the_shipped_data_can_be_cut_by_both_of_its_orders() -> None:
         ({"length": 6, "holdout": 2, "until": "month=09"}, (4, 5, 6, 7), (8, 9)),
     ):
         window = choose_window(data, WindowConfig(mode="sliding", **settings))
-        counted = [survey(find_source(part), False).found for part in (window.training, window.judging)]
+        counted = [survey(find_source(part), False).found for part in (window.train, window.heldout)]
         assert counted == [int(frame["month"].is_in(months).sum()) for months in (train, judge)]
     window = choose_window(data, WindowConfig(mode="sliding", length="90d", holdout="7d"))
     age = frame.select((pl.col("time").max() - pl.col("time")).dt.total_hours())["time"]
-    counted = [survey(find_source(part), False).found for part in (window.training, window.judging)]
+    counted = [survey(find_source(part), False).found for part in (window.train, window.heldout)]
     assert counted == [int(((age >= 7 * 24) & (age < 90 * 24)).sum()), int((age < 7 * 24).sum())]
 
 
@@ -187,7 +187,7 @@ def test_what_cannot_be_cut_is_told_with_what_there_is(file: Path, months: Path,
         refusal(timed, holdout="3w")
         == f"window: no row is left to train on with mode=full, holdout=3w: there are {dated}"
     )
-    assert "leaves no row to judge on" in refusal(data_config(file, time="time", holdout=0))
+    assert "leaves no row to hold out" in refusal(data_config(file, time="time", holdout=0))
 
 
 def test_partitions_that_are_not_in_the_order_of_time_are_refused(write: WriteDataset) -> None:

@@ -24,7 +24,7 @@ def on(config: PipelineConfig, frame: pl.DataFrame, write: WriteDataset, **som: 
 
 def test_the_rows_that_train_come_first_then_those_that_judge(config: PipelineConfig) -> None:
     rows = read(config, mode="sliding", length="100h", holdout="30h")
-    assert rows.training == 70
+    assert rows.train_count == 70
     np.testing.assert_array_equal(rows.dataset.features, table()[100:].select("a", "b", "c").cast(pl.Float32))
     np.testing.assert_array_equal(rows.dataset.target[:, 0], table()["y"][100:])
     assert rows.dataset.moments is not None
@@ -51,9 +51,9 @@ def test_samples_are_scaled_by_the_rows_that_train(config: PipelineConfig) -> No
     rows = read(config, mode="sliding", length="100h", holdout="30h")
     samples = window_samples(rows, config)
     trained = table()[100:170].select("a", "b", "c").to_numpy()
-    np.testing.assert_allclose(samples.train, (trained - trained.mean(axis=0)) / trained.std(axis=0), atol=1e-5)
-    np.testing.assert_array_equal(samples.judging.numbers, np.arange(70, 100))
-    np.testing.assert_array_equal(samples.judging.targets["y"], table()["y"][170:])
+    np.testing.assert_allclose(samples.train.samples, (trained - trained.mean(axis=0)) / trained.std(axis=0), atol=1e-5)
+    np.testing.assert_array_equal(samples.heldout.numbers, np.arange(70, 100))
+    np.testing.assert_array_equal(samples.heldout.targets["y"], table()["y"][170:])
 
 
 def test_a_sensor_may_stand_still_where_rows_judge_but_not_where_they_train(

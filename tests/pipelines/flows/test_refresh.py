@@ -84,12 +84,12 @@ def training(_empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
     folder = tmp_path_factory.mktemp("trained")
     shutil.copy(_empty_store, folder / "mlflow.db")
     config = refresh_config(write_rows(folder / "data", ROWS[:KNOWN]))
-    model, learning = trained(config)
+    model, train = trained(config)
     with tracking_store(f"sqlite:///{folder}/mlflow.db"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         patch.chdir(folder)
-        published(config, model, learning.metrics)
-    return Trained(model, learning.metrics, folder / "mlflow.db")
+        published(config, model, train.metrics)
+    return Trained(model, train.metrics, folder / "mlflow.db")
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_rows_that_wait_are_told_and_learned_when_they_can_be(served: Served) ->
     assert not runs()
     served.add(NEW, "new")
     result = refresh_flow(served.config())
-    assert (result.outcome, dict(result.arrivals.new)) == ("promoted", {"y": 24, "z": 24})
+    assert (result.outcome, dict(result.new_rows.new)) == ("promoted", {"y": 24, "z": 24})
 
 
 def test_rows_that_come_late_are_told(served: Served) -> None:

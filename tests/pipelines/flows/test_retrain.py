@@ -29,7 +29,7 @@ from pipelines.flows import retrain, retrain_flow, tasks
 from pipelines.flows.approval import Answer
 from pipelines.model.map_model import MapModel
 from pipelines.progress import listening
-from pipelines.retraining.retrain_result import Judgment, RetrainResult
+from pipelines.retraining.retrain_result import Evaluation, RetrainResult
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry, servable
 from pipelines.store.locks import exclusive
@@ -145,7 +145,7 @@ def test_work_that_made_the_champion_is_recognized(afterwards: tuple[Shop, Retra
     with listening(recorder := Recorder()):
         again = retrain_flow(better_config(shop))
     assert recorder.heard[-1] == f"already done: run {first.run_name} ({first.run_id}), use --force to train again"
-    assert (again.run_id, again.judgment) == (first.run_id, first.judgment)
+    assert (again.run_id, again.evaluation) == (first.run_id, first.evaluation)
     assert list(again.lines()) == list(first.lines())
     assert numbers() == before
 
@@ -204,7 +204,7 @@ def broken_scaler(monkeypatch: pytest.MonkeyPatch) -> None:
         wrong = Scaler("standard", samples.scaler.features, samples.scaler.center, samples.scaler.scale * (1, 1e4, 1e4))
         parts = {
             name: replace(part, samples=wrong.transform(samples.scaler.inverse(part.samples)))
-            for name, part in (("learning", samples.learning), ("judging", samples.judging))
+            for name, part in (("train", samples.train), ("heldout", samples.heldout))
         }
         return replace(samples, scaler=wrong, **parts)
 
@@ -274,7 +274,7 @@ def test_a_person_who_must_agree_has_the_last_word(shop: Shop, monkeypatch: pyte
     assert "not run by a deployment" in result.reason
     assert dict(result.lines())["to approve"] == "som promote demo 2"
     assert registry.find("demo", "2").tags["som.verdict"] == "awaits approval"
-    settle = flow(settling.carried_out, validate_parameters=False)
+    settle = flow(settling.finish_publication, validate_parameters=False)
     said = {"no": Answer(False, "nobody approved it within 24 h"), "yes": Answer(True, "seen the maps")}
     for answer, outcome, champion, reason in (
         ("no", "kept", "1", "not approved: nobody approved it within 24 h; judged: "),
@@ -282,7 +282,7 @@ def test_a_person_who_must_agree_has_the_last_word(shop: Shop, monkeypatch: pyte
     ):
         monkeypatch.setattr(settling, "asked_for_approval", partial(ask, said[answer]))
         with reopened_run(result.run_id) as run:
-            settled = settle(config, run, registry.find("demo", "2"), Judgment.of_run(run))
+            settled = settle(config, run, registry.find("demo", "2"), Evaluation.of_run(run))
         assert (settled.outcome, settled.champion, serving().version) == (outcome, champion, champion)
         assert reason in settled.reason
     assert retrain_flow(config).run_id == result.run_id
@@ -368,8 +368,8 @@ def test_it_judges_again_where_another_champion_came_in_between(shop: Shop, monk
     with listening(recorder):
         result = retrain_flow(shop.config(changed_rows(), window=NEWEST))
     assert "model 'demo': version 2 serves by now, not version 1: judge again: judged again" in recorder.heard
-    assert result.judgment is not None
-    assert (result.outcome, result.judgment.champion, result.champion) == ("promoted", "2", "3")
+    assert result.evaluation is not None
+    assert (result.outcome, result.evaluation.champion, result.champion) == ("promoted", "2", "3")
     assert json.loads(artifact(result, "verdict.json").read_text())["champion"] == "2"
     assert serving().tags["som.previous_champion"] == "2"
 

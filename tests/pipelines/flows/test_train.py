@@ -301,7 +301,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_map(
     assert 1 <= int(found[1]) < 1000
     source = find_source(config.data)
     samples = prepare_samples(read_dataset(source, survey(source, False), False), config)
-    whole = train_som(samples.train, config.som, source.features, threads=1)
+    whole = train_som(samples.train.samples, config.som, source.features, threads=1)
     model = TrackedRun(result.run_id).fetch_model(tmp_path / "model")
     assert torch.equal(MapModel.load(model).som.weights, whole.som.weights)
     curve = MlflowClient().get_metric_history(result.run_id, "qe")

@@ -16,7 +16,7 @@ from pipelines.data.scaling import fit_scaler
 from pipelines.errors import ModelError
 from pipelines.model.local_models import fit_local_models
 from pipelines.model.map_model import MapModel
-from pipelines.model.profile import PlacedRows, training_profile
+from pipelines.model.profile import AssignedRows, training_profile
 from pipelines.settings.sections import JITLConfig
 from pipelines.training.fitting import train_som
 from somlib import SOMConfig
@@ -240,7 +240,7 @@ def test_a_model_of_format_1_is_read(model: MapModel, tmp_path: Path) -> None:
 
 
 def test_a_profile_of_training_comes_back_exactly_and_is_guarded_like_the_rest(model: MapModel, tmp_path: Path) -> None:
-    placed = PlacedRows(dict(zip(FEATURES, RAW.T, strict=True)), np.arange(80) % 12, np.linspace(0.1, 1, 80))
+    placed = AssignedRows(dict(zip(FEATURES, RAW.T, strict=True)), np.arange(80) % 12, np.linspace(0.1, 1, 80))
     profile = training_profile(model.som.grid, placed)
     replace(model, profile=profile).save(tmp_path / "with")
     assert MapModel.load(tmp_path / "with").profile == profile

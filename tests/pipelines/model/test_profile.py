@@ -10,8 +10,8 @@ from scipy import ndimage, stats
 
 from pipelines.errors import DatasetError, ModelError
 from pipelines.model.profile import (
+    AssignedRows,
     Bins,
-    PlacedRows,
     Profile,
     Usual,
     map_regions,
@@ -26,10 +26,10 @@ GRID = Grid(4, 5)
 NAN = float("nan")
 
 
-def rows(n: int = 400, seed: int = 0) -> PlacedRows:
+def rows(n: int = 400, seed: int = 0) -> AssignedRows:
     random = np.random.default_rng(seed)
     features = {"a": random.normal(10, 2, n), "b": np.where(random.random(n) < 0.1, NAN, random.gamma(2, 1, n))}
-    return PlacedRows(features, random.integers(0, GRID.m, n), random.gamma(9, 0.1, n), {"y": random.normal(size=n)})
+    return AssignedRows(features, random.integers(0, GRID.m, n), random.gamma(9, 0.1, n), {"y": random.normal(size=n)})
 
 
 # ---------------------------------------------------------------- bins and parts of the map
@@ -72,7 +72,7 @@ def test_values_that_many_rows_share_are_one_bin_and_none_is_empty(
     values: list[int], edges: tuple[int, ...], counts: tuple[int, ...]
 ) -> None:
     n = len(values)
-    flat = PlacedRows({"v": np.array(values)}, np.zeros(n), np.ones(n))  # type: ignore[arg-type]  # floats will do
+    flat = AssignedRows({"v": np.array(values)}, np.zeros(n), np.ones(n))  # type: ignore[arg-type]  # floats will do
     assert training_profile(GRID, flat).features["v"].bins == Bins(edges=edges, counts=counts)
 
 
@@ -106,7 +106,7 @@ def test_parts_are_cut_where_the_hits_are_halved_across_the_longer_side() -> Non
 def test_new_rows_are_measured_by_the_definitions() -> None:
     training = rows()
     profile = training_profile(GRID, training, rows(seed=1))
-    now = PlacedRows(
+    now = AssignedRows(
         {"a": [12.0, 14.0, NAN, 13.0], "b": [1.0, 1.0, 1.0, 1.0]},
         [0, 0, 1, -1],
         [2.0, 1.0, 0.3, NAN],
@@ -129,7 +129,7 @@ def test_new_rows_are_measured_by_the_definitions() -> None:
 def test_what_no_row_has_is_not_measured() -> None:
     profile = training_profile(GRID, rows())
     nothing = np.full(3, NAN)
-    empty = PlacedRows({"a": nothing, "b": nothing}, np.full(3, -1), nothing, {"y": nothing})
+    empty = AssignedRows({"a": nothing, "b": nothing}, np.full(3, -1), nothing, {"y": nothing})
     found = of_features(profile, empty) | of_answers(profile, empty)
     assert found.pop("missing/a") == 1
     assert found.pop("missing/b") == pytest.approx(0.9, abs=0.05)
@@ -137,10 +137,10 @@ def test_what_no_row_has_is_not_measured() -> None:
 
 
 def test_a_feature_that_was_constant_moves_infinitely_far_or_not_at_all() -> None:
-    constant = PlacedRows({"v": np.full(40, 0.1)}, np.zeros(40, dtype=int), np.ones(40))
+    constant = AssignedRows({"v": np.full(40, 0.1)}, np.zeros(40, dtype=int), np.ones(40))
     profile = training_profile(GRID, constant)
     assert of_features(profile, constant[:7])["mean/v"] == 0
-    moved = PlacedRows({"v": np.full(7, 0.2)}, np.zeros(7, dtype=int), np.ones(7))
+    moved = AssignedRows({"v": np.full(7, 0.2)}, np.zeros(7, dtype=int), np.ones(7))
     assert of_features(profile, moved)["mean/v"] == math.inf
 
 
@@ -208,12 +208,15 @@ def test_without_held_out_rows_the_training_rows_stand_in() -> None:
     ("training", "message"),
     [
         (rows(7), "a drift profile needs at least 8 training rows, got 7"),
-        (PlacedRows({"v": np.full(9, NAN)}, np.zeros(9, dtype=int), np.ones(9)), "got none of v"),
-        (PlacedRows({}, np.full(9, -1), np.full(9, NAN)), "a drift profile needs rows with a nearest neuron, got none"),
-        (PlacedRows({}, np.zeros(9, dtype=int), np.ones(9), {"y": np.full(9, NAN)}), "of each target, got none of y"),
+        (AssignedRows({"v": np.full(9, NAN)}, np.zeros(9, dtype=int), np.ones(9)), "got none of v"),
+        (
+            AssignedRows({}, np.full(9, -1), np.full(9, NAN)),
+            "a drift profile needs rows with a nearest neuron, got none",
+        ),
+        (AssignedRows({}, np.zeros(9, dtype=int), np.ones(9), {"y": np.full(9, NAN)}), "of each target, got none of y"),
     ],
 )
-def test_training_that_says_nothing_is_refused(training: PlacedRows, message: str) -> None:
+def test_training_that_says_nothing_is_refused(training: AssignedRows, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         training_profile(GRID, training)
 
@@ -229,7 +232,7 @@ def test_training_that_says_nothing_is_refused(training: PlacedRows, message: st
 def test_rows_of_unequal_length_are_refused(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"features": {"a": [1.0, 2.0]}, "winner": [0, 1], "distance": [1.0, 2.0]}
     with pytest.raises(ValueError, match=message):
-        PlacedRows(**arguments | change)
+        AssignedRows(**arguments | change)
 
 
 # ---------------------------------------------------------------- what is usual, by the table
@@ -265,5 +268,5 @@ def test_answers_are_usual_by_the_windows_of_held_out_rows() -> None:
 def test_a_row_as_far_as_the_limit_is_not_beyond_it() -> None:
     profile = training_profile(GRID, rows())
     at = np.array([profile.far, np.nextafter(profile.far, np.inf)])
-    far = PlacedRows({"a": [0.0, 0.0], "b": [0.0, 0.0]}, [0, 0], at, {"y": [0.0, 0.0]})  # type: ignore[arg-type]
+    far = AssignedRows({"a": [0.0, 0.0], "b": [0.0, 0.0]}, [0, 0], at, {"y": [0.0, 0.0]})  # type: ignore[arg-type]
     assert of_answers(profile, far)["new_region"] == 0.5

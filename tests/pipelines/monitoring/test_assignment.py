@@ -9,17 +9,17 @@ from pipelines.data import Dataset, find_source, read_dataset, survey
 from pipelines.data.samples import Samples, prepare_samples
 from pipelines.model.map_model import MapModel
 from pipelines.model.profile import Profile
-from pipelines.monitoring.assignment import placed_rows, profile_training
+from pipelines.monitoring.assignment import assigned_rows, profile_training
 from pipelines.settings.config import PipelineConfig
 from pipelines.training.fitting import train_som
-from pipelines.training.local_scores import LocalLearning, learn_targets
+from pipelines.training.local_scores import LocalResults, learn_targets
 from tests.pipelines.conftest import WriteDataset, table
 
 
 class Trained(NamedTuple):
     dataset: Dataset
     samples: Samples
-    local: LocalLearning
+    local: LocalResults
     model: MapModel
     profile: Profile
 
@@ -31,7 +31,7 @@ def trained(config: PipelineConfig, write: WriteDataset) -> Trained:
     source = find_source(config.data)
     dataset = read_dataset(source, survey(source, False), False)
     samples = prepare_samples(dataset, config)
-    som = train_som(samples.train, config.som, source.features).som
+    som = train_som(samples.train.samples, config.som, source.features).som
     local = learn_targets(som, samples, config.jitl, seed=0)
     profile = profile_training(som, dataset, samples, local)
     assert profile is not None
@@ -62,23 +62,23 @@ def test_predictions_in_the_profile_are_those_made_before_the_held_out_rows_were
 
 def test_placed_rows_answer_like_the_model_in_the_order_of_time(trained: Trained) -> None:
     rows = np.flatnonzero(trained.dataset.time >= np.sort(trained.dataset.time)[150])
-    placed = placed_rows(trained.model, trained.dataset, rows)
+    assigned = assigned_rows(trained.model, trained.dataset, rows)
     expected = trained.model.predict(table()[150:].to_pandas())
-    np.testing.assert_array_equal(placed.features["a"], table()["a"][150:].cast(pl.Float32))
-    np.testing.assert_array_equal(placed.winner, expected["row"] * 3 + expected["col"])
-    np.testing.assert_allclose(placed.distance, expected["quantization_error"], rtol=1e-5)
-    np.testing.assert_allclose(placed.predictions["y"], expected["prediction"], rtol=1e-5)
+    np.testing.assert_array_equal(assigned.features["a"], table()["a"][150:].cast(pl.Float32))
+    np.testing.assert_array_equal(assigned.winner, expected["row"] * 3 + expected["col"])
+    np.testing.assert_allclose(assigned.distance, expected["quantization_error"], rtol=1e-5)
+    np.testing.assert_allclose(assigned.predictions["y"], expected["prediction"], rtol=1e-5)
 
 
 def test_the_order_of_features_does_not_matter(trained: Trained) -> None:
     rows = np.arange(50)
-    turned = trained.dataset.with_features(("c", "a", "b"))
+    reordered = trained.dataset.with_features(("c", "a", "b"))
     np.testing.assert_array_equal(
-        placed_rows(trained.model, turned, rows).winner, placed_rows(trained.model, trained.dataset, rows).winner
+        assigned_rows(trained.model, reordered, rows).winner, assigned_rows(trained.model, trained.dataset, rows).winner
     )
 
 
 def test_too_few_rows_are_told_and_give_no_profile(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
-    few = replace(trained.samples, learning=trained.samples.learning.take(np.arange(5)))
+    few = replace(trained.samples, train=trained.samples.train.take(np.arange(5)))
     assert profile_training(trained.model.som, trained.dataset, few, None) is None
     assert "drift from this model will not be recognized: a drift profile needs at least 8 training rows" in caplog.text

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.errors import DatasetError
-from pipelines.model.profile import PlacedRows, Profile, training_profile
+from pipelines.model.profile import AssignedRows, Profile, training_profile
 from pipelines.monitoring.drift import DriftReport, _shift, drift
 from pipelines.settings.sections import DriftConfig
 from somlib.utils.grid import Grid
@@ -29,23 +29,23 @@ def plant(n: int, seed: int, memory: float) -> NDArray[np.float64]:
     return values[200:]
 
 
-def placed(values: NDArray[np.float64]) -> PlacedRows:
+def assigned(values: NDArray[np.float64]) -> AssignedRows:
     """Rows on a map with neurons at random places, and a prediction that is the sum of the sensors."""
     distance = np.sqrt(((values[:, None] - NEURONS) ** 2).sum(axis=2))
     features = dict(zip("abc", values.T, strict=True))
-    return PlacedRows(features, distance.argmin(axis=1), distance.min(axis=1), {"y": values.sum(axis=1)})
+    return AssignedRows(features, distance.argmin(axis=1), distance.min(axis=1), {"y": values.sum(axis=1)})
 
 
 @functools.cache
 def history(memory: float, seed: int = 0) -> tuple[Profile, NDArray[np.float64]]:
     """A profile, and a long time afterwards in which nothing changes."""
     values = plant(TRAINED + HELD_OUT + 20 * MONTH, seed, memory)
-    training, heldout = placed(values[:TRAINED]), placed(values[TRAINED : TRAINED + HELD_OUT])
+    training, heldout = assigned(values[:TRAINED]), assigned(values[TRAINED : TRAINED + HELD_OUT])
     return training_profile(GRID, training, heldout), values[TRAINED + HELD_OUT :]
 
 
 def report(values: NDArray[np.float64], memory: float = 0.0, config: DriftConfig = LIMITS) -> DriftReport:
-    return drift(history(memory)[0], placed(values), config)
+    return drift(history(memory)[0], assigned(values), config)
 
 
 # ---------------------------------------------------------------- no wolf
@@ -58,14 +58,14 @@ def test_rows_like_those_of_training_do_not_cry_wolf(rows: int, memory: float) -
     for seed in range(3):
         profile, after = history(memory, seed)
         for start in range(0, 20 * MONTH, MONTH):
-            alarms += drift(profile, placed(after[start : start + rows]), LIMITS).level != "none"
+            alarms += drift(profile, assigned(after[start : start + rows]), LIMITS).level != "none"
             checks += 1
     assert alarms / checks <= 0.05  # 1 % is asked; 60 checks cannot tell it from 5 %
 
 
 def test_without_regard_to_chance_a_quiet_day_would_cry_wolf() -> None:
     profile, after = history(0.9)
-    days = [drift(profile, placed(after[start : start + DAY]), LIMITS) for start in range(0, 20 * MONTH, MONTH)]
+    days = [drift(profile, assigned(after[start : start + DAY]), LIMITS) for start in range(0, 20 * MONTH, MONTH)]
     indices = [shift.value for day in days for shift in day.shifts if shift.measure.startswith("feature/")]
     assert np.mean(np.array(indices) > LIMITS.stability_index[1]) > 0.9
 
@@ -109,8 +109,8 @@ def test_rows_where_the_map_has_never_been_are_noticed() -> None:
 
 def test_a_sensor_that_falls_silent_is_noticed_and_what_it_hides_is_said() -> None:
     profile, after = history(0.0)
-    rows = placed(after[:MONTH])
-    silent = PlacedRows({**rows.features, "a": np.full(MONTH, np.nan)}, rows.winner, rows.distance)
+    rows = assigned(after[:MONTH])
+    silent = AssignedRows({**rows.features, "a": np.full(MONTH, np.nan)}, rows.winner, rows.distance)
     found = drift(profile, silent, LIMITS)
     assert found.level == "drift"
     assert found.reasons[0].startswith("a: share of missing values changed by 100 %, above 20 %: the limit is 20 %")
@@ -147,21 +147,21 @@ def test_limits_are_settings() -> None:
 
 def test_no_rows_and_rows_of_other_columns_are_refused() -> None:
     profile, after = history(0.0)
-    rows = placed(after[:5])
+    rows = assigned(after[:5])
     with pytest.raises(DatasetError, match="drift needs at least one new row, got none"):
         drift(profile, rows[:0], LIMITS)
-    fewer = PlacedRows({"a": rows.features["a"]}, rows.winner, rows.distance)
+    fewer = AssignedRows({"a": rows.features["a"]}, rows.winner, rows.distance)
     with pytest.raises(DatasetError, match="drift needs every feature of the profile; absent: b, c"):
         drift(profile, fewer, LIMITS)
-    other = PlacedRows(rows.features, rows.winner, rows.distance, {"z": rows.distance})
+    other = AssignedRows(rows.features, rows.winner, rows.distance, {"z": rows.distance})
     with pytest.raises(DatasetError, match="drift of predictions needs targets of the profile, got z"):
         drift(profile, other, LIMITS)
 
 
 def test_predictions_may_be_left_out() -> None:
     profile, after = history(0.0)
-    rows = placed(after[:50])
-    without = drift(profile, PlacedRows(rows.features, rows.winner, rows.distance), LIMITS)
+    rows = assigned(after[:50])
+    without = drift(profile, AssignedRows(rows.features, rows.winner, rows.distance), LIMITS)
     assert {shift.measure for shift in drift(profile, rows, LIMITS).shifts} - {s.measure for s in without.shifts} == {
         "prediction/y"
     }

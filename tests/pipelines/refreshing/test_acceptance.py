@@ -7,19 +7,19 @@ import polars as pl
 import pytest
 
 from pipelines.model.map_model import MapModel
-from pipelines.monitoring.assignment import placed_rows
+from pipelines.monitoring.assignment import assigned_rows
 from pipelines.monitoring.drift import drift
 from pipelines.refreshing.acceptance import (
-    Judged,
+    Acceptance,
     Prequential,
     checks,
+    evaluate,
     find_drift,
-    judge,
     metric_names,
     score,
     settings_digest,
 )
-from pipelines.refreshing.new_rows import find_arrivals
+from pipelines.refreshing.new_rows import find_new_rows
 from pipelines.settings.sections import RefreshConfig
 from pipelines.training.local_scores import Errors
 from somlib.jitl import JITLRegressor
@@ -52,16 +52,16 @@ def model(folder: Path) -> MapModel:
     return made
 
 
-def judged(model: MapModel, folder: Path, record: dict[str, float], **sections: Any) -> Judged:
+def accepted(model: MapModel, folder: Path, record: dict[str, float], **sections: Any) -> Acceptance:
     config = refresh_config(folder, **sections)
-    return judge(model, local_of(model), find_arrivals(model, local_of(model), config), record, config)
+    return evaluate(model, local_of(model), find_new_rows(model, local_of(model), config), record, config)
 
 
 # ---------------------------------------------------------------- what was found
 
 
 def test_scores_are_the_errors_of_the_model_as_it_serves(model: MapModel, folder: Path) -> None:
-    scores = judged(model, folder, {"jitl/y/rmse": 0.5}).scores
+    scores = accepted(model, folder, {"jitl/y/rmse": 0.5}).scores
     answers = model.predict(NEW.to_pandas())
     for target, rows in (("y", 40), ("z", 30)):
         error = answers[f"prediction_{target}"].to_numpy()[:rows] - NEW[target].to_numpy()[:rows]
@@ -77,16 +77,16 @@ def test_scores_are_the_errors_of_the_model_as_it_serves(model: MapModel, folder
     assert scores["y"].ratio == pytest.approx(scores["y"].errors.rmse / 0.5)
 
 
-def test_judging_teaches_nothing(model: MapModel, folder: Path) -> None:
+def test_evaluating_teaches_nothing(model: MapModel, folder: Path) -> None:
     before = predicted(model, ROWS[:20])
-    judged(model, folder, {})
+    accepted(model, folder, {})
     np.testing.assert_array_equal(predicted(model, ROWS[:20]), before)
 
 
 def test_metrics_hand_the_errors_on_held_out_rows_on(model: MapModel, folder: Path) -> None:
-    first = judged(model, folder, {"jitl/y/rmse": 0.5, "jitl/z/rmse": 2.0, "reference/z/rmse": 3.0}).metrics
+    first = accepted(model, folder, {"jitl/y/rmse": 0.5, "jitl/z/rmse": 2.0, "reference/z/rmse": 3.0}).metrics
     assert (first["reference/y/rmse"], first["reference/z/rmse"]) == (0.5, 3.0)
-    assert judged(model, folder, first).metrics == first
+    assert accepted(model, folder, first).metrics == first
     assert first["rows/new"] == 40
     assert (first["rows/new/z"], first["rows/unlabelled/z"], first["rows/late/y"]) == (30, 10, 0)
     assert {"prequential/y/rmse", "prequential/z/coverage", "drift/hits", "drift/prediction/z"} <= set(first)
@@ -99,15 +99,15 @@ def test_metrics_of_targets_have_names_that_mlflow_takes() -> None:
 
 def test_drift_is_that_of_the_new_rows_from_the_training_of_the_map(model: MapModel, folder: Path) -> None:
     config = refresh_config(folder)
-    arrivals = find_arrivals(model, local_of(model), config)
+    new_rows = find_new_rows(model, local_of(model), config)
     assert model.profile is not None
     dataset = read(refresh_config(write_rows(folder.parent / "alone", NEW)))
-    by_hand = drift(model.profile, placed_rows(model, dataset, np.arange(40)), config.drift)
-    found = find_drift(model, arrivals, config.drift)
+    by_hand = drift(model.profile, assigned_rows(model, dataset, np.arange(40)), config.drift)
+    found = find_drift(model, new_rows, config.drift)
     assert found is not None
     assert found.metrics == pytest.approx(by_hand.metrics, rel=1e-6)
     assert found.level == by_hand.level
-    assert find_drift(without_profile(model), arrivals, config.drift) is None
+    assert find_drift(without_profile(model), new_rows, config.drift) is None
 
 
 def test_a_target_that_the_profile_does_not_know_does_not_stop_drift_from_being_found(
@@ -117,14 +117,14 @@ def test_a_target_that_the_profile_does_not_know_does_not_stop_drift_from_being_
     known = {"y": model.profile.predictions["y"]}
     narrow = replace(model, profile=model.profile.model_copy(update={"predictions": known}))
     config = refresh_config(folder)
-    found = find_drift(narrow, find_arrivals(model, local_of(model), config), config.drift)
+    found = find_drift(narrow, find_new_rows(model, local_of(model), config), config.drift)
     assert found is not None
     assert not [name for name in found.metrics if name == "drift/prediction/z"]
 
 
 def test_answers_without_intervals_have_no_coverage(model: MapModel, folder: Path) -> None:
     config = refresh_config(folder)
-    samples = find_arrivals(model, local_of(model), config).samples
+    samples = find_new_rows(model, local_of(model), config).samples
     young = JITLRegressor(som=model.som, experts="pure", missing="mask")
     young.fit(samples.samples[:1], samples.targets["y"][:1])  # none can be left out
     found = score(replace(local_of(model), regressors={"y": young}), "y", samples, None)
@@ -197,12 +197,12 @@ def test_each_limit_holds_or_says_why_not(
 
 def test_every_limit_must_hold_for_every_target(model: MapModel, folder: Path) -> None:
     record = {"jitl/y/rmse": 100.0, "jitl/z/rmse": 1e-6}
-    refused = judged(model, folder, record, refresh={"coverage": None})
+    refused = accepted(model, folder, record, refresh={"coverage": None})
     assert not refused.passes
     assert len(refused.checks) == 4
     (reason,) = refused.reasons
     assert reason.startswith("rmse of z on 30 new rows is")
-    passed = judged(model, folder, {**record, "jitl/z/rmse": 100.0}, refresh={"coverage": None})
+    passed = accepted(model, folder, {**record, "jitl/z/rmse": 100.0}, refresh={"coverage": None})
     assert (passed.passes, passed.reasons) == (True, ["within all limits of refresh"])
 
 

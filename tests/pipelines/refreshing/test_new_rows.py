@@ -9,7 +9,7 @@ import pytest
 from pipelines.errors import ConfigError, DatasetError, ModelError
 from pipelines.model.local_models import LocalModels
 from pipelines.model.map_model import MapModel
-from pipelines.refreshing.new_rows import Arrivals, find_arrivals, require_dated_models
+from pipelines.refreshing.new_rows import NewRows, find_new_rows, require_dated_models
 from tests.pipelines.refreshed import KNOWN, ROWS, local_of, refresh_config, trained, write_rows
 
 NEW = ROWS[KNOWN : KNOWN + 24]
@@ -20,11 +20,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> MapModel:
     return trained(refresh_config(write_rows(tmp_path_factory.mktemp("data"), ROWS[:KNOWN])))[0]
 
 
-def found(model: MapModel, folder: Path, new: pl.DataFrame, **sections: Any) -> Arrivals:
+def found(model: MapModel, folder: Path, new: pl.DataFrame, **sections: Any) -> NewRows:
     """What has come where these rows were added to the known ones."""
     write_rows(folder, ROWS[:KNOWN])
     config = refresh_config(write_rows(folder, new, "new"), **sections)
-    return find_arrivals(model, local_of(model), config)
+    return find_new_rows(model, local_of(model), config)
 
 
 def without(target: str, *positions: int) -> pl.Expr:
@@ -32,44 +32,44 @@ def without(target: str, *positions: int) -> pl.Expr:
 
 
 def test_rows_newer_than_the_watermark_are_new(model: MapModel, tmp_path: Path) -> None:
-    arrivals = found(model, tmp_path, NEW)
-    assert (arrivals.new, arrivals.few) == ({"y": 24, "z": 24}, {})
-    assert (arrivals.unlabelled, arrivals.late) == ({"y": 0, "z": 0}, {"y": 0, "z": 0})
-    np.testing.assert_array_equal(arrivals.dataset.features, NEW.select("a", "b", "c").to_numpy())
-    np.testing.assert_array_equal(arrivals.samples.targets["z"], NEW["z"])
-    assert arrivals.samples.moments is not None
-    assert arrivals.samples.moments.to_list() == NEW["time"].to_list()
+    new_rows = found(model, tmp_path, NEW)
+    assert (new_rows.new, new_rows.few) == ({"y": 24, "z": 24}, {})
+    assert (new_rows.unlabelled, new_rows.late) == ({"y": 0, "z": 0}, {"y": 0, "z": 0})
+    np.testing.assert_array_equal(new_rows.dataset.features, NEW.select("a", "b", "c").to_numpy())
+    np.testing.assert_array_equal(new_rows.samples.targets["z"], NEW["z"])
+    assert new_rows.samples.moments is not None
+    assert new_rows.samples.moments.to_list() == NEW["time"].to_list()
     scaled = (NEW.select("a", "b", "c").to_numpy() - model.scaler.center) / model.scaler.scale
-    np.testing.assert_allclose(arrivals.samples.samples, scaled, rtol=1e-6)
+    np.testing.assert_allclose(new_rows.samples.samples, scaled, rtol=1e-6)
 
 
 def test_where_nothing_has_come_nothing_is_new(model: MapModel, tmp_path: Path) -> None:
-    arrivals = found(model, tmp_path, NEW[:0])
-    assert (len(arrivals.samples), arrivals.new, arrivals.few) == (0, {}, {})
-    assert arrivals.late == {"y": 0, "z": 0}
+    new_rows = found(model, tmp_path, NEW[:0])
+    assert (len(new_rows.samples), new_rows.new, new_rows.few) == (0, {}, {})
+    assert new_rows.late == {"y": 0, "z": 0}
 
 
 def test_rows_without_a_value_wait_for_it(model: MapModel, tmp_path: Path) -> None:
-    arrivals = found(model, tmp_path, NEW.with_columns(without("y", 20, 21, 22, 23), without("z", 22, 23)))
-    assert arrivals.new == {"y": 20, "z": 22}
-    assert arrivals.unlabelled == {"y": 4, "z": 2}
-    assert len(arrivals.samples) == 22
-    assert np.isnan(arrivals.samples.targets["y"][20:]).all()
+    new_rows = found(model, tmp_path, NEW.with_columns(without("y", 20, 21, 22, 23), without("z", 22, 23)))
+    assert new_rows.new == {"y": 20, "z": 22}
+    assert new_rows.unlabelled == {"y": 4, "z": 2}
+    assert len(new_rows.samples) == 22
+    assert np.isnan(new_rows.samples.targets["y"][20:]).all()
 
 
 def test_what_one_target_knows_already_is_not_new_to_it(tmp_path: Path) -> None:
     folder, late = tmp_path / "data", ROWS[:KNOWN].with_columns(without("z", *range(220, KNOWN)))
     model = trained(refresh_config(write_rows(folder, late)))[0]
-    arrivals = found(model, folder, NEW)  # the values of z are there now
-    assert arrivals.new == {"y": 24, "z": 44}
-    assert np.isnan(arrivals.samples.targets["y"]).sum() == 20
-    assert arrivals.late == {"y": 0, "z": 0}
+    new_rows = found(model, folder, NEW)  # the values of z are there now
+    assert new_rows.new == {"y": 24, "z": 44}
+    assert np.isnan(new_rows.samples.targets["y"]).sum() == 20
+    assert new_rows.late == {"y": 0, "z": 0}
 
 
 def test_fewer_rows_than_can_be_judged_wait_for_more(model: MapModel, tmp_path: Path) -> None:
-    arrivals = found(model, tmp_path, NEW.with_columns(without("z", *range(9))), refresh={"fewest_rows": 16})
-    assert (arrivals.new, arrivals.few) == ({"y": 24}, {"z": 15})
-    assert np.isnan(arrivals.samples.targets["z"]).all()
+    new_rows = found(model, tmp_path, NEW.with_columns(without("z", *range(9))), refresh={"fewest_rows": 16})
+    assert (new_rows.new, new_rows.few) == ({"y": 24}, {"z": 15})
+    assert np.isnan(new_rows.samples.targets["z"]).all()
     assert (len(found(model, tmp_path, NEW[:9]).samples), found(model, tmp_path, NEW[:10]).new["y"]) == (0, 10)
 
 
@@ -78,9 +78,9 @@ def test_values_that_come_after_those_of_newer_rows_are_late(model: MapModel, tm
     late = pl.concat([ROWS[:2], ROWS[100:101], ROWS[:1]])
     times = [datetime(2024, 1, 5, 3, 30), datetime(2024, 1, 6, 7, 15), ROWS["time"][100], datetime(2023, 12, 1)]
     late = late.with_columns(time=pl.Series(times, dtype=pl.Datetime("us")))
-    arrivals = found(model, tmp_path, pl.concat([NEW, late.with_columns(without("z", 1))]))
-    assert arrivals.late == {"y": 3, "z": 2}
-    assert arrivals.new == {"y": 24, "z": 24}
+    new_rows = found(model, tmp_path, pl.concat([NEW, late.with_columns(without("z", 1))]))
+    assert new_rows.late == {"y": 3, "z": 2}
+    assert new_rows.new == {"y": 24, "z": 24}
 
 
 def test_rows_that_were_forgotten_are_not_late(tmp_path: Path) -> None:
@@ -90,20 +90,20 @@ def test_rows_that_were_forgotten_are_not_late(tmp_path: Path) -> None:
 
 
 def test_late_rows_cannot_be_told_where_neurons_forget_and_it_is_said(model: MapModel, tmp_path: Path) -> None:
-    arrivals = found(model, tmp_path, NEW, jitl={"per_neuron": 3})
-    assert arrivals.late == {"y": None, "z": None}
-    assert arrivals.remarks == [
+    new_rows = found(model, tmp_path, NEW, jitl={"per_neuron": 3})
+    assert new_rows.late == {"y": None, "z": None}
+    assert new_rows.remarks == [
         "late rows are not counted: with jitl.per_neuron they cannot be told from rows that were forgotten"
     ]
-    assert "rows/late/y" not in arrivals.metrics({"y": "y", "z": "z"})
+    assert "rows/late/y" not in new_rows.metrics({"y": "y", "z": "z"})
 
 
 def test_incomplete_rows_are_neither_new_nor_late_where_they_are_left_out(tmp_path: Path) -> None:
     rows, complete = ROWS.with_columns(without("b", 5, KNOWN + 1)), {"data": {"drop_incomplete": True}}
     model = trained(refresh_config(write_rows(tmp_path / "data", rows[:KNOWN]), **complete))[0]
     write_rows(tmp_path / "data", rows[KNOWN : KNOWN + 24], "new")
-    arrivals = find_arrivals(model, local_of(model), refresh_config(tmp_path / "data", **complete))
-    assert (arrivals.new, arrivals.late) == ({"y": 23, "z": 23}, {"y": 0, "z": 0})
+    new_rows = find_new_rows(model, local_of(model), refresh_config(tmp_path / "data", **complete))
+    assert (new_rows.new, new_rows.late) == ({"y": 23, "z": 23}, {"y": 0, "z": 0})
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ def test_incomplete_rows_are_neither_new_nor_late_where_they_are_left_out(tmp_pa
     ],
 )
 def test_features_and_targets_are_those_of_the_version(model: MapModel, tmp_path: Path, changed: Any) -> None:
-    arrivals, other = found(model, tmp_path, NEW), found(model, tmp_path, NEW, **changed)
-    np.testing.assert_array_equal(other.samples.samples, arrivals.samples.samples)
-    assert other.dataset.sha256 == arrivals.dataset.sha256
+    new_rows, other = found(model, tmp_path, NEW), found(model, tmp_path, NEW, **changed)
+    np.testing.assert_array_equal(other.samples.samples, new_rows.samples.samples)
+    assert other.dataset.sha256 == new_rows.dataset.sha256
 
 
 def test_a_target_without_model_is_told(model: MapModel, tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_target_without_model_is_told(model: MapModel, tmp_path: Path) -> None
 def test_times_are_told_apart_in_any_zone(model: MapModel, tmp_path: Path, dtype: pl.Datetime) -> None:
     zoned = ROWS[: KNOWN + 24].with_columns(pl.col("time").dt.replace_time_zone("UTC").cast(dtype))
     config = refresh_config(write_rows(tmp_path, zoned))
-    arrivals = find_arrivals(model, local_of(model), config)
-    assert (arrivals.new, arrivals.late) == ({"y": 24, "z": 24}, {"y": 0, "z": 0})
+    new_rows = find_new_rows(model, local_of(model), config)
+    assert (new_rows.new, new_rows.late) == ({"y": 24, "z": 24}, {"y": 0, "z": 0})
 
 
 def test_the_digest_is_of_what_would_be_learned(model: MapModel, tmp_path: Path) -> None:
@@ -164,10 +164,10 @@ def test_new_rows_need_dates(model: MapModel, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="demo version 1 has local models that learned without dates"):
         require_dated_models(undated, config, name)
     with pytest.raises(DatasetError, match=r"data\.time: som refresh tells new rows by dates or times, got Int64"):
-        find_arrivals(model, local_of(model), refresh_config(numbered))
+        find_new_rows(model, local_of(model), refresh_config(numbered))
 
 
 def test_a_row_an_instant_after_the_watermark_is_new(model: MapModel, tmp_path: Path) -> None:
     instants = [ROWS["time"][KNOWN - 1] + timedelta(microseconds=i) for i in range(1, 11)]
-    arrivals = found(model, tmp_path, NEW[:10].with_columns(time=pl.Series(instants, dtype=pl.Datetime("us"))))
-    assert arrivals.new == {"y": 10, "z": 10}
+    new_rows = found(model, tmp_path, NEW[:10].with_columns(time=pl.Series(instants, dtype=pl.Datetime("us"))))
+    assert new_rows.new == {"y": 10, "z": 10}

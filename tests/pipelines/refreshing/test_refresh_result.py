@@ -7,8 +7,8 @@ import pytest
 from pipelines.data import Dataset, Survey
 from pipelines.data.samples import Labelled
 from pipelines.monitoring.drift import DriftReport
-from pipelines.refreshing.acceptance import Judged, Prequential
-from pipelines.refreshing.new_rows import Arrivals
+from pipelines.refreshing.acceptance import Acceptance, Prequential
+from pipelines.refreshing.new_rows import NewRows
 from pipelines.refreshing.refresh_result import RefreshResult, RunPlace, idle_reason
 from pipelines.store.versions import Version
 from pipelines.training.local_scores import Errors
@@ -16,7 +16,7 @@ from pipelines.training.local_scores import Errors
 NOTHING = np.empty((0, 1))
 ROWS = Labelled(NOTHING.astype(np.float32), {}, None, np.arange(0))
 DATASET = Dataset("data", ("a",), ("y",), NOTHING, NOTHING, None, "0" * 64, Survey(0, 0, 0, {}))
-ARRIVALS = Arrivals(DATASET, ROWS, {"y": 1_024, "z": 30}, {}, {"y": 0, "z": 0}, {"y": 0, "z": 0})
+ARRIVALS = NewRows(DATASET, ROWS, {"y": 1_024, "z": 30}, {}, {"y": 0, "z": 0}, {"y": 0, "z": 0})
 SCORES = {
     "y": Prequential(1_024, Errors(6.87, 5.0, 0.9), 0.917, 12.0, 0.004, 6.8),
     "z": Prequential(30, Errors(2.0, 1.0, np.nan), np.nan, np.nan, 0.0, None),
@@ -27,10 +27,10 @@ RESULT = RefreshResult(
     outcome="promoted",
     reasons=["within all limits of refresh"],
     champion=Version("demo", "4"),
-    arrivals=ARRIVALS,
+    new_rows=ARRIVALS,
     watermarks=MARKS,
     seconds={"fetch": 0.5, "find": 1.25},
-    judged=Judged(SCORES, (), DRIFT, {}),
+    acceptance=Acceptance(SCORES, (), DRIFT, {}),
     run=RunPlace("swift-fox", "abc", "demo", "http://mlflow/#/runs/abc", "mlflow ui"),
     published=Version("demo", "5"),
 )
@@ -52,7 +52,7 @@ def test_a_promotion_is_told_line_by_line() -> None:
 
 def test_what_was_kept_and_what_was_not_learned_is_told() -> None:
     waiting = replace(ARRIVALS, few={"z": 3}, unlabelled={"y": 2, "z": 0}, late={"y": None, "z": 7})
-    kept = replace(RESULT, outcome="kept", published=None, watermarks=(MARKS[0], MARKS[0]), arrivals=waiting)
+    kept = replace(RESULT, outcome="kept", published=None, watermarks=(MARKS[0], MARKS[0]), new_rows=waiting)
     lines = dict(kept.lines())
     assert lines["model"] == "demo version 4 goes on serving"
     assert lines["learned up to"] == "2024-01-10 23:00:00 UTC"

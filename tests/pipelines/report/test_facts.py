@@ -30,7 +30,7 @@ from tests.pipelines.report_content import make_facts
 
 def facts_of_flow(config: PipelineConfig) -> RunData:
     found = prepare(config)
-    trained = train_som(found.samples.train, found.plan.som, found.dataset.feature_names)
+    trained = train_som(found.samples.train.samples, found.plan.som, found.dataset.feature_names)
     return flow_facts(trained.som, config, found.source, found.dataset, found.samples, found.plan)
 
 

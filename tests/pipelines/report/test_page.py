@@ -194,12 +194,14 @@ def test_a_cluster_without_rows_or_of_an_older_run_says_why_it_has_no_means() ->
 def test_all_rows_of_a_profile_are_those_of_the_table_of_columns(config: PipelineConfig) -> None:
     """The two tables of the page agree, and a group_by over the rows of the file says the same of each cluster."""
     found = prepare(config)
-    trained = train_som(found.samples.train, config.som, found.dataset.feature_names)
-    analysis = analyze(trained.som, found.samples.train, found.samples.targets, found.samples.scaler, config.analysis)
+    trained = train_som(found.samples.train.samples, config.som, found.dataset.feature_names)
+    analysis = analyze(
+        trained.som, found.samples.train.samples, found.samples.targets, found.samples.scaler, config.analysis
+    )
     data = flow_facts(trained.som, config, found.source, found.dataset, found.samples, found.plan)
     content = ReportContent.of_analysis(RUN, data, trained, analysis, {}, None)
     page = Page(render_report(content))
-    winner = trained.som.winners(torch.from_numpy(found.samples.train)).index[:, 0]
+    winner = trained.som.winners(torch.from_numpy(found.samples.train.samples)).index[:, 0]
     rows = table()[:160].with_columns(cluster=analysis.clusters["labels"][winner].numpy())
     means = rows.group_by("cluster").agg(pl.col("a", "b", "c", "y").mean()).sort("cluster")
     assert len(means) >= 2

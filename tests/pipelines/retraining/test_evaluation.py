@@ -14,7 +14,14 @@ from pipelines.errors import ModelError
 from pipelines.model.local_models import LocalModels, fit_local_models
 from pipelines.model.map_model import MapModel
 from pipelines.retraining.decision import Record
-from pipelines.retraining.evaluation import Contender, _knows_none, better, defender, measured, require_comparable
+from pipelines.retraining.evaluation import (
+    Candidate,
+    _knows_none,
+    better,
+    champion_candidate,
+    evaluate,
+    require_comparable,
+)
 from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import PromotionConfig
 from pipelines.training.fitting import train_som
@@ -25,7 +32,7 @@ class Round(NamedTuple):
     config: PipelineConfig
     rows: WindowRows
     samples: Samples
-    challenger: Contender
+    challenger: Candidate
     champion: MapModel
 
 
@@ -34,47 +41,47 @@ def round_(config: PipelineConfig) -> Round:
     """A challenger of the whole window, and a champion that knows its first 100 rows, 160 train."""
     rows = read_window(choose_window(config.data, config.window), "error")
     samples = window_samples(rows, config)
-    som = train_som(samples.train, config.som, samples.scaler.features).som
+    som = train_som(samples.train.samples, config.som, samples.scaler.features).som
     local = learn_targets(som, samples, config.jitl, seed=0)
-    early = samples.learning.take(np.arange(100))
+    early = samples.train.take(np.arange(100))
     other = train_som(early.samples, config.som, samples.scaler.features).som
     champion = MapModel(other, samples.scaler, torch.ones(12), fit_local_models(other, early, config.jitl, 0))
-    return Round(config, rows, samples, Contender(som, samples.scaler, local.answers), champion)
+    return Round(config, rows, samples, Candidate(som, samples.scaler, local.answers), champion)
 
 
-def ask(round_: Round, contender: Contender, yardstick: Contender) -> Record:
-    return measured(contender, yardstick, round_.rows.dataset, round_.samples.judging)
+def ask(round_: Round, candidate: Candidate, reference: Candidate) -> Record:
+    return evaluate(candidate, reference, round_.rows.dataset, round_.samples.heldout)
 
 
 def test_distances_are_to_the_neurons_that_each_map_chooses_in_the_units_of_the_champion(round_: Round) -> None:
     som, scaler = round_.challenger.som, round_.challenger.scaler
     units = Scaler("standard", scaler.features, scaler.center - 1, scaler.scale * (2.0, 0.5, 3.0))
-    yardstick = Contender(som, units)
+    reference = Candidate(som, units)
     values = round_.rows.dataset.features[160:].astype(np.float64)
     codebook = som.weights.double().numpy().reshape(12, 3) * scaler.scale + scaler.center
     chosen = (((values[:, None] - codebook) / scaler.scale) ** 2).sum(axis=2).argmin(axis=1)
     expected = np.sqrt((((values - codebook[chosen]) / units.scale) ** 2).sum(axis=1))
-    np.testing.assert_allclose(ask(round_, round_.challenger, yardstick).at_rows["qe"], expected, rtol=1e-4)
+    np.testing.assert_allclose(ask(round_, round_.challenger, reference).at_rows["qe"], expected, rtol=1e-4)
 
 
 def test_distances_are_measured_by_the_metric_of_the_reference(round_: Round) -> None:
     som, scaler = round_.challenger.som, round_.challenger.scaler
     by_sums = round_.config.som.model_copy(update={"distance_function": "manhattan"})
-    other = train_som(round_.samples.train, by_sums, scaler.features).som
+    other = train_som(round_.samples.train.samples, by_sums, scaler.features).som
     values = round_.rows.dataset.features[160:].astype(np.float64)
     scaled = (values - scaler.center) / scaler.scale
     codebook = som.weights.double().numpy().reshape(12, 3)
     chosen = ((scaled[:, None] - codebook) ** 2).sum(axis=2).argmin(axis=1)
     expected = np.abs(scaled - codebook[chosen]).sum(axis=1)
-    found = ask(round_, round_.challenger, Contender(other, scaler)).at_rows["qe"]
+    found = ask(round_, round_.challenger, Candidate(other, scaler)).at_rows["qe"]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_rows_come_in_the_order_of_time(round_: Round) -> None:
-    judging = round_.samples.judging
-    backwards = judging.take(np.arange(len(judging))[::-1].copy())
+    heldout = round_.samples.heldout
+    backwards = heldout.take(np.arange(len(heldout))[::-1].copy())
     before, after = (
-        measured(round_.challenger, round_.challenger, round_.rows.dataset, rows) for rows in (judging, backwards)
+        evaluate(round_.challenger, round_.challenger, round_.rows.dataset, rows) for rows in (heldout, backwards)
     )
     np.testing.assert_array_equal(before.at_rows["qe"], after.at_rows["qe"])
     np.testing.assert_array_equal(before.at_rows["jitl/y/rmse"], after.at_rows["jitl/y/rmse"])
@@ -83,26 +90,28 @@ def test_rows_come_in_the_order_of_time(round_: Round) -> None:
 def test_a_champion_of_which_one_model_learned_without_dates_may_know_the_rows(round_: Round) -> None:
     dated = round_.champion.local
     assert dated is not None
-    early = round_.samples.learning.take(np.arange(100))
+    early = round_.samples.train.take(np.arange(100))
     undated = fit_local_models(round_.champion.som, replace(early, moments=None), round_.config.jitl, 0)
     assert undated is not None
     assert undated.watermarks == {"y": None}
     mixed = LocalModels({"y": dated.regressors["y"], "z": undated.regressors["y"]})
-    ask_champion = partial(defender, dataset=round_.rows.dataset, samples=round_.samples, config=round_.config)
+    ask_champion = partial(
+        champion_candidate, dataset=round_.rows.dataset, samples=round_.samples, config=round_.config
+    )
     assert ask_champion(replace(round_.champion, local=dated)).remark == ""
-    assert "may know rows that judge" in ask_champion(replace(round_.champion, local=mixed)).remark
+    assert "may know held-out rows" in ask_champion(replace(round_.champion, local=mixed)).remark
 
 
 def test_a_champion_knows_rows_as_far_as_its_newest_model_does_and_up_to_that_very_time(round_: Round) -> None:
     """Of two models one has learned more: rows that it knows do not judge, the last one that it knows among them."""
     dated = round_.champion.local
     assert dated is not None
-    learning, judging = round_.samples.learning, round_.samples.judging
-    newest = fit_local_models(round_.champion.som, learning, round_.config.jitl, 0)
+    train, heldout = round_.samples.train, round_.samples.heldout
+    newest = fit_local_models(round_.champion.som, train, round_.config.jitl, 0)
     assert newest is not None
     two = LocalModels({"y": dated.regressors["y"], "z": newest.regressors["y"]})
-    assert _knows_none(two, judging)  # which begins an hour after the last row of learning
-    known = replace(judging, moments=learning.moments[-1:].append(judging.moments[1:]))
+    assert _knows_none(two, heldout)  # which begins an hour after the last row of learning
+    known = replace(heldout, moments=train.moments[-1:].append(heldout.moments[1:]))
     assert not _knows_none(two, known)
     assert _knows_none(LocalModels({"y": dated.regressors["y"]}), known)
 
@@ -110,16 +119,16 @@ def test_a_champion_knows_rows_as_far_as_its_newest_model_does_and_up_to_that_ve
 def test_a_champion_without_a_model_of_every_target_has_models_fitted_anew(round_: Round) -> None:
     samples = replace(
         round_.samples,
-        learning=replace(round_.samples.learning, targets={**round_.samples.targets, "z": round_.samples.targets["y"]}),
-        judging=replace(
-            round_.samples.judging,
-            targets=dict.fromkeys(("y", "z"), round_.samples.judging.targets["y"]),
+        train=replace(round_.samples.train, targets={**round_.samples.targets, "z": round_.samples.targets["y"]}),
+        heldout=replace(
+            round_.samples.heldout,
+            targets=dict.fromkeys(("y", "z"), round_.samples.heldout.targets["y"]),
         ),
     )
     dataset = replace(
         round_.rows.dataset, target_names=("y", "z"), target=np.repeat(round_.rows.dataset.target, 2, axis=1)
     )
-    asked = defender(round_.champion, dataset, samples, round_.config)
+    asked = champion_candidate(round_.champion, dataset, samples, round_.config)
     assert "fitted anew" in asked.remark
     assert asked.answers is not None
     assert asked.answers["target"].unique().sort().to_list() == ["y", "z"]
@@ -128,10 +137,12 @@ def test_a_champion_without_a_model_of_every_target_has_models_fitted_anew(round
 def test_the_order_of_features_changes_nothing(round_: Round) -> None:
     som, scaler = round_.challenger.som, round_.challenger.scaler
     order = [2, 0, 1]
-    turned = train_som(round_.samples.train[:, order], round_.config.som, [scaler.features[i] for i in order]).som
-    turned.weights = som.weights[..., order]
-    other = Scaler("standard", tuple(turned.feature_names or ()), scaler.center[order], scaler.scale[order])
-    before, after = (ask(round_, each, round_.challenger) for each in (round_.challenger, Contender(turned, other)))
+    reordered = train_som(
+        round_.samples.train.samples[:, order], round_.config.som, [scaler.features[i] for i in order]
+    ).som
+    reordered.weights = som.weights[..., order]
+    other = Scaler("standard", tuple(reordered.feature_names or ()), scaler.center[order], scaler.scale[order])
+    before, after = (ask(round_, each, round_.challenger) for each in (round_.challenger, Candidate(reordered, other)))
     np.testing.assert_allclose(before.at_rows["qe"], after.at_rows["qe"], rtol=1e-5)
     assert before.values["te"] == after.values["te"]
 
@@ -139,7 +150,7 @@ def test_the_order_of_features_changes_nothing(round_: Round) -> None:
 def test_errors_of_the_targets_and_coverage_follow_from_the_answers(round_: Round) -> None:
     answers = round_.challenger.answers
     assert answers is not None
-    some = Contender(round_.challenger.som, round_.challenger.scaler, answers[::2])
+    some = Candidate(round_.challenger.som, round_.challenger.scaler, answers[::2])
     record = ask(round_, some, some)
     errors = record.at_rows["jitl/y/rmse"]
     np.testing.assert_allclose(errors[::2], ((answers["prediction"] - answers["measured"]) ** 2)[::2])
@@ -149,25 +160,27 @@ def test_errors_of_the_targets_and_coverage_follow_from_the_answers(round_: Roun
 
 
 def test_a_champion_that_knows_none_of_the_rows_is_asked_as_it_serves(round_: Round) -> None:
-    asked = defender(round_.champion, round_.rows.dataset, round_.samples, round_.config)
+    asked = champion_candidate(round_.champion, round_.rows.dataset, round_.samples, round_.config)
     assert asked.remark == ""
     assert asked.answers is not None
     assert round_.champion.local is not None
-    said = round_.champion.local.details("y", round_.samples.judging.samples).prediction
+    said = round_.champion.local.details("y", round_.samples.heldout.samples).prediction
     np.testing.assert_allclose(asked.answers["prediction"], said)
 
 
 def test_a_champion_that_may_know_the_rows_has_models_fitted_anew(round_: Round) -> None:
     assert round_.champion.local is not None
-    ask_champion = partial(defender, dataset=round_.rows.dataset, samples=round_.samples, config=round_.config)
-    round_.champion.local.learn(round_.samples.judging.take(np.arange(1)), round_.config.jitl)
+    ask_champion = partial(
+        champion_candidate, dataset=round_.rows.dataset, samples=round_.samples, config=round_.config
+    )
+    round_.champion.local.learn(round_.samples.heldout.take(np.arange(1)), round_.config.jitl)
     anew = ask_champion(round_.champion)
-    assert "may know rows that judge: local models fitted anew on its map" in anew.remark
-    fitted = fit_local_models(round_.champion.som, round_.samples.learning, round_.config.jitl, 42)
+    assert "may know held-out rows: local models fitted anew on its map" in anew.remark
+    fitted = fit_local_models(round_.champion.som, round_.samples.train, round_.config.jitl, 42)
     assert fitted is not None
     assert anew.answers is not None
     np.testing.assert_allclose(
-        anew.answers["prediction"], fitted.details("y", round_.samples.judging.samples).prediction
+        anew.answers["prediction"], fitted.details("y", round_.samples.heldout.samples).prediction
     )
     without = ask_champion(replace(round_.champion, local=None))
     assert without.remark.startswith("the champion has none for every target")

@@ -8,7 +8,7 @@ from pipelines.data import Dataset, find_source, read_dataset, survey
 from pipelines.data.samples import Samples, prepare_samples
 from pipelines.data.scaling import Scaler
 from pipelines.model.map_model import MapModel
-from pipelines.retraining.map_alignment import renumbered_like, turned_like
+from pipelines.retraining.map_alignment import align_to, match_labels
 from pipelines.settings.config import PipelineConfig
 from pipelines.training.analysis import analyze
 from pipelines.training.fitting import TrainedMap, train_som
@@ -30,7 +30,7 @@ def samples(config: PipelineConfig, dataset: Dataset) -> Samples:
 
 @pytest.fixture
 def trained(config: PipelineConfig, samples: Samples) -> TrainedMap:
-    return train_som(samples.train, config.som, samples.scaler.features)
+    return train_som(samples.train.samples, config.som, samples.scaler.features)
 
 
 def champion_of(trained: TrainedMap, scaler: Scaler, turn: int, **changes: Any) -> MapModel:
@@ -43,7 +43,7 @@ def test_a_map_is_turned_back_to_how_the_champion_lies(
     dataset: Dataset, samples: Samples, trained: TrainedMap, turn: int
 ) -> None:
     champion = champion_of(trained, samples.scaler, turn)
-    found = turned_like(champion, trained, samples.scaler, dataset, EVERY)
+    found = align_to(champion, trained, samples.scaler, dataset, EVERY)
     torch.testing.assert_close(found.trained.som.weights, champion.som.weights)
     assert found.moved["moved/share"] == pytest.approx(0, abs=1e-6)
     assert found.moved["moved/grid_distance"] == 0
@@ -56,7 +56,7 @@ def test_movement_is_told_in_the_units_of_the_data_whatever_the_scalers(
     champion = champion_of(trained, samples.scaler, 0)
     scaler = samples.scaler
     shifted = Scaler("standard", scaler.features, scaler.center + np.array([0.0, 3.0, 0.0]), scaler.scale)
-    found = turned_like(champion, trained, shifted, dataset, EVERY)
+    found = align_to(champion, trained, shifted, dataset, EVERY)
     assert found.moved["moved/feature/b"] == pytest.approx(3, rel=1e-4)
     assert found.moved["moved/feature/a"] == pytest.approx(0, abs=1e-5)
 
@@ -64,8 +64,8 @@ def test_movement_is_told_in_the_units_of_the_data_whatever_the_scalers(
 def test_a_map_of_another_grid_stays_as_it_is(
     config: PipelineConfig, dataset: Dataset, samples: Samples, trained: TrainedMap
 ) -> None:
-    larger = train_som(samples.train, config.som.model_copy(update={"x": 5}), samples.scaler.features)
-    found = turned_like(champion_of(trained, samples.scaler, 0), larger, samples.scaler, dataset, EVERY)
+    larger = train_som(samples.train.samples, config.som.model_copy(update={"x": 5}), samples.scaler.features)
+    found = align_to(champion_of(trained, samples.scaler, 0), larger, samples.scaler, dataset, EVERY)
     assert (found.trained, found.moved) == (larger, {})
 
 
@@ -73,10 +73,12 @@ def test_clusters_take_the_numbers_of_the_champions_that_share_most_rows(
     config: PipelineConfig, dataset: Dataset, samples: Samples, trained: TrainedMap
 ) -> None:
     som, scaler = trained.som, samples.scaler
-    clusters = analyze(som, samples.train, {}, scaler, config.analysis.model_copy(update={"n_clusters": 2})).clusters
+    clusters = analyze(
+        som, samples.train.samples, {}, scaler, config.analysis.model_copy(update={"n_clusters": 2})
+    ).clusters
     labels, centers = clusters["labels"], clusters["centers"]
     champion = champion_of(trained, scaler, 0, clusters=torch.where(labels == 1, 5, 2))
-    found = renumbered_like(champion, som, scaler, clusters, dataset, EVERY)
+    found = match_labels(champion, som, scaler, clusters, dataset, EVERY)
     assert found.clusters["labels"].tolist() == champion.clusters.tolist()
     torch.testing.assert_close(found.clusters["centers"][[4, 1]], centers)
     assert torch.isnan(found.clusters["centers"][[0, 2, 3]]).all()
@@ -90,5 +92,5 @@ def test_the_probabilities_of_a_mixture_follow_their_clusters(
     som = trained.som
     clusters = som.cluster("gmm", 2)
     champion = champion_of(trained, samples.scaler, 0, clusters=3 - clusters["labels"])
-    found = renumbered_like(champion, som, samples.scaler, clusters, dataset, EVERY).clusters
+    found = match_labels(champion, som, samples.scaler, clusters, dataset, EVERY).clusters
     torch.testing.assert_close(found["probabilities"], clusters["probabilities"].flip(1))

@@ -7,13 +7,13 @@ import pytest
 
 from pipelines.errors import TrackingError
 from pipelines.retraining.decision import Record, decide
-from pipelines.retraining.retrain_result import Judgment, RetrainResult
+from pipelines.retraining.retrain_result import Evaluation, RetrainResult
 from pipelines.settings.sections import PromotionConfig
 from pipelines.store.tracking import TrackedRun, open_run
 from pipelines.store.versions import Version
 
 RULES = PromotionConfig.model_validate({"rules": [{"metric": "qe", "confidence": None}], "limits": []})
-JUDGMENT = Judgment(decide(Record({"qe": 2.0}), Record({"qe": 1.0, "te": math.nan}), RULES), "3", ("said so",))
+JUDGMENT = Evaluation(decide(Record({"qe": 2.0}), Record({"qe": 1.0, "te": math.nan}), RULES), "3", ("said so",))
 RESULT = RetrainResult(
     experiment="demo",
     model="boiler",
@@ -23,7 +23,7 @@ RESULT = RetrainResult(
     how_to_open="mlflow ui",
     outcome="promoted",
     reason="qe is better",
-    judgment=JUDGMENT,
+    evaluation=JUDGMENT,
     challenger=Version("boiler", "4"),
     champion="4",
     drift="none",
@@ -40,7 +40,7 @@ def run(store: str, tmp_path: Path) -> TrackedRun:
 
 
 def test_a_judgment_comes_back_from_its_run(run: TrackedRun) -> None:
-    found = Judgment.of_run(run)
+    found = Evaluation.of_run(run)
     assert (found.champion, found.remarks, found.reason) == ("3", ("said so",), JUDGMENT.reason)
     assert found.verdict.promote
     assert found.verdict.comparisons[0] == JUDGMENT.verdict.comparisons[0]
@@ -55,7 +55,7 @@ def test_what_is_not_finite_is_null_in_json(run: TrackedRun, tmp_path: Path) -> 
 
 def test_a_run_without_a_verdict_says_so(store: str) -> None:
     with open_run("demo", None, {}, None) as run, pytest.raises(TrackingError, match=r"has no verdict\.json among"):
-        Judgment.of_run(run)
+        Evaluation.of_run(run)
 
 
 def test_the_page_has_reasons_remarks_and_a_table_of_both_versions() -> None:
@@ -76,7 +76,7 @@ def test_the_summary_says_what_serves_and_how_to_approve_what_waits() -> None:
     }
     waiting = dict(replace(RESULT, outcome="awaits approval", champion="3").lines())
     assert waiting["to approve"] == "som promote boiler 4"
-    skipped = replace(RESULT, outcome="skipped", judgment=None, challenger=None, champion=None, drift="")
+    skipped = replace(RESULT, outcome="skipped", evaluation=None, challenger=None, champion=None, drift="")
     assert dict(skipped.lines())["serves now"] == "none"
     assert "judged" not in skipped.markdown()
     assert "[MLflow run calm-owl](http://127.0.0.1:5000/#/runs/abc)" in skipped.markdown()

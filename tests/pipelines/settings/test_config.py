@@ -256,8 +256,8 @@ def test_yaml_text_of_a_config_gives_the_same_config(file: Path) -> None:
 def test_the_digest_follows_what_decides_the_map_and_nothing_else(file: Path) -> None:
     digest = load_config(file).digest
     places = ["name=other", "data.path=elsewhere", "tracking.uri=http://h", "runtime.threads=1", "som.device=cpu"]
-    judging = ["promotion.approval=true", "drift.false_alarms=0.1", "retrain.from_scratch=true"]
-    assert load_config(file, [*places, *judging]).digest == digest
+    heldout = ["promotion.approval=true", "drift.false_alarms=0.1", "retrain.from_scratch=true"]
+    assert load_config(file, [*places, *heldout]).digest == digest
     for decisive in (
         "som.sigma=2",
         "data.features=[a]",
@@ -269,7 +269,7 @@ def test_the_digest_follows_what_decides_the_map_and_nothing_else(file: Path) ->
         assert load_config(file, [decisive]).digest != digest
     whole = load_config(file).retrain_digest
     assert load_config(file, places).retrain_digest == whole
-    assert all(load_config(file, [each]).retrain_digest != whole for each in (*judging, "som.sigma=2"))
+    assert all(load_config(file, [each]).retrain_digest != whole for each in (*heldout, "som.sigma=2"))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_targets_are_predicted_unless_that_is_switched_off(file: Path, overrides
 
 
 def test_settled_settings_leave_out_what_the_data_will_decide(file: Path) -> None:
-    settled = load_config(file).settled()
+    settled = load_config(file).resolved()
     assert settled["som.x"] == 5
     assert settled["tracking.experiment"] == "demo"
     assert settled["data.time"] is None

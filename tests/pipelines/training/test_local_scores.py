@@ -10,15 +10,15 @@ from pipelines.model.local_models import fit_local_models
 from pipelines.settings.sections import JITLConfig
 from pipelines.training import local_scores as scores
 from pipelines.training.baselines import neighbor_answers, ridge_answers
-from pipelines.training.local_scores import LocalLearning, learn_targets, target_scores
+from pipelines.training.local_scores import LocalResults, learn_targets, target_scores
 from somlib import SOM
 from tests.pipelines.model.test_local_models import make_som, rows, with_gaps
 
 PURE = JITLConfig(experts="pure")
 
 
-def samples(learning: Labelled, judging: Labelled) -> Samples:
-    return Samples(learning, judging, Scaler.identity(("a", "b")))
+def samples(train: Labelled, heldout: Labelled) -> Samples:
+    return Samples(train, heldout, Scaler.identity(("a", "b")))
 
 
 def renamed(part: Labelled, **names: str) -> Labelled:
@@ -32,13 +32,13 @@ def som() -> SOM:
 
 
 @pytest.fixture(scope="module")
-def learning(som: SOM) -> LocalLearning:
+def local(som: SOM) -> LocalResults:
     return learn_targets(som, samples(rows(), rows(60, first=240)), PURE, seed=1)
 
 
-def test_scores_are_those_of_scikit_learn(learning: LocalLearning) -> None:
-    assert learning.answers is not None
-    scores, answers = learning.scores["y"], learning.answers
+def test_scores_are_those_of_scikit_learn(local: LocalResults) -> None:
+    assert local.answers is not None
+    scores, answers = local.scores["y"], local.answers
     for errors, column in ((scores.jitl, "prediction"), (scores.ridge, "ridge"), (scores.neighbors, "neighbors")):
         truth, said = answers["measured"].to_numpy(), answers[column].to_numpy()
         expected = (root_mean_squared_error(truth, said), mean_absolute_error(truth, said), r2_score(truth, said))
@@ -46,27 +46,27 @@ def test_scores_are_those_of_scikit_learn(learning: LocalLearning) -> None:
     assert (scores.rows, scores.learned) == (60, 240)
 
 
-def test_held_out_rows_are_answered_by_models_that_have_not_seen_them(som: SOM, learning: LocalLearning) -> None:
+def test_held_out_rows_are_answered_by_models_that_have_not_seen_them(som: SOM, local: LocalResults) -> None:
     before, asked = rows(), rows(60, first=240)
     models = fit_local_models(som, before, PURE, seed=1)
     assert models is not None
-    assert learning.answers is not None
+    assert local.answers is not None
     expected = models.answer(asked.samples)
     for column in ("prediction", "lower", "upper", "fallback"):
-        np.testing.assert_array_equal(learning.answers[column], expected[column])
+        np.testing.assert_array_equal(local.answers[column], expected[column])
     for column, answers in (("ridge", ridge_answers), ("neighbors", neighbor_answers)):
         np.testing.assert_allclose(
-            learning.answers[column], answers(before.samples, before.targets["y"], asked.samples), rtol=1e-9
+            local.answers[column], answers(before.samples, before.targets["y"], asked.samples), rtol=1e-9
         )
-    np.testing.assert_array_equal(learning.answers["measured"], asked.targets["y"])
+    np.testing.assert_array_equal(local.answers["measured"], asked.targets["y"])
     assert asked.moments is not None
-    assert learning.answers["time"].to_list() == asked.moments.to_list()
+    assert local.answers["time"].to_list() == asked.moments.to_list()
 
 
-def test_what_is_published_has_learned_the_held_out_rows_too(learning: LocalLearning) -> None:
-    assert learning.models is not None
-    assert learning.models.regressors["y"].index_.number.tolist() == list(range(300))
-    assert learning.models.watermark == "2024-01-13T11:00:00.000000+00:00"
+def test_what_is_published_has_learned_the_held_out_rows_too(local: LocalResults) -> None:
+    assert local.models is not None
+    assert local.models.regressors["y"].index_.number.tolist() == list(range(300))
+    assert local.models.watermark == "2024-01-13T11:00:00.000000+00:00"
 
 
 def test_coverage_width_and_fallback_by_hand() -> None:
@@ -106,7 +106,7 @@ def test_rows_without_a_value_take_no_part(som: SOM) -> None:
 
 
 def test_of_many_held_out_rows_some_are_judged(som: SOM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.training.local_scores.MOST_JUDGED", 7)
+    monkeypatch.setattr("pipelines.training.local_scores.MOST_SCORED", 7)
     found = learn_targets(som, samples(rows(), rows(61, first=240)), PURE, seed=1)
     assert found.answers is not None
     assert found.answers["sample"].to_list() == [240, 250, 260, 270, 280, 290, 300]

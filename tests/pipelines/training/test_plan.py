@@ -226,9 +226,9 @@ def trained(content: Mapping[str, Any]) -> Outcome:
         plan = plan_training(config, source, dataset, samples)
     except PipelineError as error:
         return Outcome(error.problems[0])
-    result = train_som(samples.train, plan.som, dataset.feature_names)
-    analysis = analyze(result.som, samples.train, samples.targets, samples.scaler, config.analysis)
-    measure(result, samples.heldout, analysis.clusters)
+    result = train_som(samples.train.samples, plan.som, dataset.feature_names)
+    analysis = analyze(result.som, samples.train.samples, samples.targets, samples.scaler, config.analysis)
+    measure(result, samples.heldout.samples, analysis.clusters)
     local = learn_targets(result.som, samples, config.jitl, seed=1) if plan.local.rows else None
     profile_training(result.som, dataset, samples, local)
     flow_facts(result.som, config, source, dataset, samples, plan)

@@ -239,7 +239,7 @@ def progressive(
             means = oracle.smoothed_means(codebook, total, count, oracle.kernel_matrix(lattice, name, sigma))
             means = oracle.confined(means, data) if name == "mexican_hat" else means
             settles = k == T * steps - 2
-            ahead = batch_steps.SETTLING if settles else 1 + batch_steps.MOMENTUM
+            ahead = batch_steps.FINAL_STEP if settles else 1 + batch_steps.MOMENTUM
             codebook = means if before is None or last else before + ahead * (means - before)
             codebook = oracle.confined(codebook, data) if name == "mexican_hat" else codebook
             before = means

@@ -46,12 +46,12 @@ def test_a_blend_learns_steps_that_local_ridges_smear(model: JITLRegressor) -> N
 
 def test_answers_are_the_weighted_answers_of_the_experts(model: JITLRegressor) -> None:
     new = problem(50, 2)[0]
-    placed = model._placing.place(new)
+    assigned = model._assigner.assign(new)
     blend = model._blend
     assert blend is not None
-    expected = blend.weights["ridge"] * model._ridge.answer(placed)
+    expected = blend.weights["ridge"] * model._ridge.answer(assigned)
     for name, expert in blend.experts.items():
-        expected += blend.weights[name] * (expert.base.answer(placed) + expert.correction.answer(placed))
+        expected += blend.weights[name] * (expert.base.answer(assigned) + expert.correction.answer(assigned))
     np.testing.assert_allclose(model.predict(new), model._targets.undo(np.clip(expected, *model._ridge.bounds)))
     np.testing.assert_allclose(model.predict_one(new[0]), model.predict(new[:1])[0])
 

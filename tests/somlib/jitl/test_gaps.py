@@ -6,10 +6,10 @@ from sklearn.linear_model import Ridge
 
 from somlib.core import SOM
 from somlib.jitl import JITLRegressor
+from somlib.jitl.assignment import Assigner, Standardizer
 from somlib.jitl.blend import Base, base_answers_to
 from somlib.jitl.gaps import hidden_samples
 from somlib.jitl.moments import FloatArray
-from somlib.jitl.placing import Placing, Standardizer
 from somlib.jitl.validation import Split, random_splits, subset
 
 
@@ -19,10 +19,10 @@ def problem(n: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
     return X, 2 * X[:, 0] + np.sin(2 * X[:, 1]) + 0.3 * rng.normal(size=n)
 
 
-def placing_of(X: FloatArray) -> Placing:
+def placing_of(X: FloatArray) -> Assigner:
     som = SOM(3, 3, X.shape[1], epochs=3, algorithm="batch", device="cpu", missing="mask")
     som.fit(torch.from_numpy(X).float(), verbose=False)
-    return Placing(som, Standardizer.of(X), own_units=False)
+    return Assigner(som, Standardizer.of(X), own_units=False)
 
 
 def test_hidden_values_are_one_two_or_more_of_samples_left_out() -> None:
@@ -30,18 +30,18 @@ def test_hidden_values_are_one_two_or_more_of_samples_left_out() -> None:
     splits = random_splits(200, 0)[:3]
     hidden = hidden_samples(X, placing_of(X), splits, seed=0)
     assert hidden is not None
-    lost = hidden.placed.missing.sum(axis=1)
+    lost = hidden.assigned.missing.sum(axis=1)
     assert set(lost) == {1, 2, 3}
     assert min(np.bincount(lost)[1:]) >= len(lost) // 4
     left_out = np.concatenate([split.answer for split in splits])
     assert set(hidden.position) <= set(left_out)
     for number, split in enumerate(splits):
         assert set(hidden.position[hidden.split == number]) <= set(split.answer)
-    seen = ~hidden.placed.missing
+    seen = ~hidden.assigned.missing
     np.testing.assert_allclose(
-        hidden.placed.inputs[:, 1:][seen], Standardizer.of(X).apply(X)[hidden.position][seen], rtol=1e-6
+        hidden.assigned.inputs[:, 1:][seen], Standardizer.of(X).apply(X)[hidden.position][seen], rtol=1e-6
     )
-    by_feature = hidden.placed.missing.mean(axis=0)
+    by_feature = hidden.assigned.missing.mean(axis=0)
     assert np.ptp(by_feature) < 0.06
 
 
@@ -52,8 +52,8 @@ def test_gaps_that_samples_have_stay_and_one_value_is_left() -> None:
     hidden = hidden_samples(X, placing_of(X), [Split(np.arange(50, 100), np.arange(51))], seed=1)
     assert hidden is not None
     assert 50 not in hidden.position
-    assert hidden.placed.missing[:, :2].all()
-    assert set(hidden.placed.missing.sum(axis=1)) == {3}
+    assert hidden.assigned.missing[:, :2].all()
+    assert set(hidden.assigned.missing.sum(axis=1)) == {3}
 
 
 def test_nothing_is_hidden_where_there_is_nothing_to_hide_or_to_leave_out() -> None:
@@ -80,7 +80,7 @@ def test_left_out_answers_to_hidden_values_are_those_of_models_that_never_saw_th
     som.fit(torch.from_numpy(X).float(), verbose=False)
     settings = {"som": som, "missing": "mask", "neighborhood": "bmu_only", "shrink": "nothing", "ridge": 2.0}
     model = JITLRegressor(**settings, clip=None).fit(X, y)
-    hidden = hidden_samples(X, model._placing, random_splits(200, 42), seed=42)
+    hidden = hidden_samples(X, model._assigner, random_splits(200, 42), seed=42)
     assert hidden is not None
     inputs, target = Standardizer.of(X).apply(X), Standardizer.of(y[:, None]).apply(y[:, None])[:, 0]
     error = np.empty(len(hidden))
@@ -92,7 +92,7 @@ def test_left_out_answers_to_hidden_values_are_those_of_models_that_never_saw_th
         answer = np.clip(ridge.predict(asked.inputs[:, 1:]), known.min() - margin, known.max() + margin)
         error[chosen] = np.where(asked.trust == 1, answer - target[hidden.position[chosen]], np.nan)
     intervals = model._intervals
-    usual = intervals._usual(hidden.placed.neuron, hidden.placed.share, hidden.placed.trust)[:, 0]
+    usual = intervals._usual(hidden.assigned.neuron, hidden.assigned.share, hidden.assigned.trust)[:, 0]
     on_map = np.isfinite(error)
     assert on_map.mean() > 0.9
     np.testing.assert_allclose(intervals.ratio[on_map, 0], (np.abs(error) / usual)[on_map], rtol=1e-4, atol=1e-4)
@@ -100,15 +100,17 @@ def test_left_out_answers_to_hidden_values_are_those_of_models_that_never_saw_th
 
 def test_left_out_answers_of_boosting_to_hidden_values_are_scikit_learns() -> None:
     X, y = problem(200)
-    placing, splits = placing_of(X), random_splits(200, 0)
-    placed = placing.place(X)
-    rows = np.hstack((placed.inputs, y[:, None]))
-    hidden = hidden_samples(X, placing, splits, seed=0)
+    assigner, splits = placing_of(X), random_splits(200, 0)
+    assigned = assigner.assign(X)
+    rows = np.hstack((assigned.inputs, y[:, None]))
+    hidden = hidden_samples(X, assigner, splits, seed=0)
     assert hidden is not None
-    bases = [Base.fitted(subset(placed, split.learn), rows[split.learn], 1, on_ridge=False, seed=0) for split in splits]
+    bases = [
+        Base.fitted(subset(assigned, split.learn), rows[split.learn], 1, on_ridge=False, seed=0) for split in splits
+    ]
     found = base_answers_to(hidden, bases)
     for number, split in enumerate(splits):
-        point = placed.point.numpy()
+        point = assigned.point.numpy()
         expected = HistGradientBoostingRegressor(random_state=0).fit(point[split.learn], y[split.learn])
         chosen, asked = hidden.of(number)
         np.testing.assert_allclose(found[chosen, 0], expected.predict(asked.point.numpy()), rtol=1e-6, atol=1e-6)

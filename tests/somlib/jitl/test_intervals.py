@@ -2,21 +2,21 @@ import numpy as np
 import pytest
 import torch
 
+from somlib.jitl.assignment import Assignment
 from somlib.jitl.intervals import ENOUGH, PRIOR, SIGMA, AdaptiveIntervals, group_of, growth_of
 from somlib.jitl.moments import FloatArray, IntArray
-from somlib.jitl.placing import Placed
 from somlib.utils.grid import Grid
 
 GRID = Grid(4, 3)
 
 
-def at(neuron: IntArray | list[int], trust: float = 1.0, missing: FloatArray | None = None) -> Placed:
+def at(neuron: IntArray | list[int], trust: float = 1.0, missing: FloatArray | None = None) -> Assignment:
     """Samples that lie at neurons alone, -1 for nowhere."""
     winner = np.asarray(neuron)[:, None]
     n = len(winner)
     gaps = np.zeros((n, 0), dtype=bool) if missing is None else missing.astype(bool)
     point, nearest = torch.zeros((n, 1)), np.ones((n, 1))
-    return Placed(nearest, winner, nearest, (winner >= 0).astype(float), np.full(n, trust), point, gaps)
+    return Assignment(nearest, winner, nearest, (winner >= 0).astype(float), np.full(n, trust), point, gaps)
 
 
 def filled(gamma: float = 0.0, n: int = 500) -> AdaptiveIntervals:
@@ -27,9 +27,9 @@ def filled(gamma: float = 0.0, n: int = 500) -> AdaptiveIntervals:
     return intervals
 
 
-def usual(intervals: AdaptiveIntervals, placed: Placed) -> FloatArray:
+def usual(intervals: AdaptiveIntervals, assigned: Assignment) -> FloatArray:
     """Typical error of samples without gaps, of the first target."""
-    typical: FloatArray = intervals.half_width(placed)[:, 0] / intervals.factor()[0, 0]
+    typical: FloatArray = intervals.half_width(assigned)[:, 0] / intervals.factor()[0, 0]
     return typical
 
 
@@ -107,7 +107,7 @@ def test_nothing_is_added_where_gaps_do_no_harm_or_errors_are_all_zero() -> None
     assert (growth_of(np.zeros((5, 2), dtype=bool), np.ones((5, 1))) == 0).all()
 
 
-def gappy(growth: FloatArray, n: int, seed: int) -> tuple[Placed, FloatArray]:
+def gappy(growth: FloatArray, n: int, seed: int) -> tuple[Assignment, FloatArray]:
     """Samples all over the map, a third of them with gaps, and errors whose variance grows with these."""
     rng = np.random.default_rng(seed)
     winner = rng.integers(0, 12, n)
@@ -120,13 +120,13 @@ def gappy(growth: FloatArray, n: int, seed: int) -> tuple[Placed, FloatArray]:
 def test_intervals_hold_as_much_with_gaps_as_without(learned: str) -> None:
     growth = np.array([8.0, 1.0, 0.0])
     intervals = AdaptiveIntervals(GRID, 0.9, 0.0, 1, d=3)
-    placed, error = gappy(growth, 3_000, 0)
-    whole = ~placed.missing.any(axis=1)
+    assigned, error = gappy(growth, 3_000, 0)
+    whole = ~assigned.missing.any(axis=1)
     if learned == "hidden":
-        intervals.learn(at(placed.winner[whole], missing=placed.missing[whole]), error[whole])
+        intervals.learn(at(assigned.winner[whole], missing=assigned.missing[whole]), error[whole])
     else:
-        intervals.learn(placed, error)
-    intervals.learn_gaps(at(placed.winner[~whole], missing=placed.missing[~whole]), error[~whole])
+        intervals.learn(assigned, error)
+    intervals.learn_gaps(at(assigned.winner[~whole], missing=assigned.missing[~whole]), error[~whole])
     asked, truth = gappy(growth, 20_000, 1)
     held, group = np.abs(truth) <= intervals.half_width(asked), group_of(asked.missing)
     for number in range(4):
@@ -149,8 +149,8 @@ def test_enough_samples_with_gaps_of_their_own_need_no_hidden_values() -> None:
 
 def test_gaps_never_make_an_interval_narrower() -> None:
     intervals = AdaptiveIntervals(GRID, 0.9, 0.0, 1, d=3)
-    placed, error = gappy(np.zeros(3), 900, 0)
-    intervals.learn(placed, np.where(placed.missing.any(axis=1)[:, None], 0.1 * error, error))
+    assigned, error = gappy(np.zeros(3), 900, 0)
+    intervals.learn(assigned, np.where(assigned.missing.any(axis=1)[:, None], 0.1 * error, error))
     intervals.learn_gaps(*gappy(np.zeros(3), 900, 1))
     asked = gappy(np.zeros(3), 200, 2)[0]
     without = at(asked.winner, missing=np.zeros_like(asked.missing))

@@ -71,7 +71,7 @@ def test_updates_and_forgetting_equal_a_fit_to_what_is_held() -> None:
     assert int(model.index_.groups.count.max()) == 9
     rebuilt = clone(model).fit(X[held], y[held], time[held])
     # Same units of inputs, targets and reach, which stay those of the first fit.
-    rebuilt._placing, rebuilt._targets = model._placing, model._targets
+    rebuilt._assigner, rebuilt._targets = model._assigner, model._targets
     rows = model._rows
     rebuilt._ridge = rebuilt._new_ridge(model._ridge.neighborhood, model._ridge.shrinkage)
     rebuilt._ridge.add(rows, rebuilt.index_.winner.numpy())
@@ -295,8 +295,8 @@ def test_inputs_are_cut_at_the_wanted_deviations() -> None:
     X, y = problem(300)
     cut, free = JITLRegressor(**FIXED).fit(X, y), JITLRegressor(clip=None, **FIXED).fit(X, y)
     extremes = [[0.0, -8.0, 0.0], [0.0, -9.0, 0.0]]
-    assert cut._placing.place(np.array(extremes)).inputs[:, 2].tolist() == [-5.0, -5.0]
-    assert free._placing.place(np.array(extremes)).inputs[:, 2].max() < -6.0
+    assert cut._assigner.assign(np.array(extremes)).inputs[:, 2].tolist() == [-5.0, -5.0]
+    assert free._assigner.assign(np.array(extremes)).inputs[:, 2].max() < -6.0
 
 
 def test_a_map_of_other_features_is_refused() -> None:

@@ -53,7 +53,7 @@ def test_appending_in_pieces_equals_building_at_once(som: SOM) -> None:
 def test_expiring_before_a_time_equals_building_from_the_rest(som: SOM) -> None:
     history, time = rows(150, 1), torch.randperm(150, generator=torch.Generator().manual_seed(3))
     index = SampleIndex.build(som, history, time)
-    kept = index.expire(before=60)
+    kept = index.forget(before=60)
     assert kept.tolist() == [t >= 60 for t in time.tolist()]
     same_groups(index, SampleIndex.build(som, history[time >= 60], time[time >= 60]))
     assert index.number.tolist() == torch.nonzero(time >= 60).flatten().tolist()
@@ -74,7 +74,7 @@ def test_a_cap_keeps_the_newest_or_nearest_of_each_neuron(som: SOM, keep: str) -
         else:
             held.sort(key=lambda i: float((history[i] - som.codebook[neuron]).double().norm()))
         expected |= set(held[:5])
-    kept = index.expire(per_neuron=5, keep=keep)  # type: ignore[arg-type]
+    kept = index.forget(per_neuron=5, keep=keep)  # type: ignore[arg-type]
     assert set(torch.nonzero(kept).flatten().tolist()) == expected
     assert int(index.groups.count.max()) == 5
 
@@ -140,11 +140,11 @@ def test_refused_calls_change_nothing(som: SOM) -> None:
     with pytest.raises(ShapeError, match=r"timestamps must have shape \(2,\)"):
         index.append(rows(2, 2), [1])
     with pytest.raises(DataTypeError, match="before must be one of the numbers"):
-        index.expire(before=datetime(2020, 1, 1))
+        index.forget(before=datetime(2020, 1, 1))
     with pytest.raises(ArgumentError, match="per_neuron must be a whole number of at least 1, got 0"):
-        index.expire(per_neuron=0)
+        index.forget(per_neuron=0)
     with pytest.raises(ArgumentError, match="keep must be one of 'newest', 'nearest'"):
-        index.expire(per_neuron=1, keep="oldest")  # type: ignore[arg-type]
+        index.forget(per_neuron=1, keep="oldest")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="retrieval_mode must be one of"):
         index.retrieve(rows(1, 2), "everything")
     with pytest.raises(ArgumentError, match="max_samples must be at least 1, got 0"):
@@ -160,4 +160,4 @@ def test_an_empty_index_retrieves_nothing(som: SOM) -> None:
     index = SampleIndex(som)
     assert index.retrieve(rows(3, 1)).offset.tolist() == [0, 0, 0, 0]
     assert index.retrieve(rows(3, 1), max_samples=4, half_life=1.0).offset.tolist() == [0, 0, 0, 0]
-    assert index.expire(before=5).tolist() == []
+    assert index.forget(before=5).tolist() == []

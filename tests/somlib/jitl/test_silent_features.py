@@ -72,7 +72,7 @@ def test_a_sensor_installed_later_has_no_influence_until_the_next_fit(
         one = asked.predict_one(installed(queries, 6).iloc[1])
         assert one == pytest.approx(expected.prediction[1], rel=1e-5, abs=1e-5)
     again = model.fit(installed(X, 7), y)
-    assert again._placing.standardizer.variety is None
+    assert again._assigner.standardizer.variety is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again.update(installed(new, 8), labels)

@@ -5,10 +5,10 @@ import pytest
 
 from somlib.core import SOM
 from somlib.jitl import validation
+from somlib.jitl.assignment import Assigner, Assignment, Standardizer
 from somlib.jitl.local_ridge import LocalRidge
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood
-from somlib.jitl.placing import Placed, Placing, Standardizer
 from somlib.jitl.ridge import Shrinkage
 from somlib.jitl.validation import Candidate, best_candidate, random_splits, ridge_answers, subset
 
@@ -17,46 +17,46 @@ SPLITS = random_splits(300, seed=3)
 
 
 @pytest.fixture(scope="module")
-def problem() -> tuple[Placed, FloatArray, list[Candidate]]:
+def problem() -> tuple[Assignment, FloatArray, list[Candidate]]:
     rng = np.random.default_rng(0)
     X = rng.uniform(-2, 2, (300, 2))
     y = np.sin(2 * X[:, :1]) + 0.1 * rng.normal(size=(300, 1))
     som = SOM(4, 3, 2, epochs=5, algorithm="batch", initialization_mode="pca", device="cpu")
     som.fit(X, verbose=False)
-    placed = Placing(som, Standardizer.of(X), own_units=False, k=2).place(X)
+    assigned = Assigner(som, Standardizer.of(X), own_units=False, k=2).assign(X)
     candidates = [
         Candidate(f"{sigma}", neighborhood, Shrinkage(ridge, level))
         for sigma, neighborhood in ((s, GaussianNeighborhood(som.grid, s)) for s in (0.5, 4.0))
         for ridge, level in ((1.0, 3.0), (1.0, 30.0), (100.0, 3.0))
     ]
-    return placed, np.hstack((placed.inputs, y)), candidates
+    return assigned, np.hstack((assigned.inputs, y)), candidates
 
 
 def test_each_candidate_answers_as_a_model_of_the_other_samples_would(
-    problem: tuple[Placed, FloatArray, list[Candidate]],
+    problem: tuple[Assignment, FloatArray, list[Candidate]],
 ) -> None:
-    placed, rows, candidates = problem
-    for candidate, found in zip(candidates, ridge_answers(candidates, placed, rows, SPLITS, M, 1), strict=True):
+    assigned, rows, candidates = problem
+    for candidate, found in zip(candidates, ridge_answers(candidates, assigned, rows, SPLITS, M, 1), strict=True):
         expected = np.empty((300, 1))
         for split in SPLITS:
             model = LocalRidge(M, 2, 1, candidate.neighborhood, candidate.shrinkage)
-            model.add(rows[split.learn], placed.winner[split.learn])
+            model.add(rows[split.learn], assigned.winner[split.learn])
             model.solve(rows[split.learn, 3:])
-            expected[split.answer] = model.answer(subset(placed, split.answer))
+            expected[split.answer] = model.answer(subset(assigned, split.answer))
         np.testing.assert_allclose(found.answer, expected[found.position], rtol=1e-9, atol=1e-12)
 
 
 def test_some_neurons_answer_what_is_nearest_to_them_alone(
-    problem: tuple[Placed, FloatArray, list[Candidate]],
+    problem: tuple[Assignment, FloatArray, list[Candidate]],
 ) -> None:
-    placed, rows, candidates = problem
+    assigned, rows, candidates = problem
     neurons = np.array([1, 4, 5])
-    found = ridge_answers(candidates, placed, rows, SPLITS, M, 1, neurons=neurons)
+    found = ridge_answers(candidates, assigned, rows, SPLITS, M, 1, neurons=neurons)
     # The others' share is nothing, and what is left makes the whole.
-    share = np.where(np.isin(placed.neuron, neurons), placed.share, 0.0)
-    asked = np.isin(placed.winner, neurons)
+    share = np.where(np.isin(assigned.neuron, neurons), assigned.share, 0.0)
+    asked = np.isin(assigned.winner, neurons)
     share[asked] /= share[asked].sum(axis=1, keepdims=True)
-    every = ridge_answers(candidates, replace(placed, share=share), rows, SPLITS, M, 1)
+    every = ridge_answers(candidates, replace(assigned, share=share), rows, SPLITS, M, 1)
     for some, all_ in zip(found, every, strict=True):
         assert sorted(some.position) == np.flatnonzero(asked).tolist()
         expected = np.empty((300, 1))
@@ -65,10 +65,10 @@ def test_some_neurons_answer_what_is_nearest_to_them_alone(
 
 
 def test_with_too_many_systems_to_solve_part_of_the_neurons_choose_for_all(
-    problem: tuple[Placed, FloatArray, list[Candidate]], monkeypatch: pytest.MonkeyPatch
+    problem: tuple[Assignment, FloatArray, list[Candidate]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    placed, rows, candidates = problem
-    chosen, left_out = best_candidate(candidates, placed, rows, SPLITS, M, 1)
+    assigned, rows, candidates = problem
+    chosen, left_out = best_candidate(candidates, assigned, rows, SPLITS, M, 1)
     judged: list[int] = []
 
     def counted(*arguments: object) -> list[validation.LeftOut]:
@@ -77,7 +77,7 @@ def test_with_too_many_systems_to_solve_part_of_the_neurons_choose_for_all(
 
     monkeypatch.setattr(validation, "ridge_answers", counted)
     monkeypatch.setattr(validation, "MOST_WORK", 5 * 4**3)
-    by_part, all_answers = best_candidate(candidates, placed, rows, SPLITS, M, 1)
+    by_part, all_answers = best_candidate(candidates, assigned, rows, SPLITS, M, 1)
     assert judged == [5, M]
     assert candidates[by_part].name == candidates[chosen].name == "0.5"
     assert sorted(all_answers.position) == sorted(left_out.position) == list(range(300))

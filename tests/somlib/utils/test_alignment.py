@@ -1,4 +1,4 @@
-"""Turned maps and cluster numbers, against all distance-keeping renumberings found by search, and loops."""
+"""AlignedMap maps and cluster numbers, against all distance-keeping renumberings found by search, and loops."""
 
 import itertools
 import math

@@ -102,7 +102,7 @@ class Standardizer:
 
 
 @dataclass(frozen=True)
-class Placed:
+class Assignment:
     """Samples as the map sees them.
 
     Attributes:
@@ -133,7 +133,7 @@ class Placed:
         return winner
 
 
-class Placing:
+class Assigner:
     """Puts samples on a map.
 
     Args:
@@ -166,7 +166,7 @@ class Placing:
         self._half_squares = (self._points**2).sum(axis=1) / 2
         self._candidates = NearestFew(self._points, center, weights, self.k)
 
-    def place(self, X: NDArray[Any]) -> Placed:
+    def assign(self, X: NDArray[Any]) -> Assignment:
         """Place checked samples (n, d); NaN in them means missing."""
         X = self.standardizer.heard(X)
         inputs = np.empty((len(X), X.shape[1] + 1))
@@ -177,9 +177,9 @@ class Placing:
         neuron, distance = self._nearest(point, incomplete)
         if incomplete:
             inputs = np.where(holes, self._stand_in_for(neuron[:, 0]), inputs)
-        return Placed(inputs, neuron, distance, shares(distance), self._trust(distance[:, 0]), point, holes[:, 1:])
+        return Assignment(inputs, neuron, distance, shares(distance), self._trust(distance[:, 0]), point, holes[:, 1:])
 
-    def place_one(self, x: FloatArray) -> tuple[FloatArray, IntArray, FloatArray, float] | None:
+    def assign_one(self, x: FloatArray) -> tuple[FloatArray, IntArray, FloatArray, float] | None:
         """Inputs (1 + d,), neurons (k,), shares (k,) and trust for one complete sample (d,), in few steps.
 
         None where the metric, or a feature without a value in training, needs the long way. Neurons are ranked in

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from somlib.core import SOM
-from somlib.jitl.placing import NearestFew, Placing, Standardizer, shares
+from somlib.jitl.assignment import Assigner, NearestFew, Standardizer, shares
 
 
 def trained(**settings: object) -> tuple[SOM, np.ndarray]:
@@ -44,25 +44,25 @@ def test_equally_near_points_are_ranked_by_index() -> None:
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "chebyshev"])
 def test_placed_samples_have_the_winners_of_the_map(metric: str) -> None:
     som, X = trained(distance_function=metric)
-    placed = Placing(som, Standardizer.of(X), own_units=False).place(X)
+    assigned = Assigner(som, Standardizer.of(X), own_units=False).assign(X)
     found = som.winners(torch.from_numpy(X), 3, distances=True)
-    assert placed.neuron.tolist() == found.index.tolist()
-    np.testing.assert_allclose(placed.distance, found.distance.numpy(), rtol=1e-6)
-    np.testing.assert_allclose(placed.share.sum(axis=1), 1.0)
+    assert assigned.neuron.tolist() == found.index.tolist()
+    np.testing.assert_allclose(assigned.distance, found.distance.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(assigned.share.sum(axis=1), 1.0)
 
 
 def test_one_sample_is_placed_like_many() -> None:
     som, X = trained(feature_weights=[1.0, 0.5, 2.0, 1.0])
-    placing = Placing(som, Standardizer.of(X), own_units=False, reach=1.5)
-    placed = placing.place(X)
+    assigner = Assigner(som, Standardizer.of(X), own_units=False, reach=1.5)
+    assigned = assigner.assign(X)
     for i in range(20):
-        one = placing.place_one(X[i])
+        one = assigner.assign_one(X[i])
         assert one is not None
-        np.testing.assert_allclose(one[0], placed.inputs[i])
+        np.testing.assert_allclose(one[0], assigned.inputs[i])
         assert dict(zip(one[1].tolist(), one[2].tolist(), strict=True)) == pytest.approx(
-            dict(zip(placed.neuron[i].tolist(), placed.share[i].tolist(), strict=True)), rel=1e-6
+            dict(zip(assigned.neuron[i].tolist(), assigned.share[i].tolist(), strict=True)), rel=1e-6
         )
-        assert one[3] == pytest.approx(placed.trust[i], rel=1e-6)
+        assert one[3] == pytest.approx(assigned.trust[i], rel=1e-6)
 
 
 def test_shares_go_by_the_inverse_square_and_an_exact_hit_takes_all() -> None:
@@ -74,19 +74,19 @@ def test_shares_go_by_the_inverse_square_and_an_exact_hit_takes_all() -> None:
 def test_trust_fades_by_the_square_of_the_distance_beyond_reach() -> None:
     som = SOM(2, 1, 1, device="cpu")
     som.weights = torch.tensor([[[0.0]], [[10.0]]])
-    placing = Placing(som, Standardizer(np.zeros(1), np.ones(1)), own_units=False, reach=2.0)
-    placed = placing.place(np.array([[1.0], [2.0], [14.0]]))
-    assert placed.trust.tolist() == [1.0, 1.0, 0.25]
+    assigner = Assigner(som, Standardizer(np.zeros(1), np.ones(1)), own_units=False, reach=2.0)
+    assigned = assigner.assign(np.array([[1.0], [2.0], [14.0]]))
+    assert assigned.trust.tolist() == [1.0, 1.0, 0.25]
 
 
 def test_missing_inputs_take_the_value_of_the_nearest_neuron() -> None:
     som = SOM(2, 1, 2, missing="mask", device="cpu")
     som.weights = torch.tensor([[[0.0, 1.0]], [[4.0, 3.0]]])
-    placing = Placing(som, Standardizer(np.array([0.0, 1.0]), np.array([1.0, 2.0])), own_units=False)
-    placed = placing.place(np.array([[3.5, np.nan], [np.nan, np.nan]]))
-    assert placed.inputs.tolist() == [[1.0, 3.5, 1.0], [1.0, 0.0, 0.0]]
-    assert placed.neuron[:, 0].tolist() == [1, -1]
-    assert placed.trust.tolist() == [1.0, 0.0]
+    assigner = Assigner(som, Standardizer(np.array([0.0, 1.0]), np.array([1.0, 2.0])), own_units=False)
+    assigned = assigner.assign(np.array([[3.5, np.nan], [np.nan, np.nan]]))
+    assert assigned.inputs.tolist() == [[1.0, 3.5, 1.0], [1.0, 0.0, 0.0]]
+    assert assigned.neuron[:, 0].tolist() == [1, -1]
+    assert assigned.trust.tolist() == [1.0, 0.0]
 
 
 def test_columns_without_variety_are_heard_as_in_training() -> None:
