@@ -23,7 +23,7 @@ from prefect.testing.utilities import prefect_test_harness
 from pipelines.flows.train import train_flow
 from pipelines.settings.config import PipelineConfig, load_config
 from pipelines.store import registry, servable
-from pipelines.store.tracking import tracking_store
+from pipelines.store.connection import tracking_store
 from tests.pipelines.flows.refresh_process import POINTS
 
 REPOSITORY = Path(__file__).parents[1]

@@ -70,7 +70,7 @@ def outcome(place: str, first: Path, locks: Path) -> dict[str, Any]:
 
 def main() -> None:
     from pipelines.flows import retrain_flow
-    from pipelines.store.tracking import connect
+    from pipelines.store.connection import connect
 
     with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=120):
         locks = Path(folder)

@@ -31,7 +31,7 @@ from pipelines.refreshing.new_rows import find_new_rows
 from pipelines.settings.config import PipelineConfig, load_config
 from pipelines.settings.sections import RefreshConfig
 from pipelines.store import registry, servable
-from pipelines.store.tracking import tracking_store
+from pipelines.store.connection import tracking_store
 
 WEATHER = Path(__file__).parents[1] / "data" / "weather.yaml"
 START = "2013-07-01"

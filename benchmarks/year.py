@@ -130,7 +130,7 @@ def compared(january: "MapModel", refreshed: "MapModel", champion: "MapModel", m
     """A line of the second table."""
     import polars as pl
 
-    from pipelines.retraining.evaluation import Candidate, measured
+    from pipelines.retraining.evaluation import Candidate, evaluate
     from pipelines.training.local_scores import asked_of, said_to
 
     values = []
@@ -138,7 +138,7 @@ def compared(january: "MapModel", refreshed: "MapModel", champion: "MapModel", m
     for model in (january, refreshed, champion):
         rows = placed(model, month)
         answers = pl.concat([said_to(model.local, target, asked_of(rows, target)) for target in rows.targets])
-        values.append(measured(Candidate(model.som, model.scaler, answers), reference, month, rows).values)
+        values.append(evaluate(Candidate(model.som, model.scaler, answers), reference, month, rows).values)
     errors = [each[f"jitl/{target}/rmse"] for target in SETTINGS["data"]["target"] for each in values]
     return (values[-1]["qe"] / values[0]["qe"], *errors)
 
