@@ -3,10 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from somlib.configs import SOMConfig
-from somlib.core import SOM, BaseSOM, GrowingSOM, HierarchicalSOM
-
 if TYPE_CHECKING:
+    from somlib.configs import SOMConfig
+    from somlib.core import SOM, BaseSOM, GrowingSOM, HierarchicalSOM
     from somlib.visualization import SOMVisualizer, VisualizationConfig
 
 __all__ = [
@@ -19,13 +18,26 @@ __all__ = [
     "VisualizationConfig",
 ]
 
+_HOMES = {
+    "SOM": "core",
+    "BaseSOM": "core",
+    "GrowingSOM": "core",
+    "HierarchicalSOM": "core",
+    "SOMConfig": "configs",
+    "SOMVisualizer": "visualization",
+    "VisualizationConfig": "visualization",
+}
+_PACKAGES = ("configs", "core", "errors", "estimators", "jitl", "utils", "visualization")
+
 
 def __getattr__(name: str) -> object:
-    """Import what draws when it is asked for: Matplotlib takes longer to import than all else but PyTorch."""
-    if name in ("SOMVisualizer", "VisualizationConfig"):
-        return getattr(import_module("somlib.visualization"), name)
+    """Import what is asked for: settings need no PyTorch, and maps no Matplotlib; each takes a second to import."""
+    if name in _HOMES:
+        return getattr(import_module(f"somlib.{_HOMES[name]}"), name)
+    if name in _PACKAGES:
+        return import_module(f"somlib.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PACKAGES})

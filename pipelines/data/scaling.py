@@ -1,22 +1,23 @@
 """Making features comparable: `(x - center) / scale`, a pair of numbers for each feature.
 
-Each method is one of scikit-learn's scalers, fitted there (NaN is skipped) and kept as numbers, so that a saved scaler
-is plain JSON:
+Each method is that of a scaler of scikit-learn, which takes a second to import; NaN is skipped. What is fitted is kept
+as numbers, so that a saved scaler is plain JSON:
 
     standard   center = mean      scale = standard deviation
     minmax     center = minimum   scale = range
     robust     center = median    scale = interquartile range
     none       center = 0         scale = 1
 
-Values are scaled in float64 and come out as float32, in training and in serving alike.
+Both are computed in float64, the standard deviation in a second pass. Values are scaled in float64 and come out as
+float32, in training and in serving alike.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from pipelines.errors import DatasetError, ModelError
 from pipelines.settings.sections import ScalingMethod
@@ -101,6 +102,8 @@ class Scaler:
         Raises:
             ModelError: Another kind of object.
         """
+        from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+
         if isinstance(fitted, StandardScaler):
             method, center, scale = "standard", fitted.mean_ if fitted.with_mean else None, fitted.scale_
         elif isinstance(fitted, RobustScaler):
@@ -134,7 +137,6 @@ def fit_scaler(
     _require_values(fitting, features)
     if method == "none":
         return Scaler.identity(features)
-    kinds = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
     flat = [name for name, column in zip(features, fitting.T, strict=True) if _spread(column, method) == 0]
     if flat:
         what = "quartiles of" if method == "robust" else "values of"
@@ -142,7 +144,39 @@ def fit_scaler(
             f"scaling.method={method}: the {what} {some(flat)} are equal in {_all(len(fitting))}: "
             "leave such features out" + (", or use scaling.method=standard" if method == "robust" else "")
         )
-    return Scaler.from_sklearn(kinds[method]().fit(fitting), features)
+    center, scale = np.transpose([FITS[method](column[~np.isnan(column)]) for column in fitting.T])
+    return Scaler(method, features, center, scale)
+
+
+def _standard(observed: NDArray[Any]) -> tuple[float, float]:
+    """Mean and standard deviation; the latter is 1 where it is within the rounding of the mean, as in scikit-learn."""
+    n, mean = len(observed), observed.mean(dtype=np.float64)
+    squares, left = 0.0, 0.0
+    for start in range(0, n, CHUNK_ROWS):
+        differences = observed[start : start + CHUNK_ROWS] - mean
+        left += differences.sum()
+        squares += np.square(differences, out=differences).sum()
+    variance = max(squares - left**2 / n, 0.0) / n
+    epsilon = np.finfo(np.float64).eps
+    rounding = n * epsilon * variance + (n * mean * epsilon) ** 2
+    return float(mean), float(np.sqrt(variance)) if variance > rounding else 1.0
+
+
+def _minmax(observed: NDArray[Any]) -> tuple[float, float]:
+    low, high = float(observed.min()), float(observed.max())
+    return low, high - low
+
+
+def _robust(observed: NDArray[Any]) -> tuple[float, float]:
+    low, median, high = np.quantile(observed.astype(np.float64), (0.25, 0.5, 0.75))
+    return float(median), float(high - low)
+
+
+FITS: Mapping[str, Callable[[NDArray[Any]], tuple[float, float]]] = {
+    "standard": _standard,
+    "minmax": _minmax,
+    "robust": _robust,
+}
 
 
 def _require_values(fitting: NDArray[Any], features: tuple[str, ...]) -> None:

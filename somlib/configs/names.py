@@ -1,7 +1,9 @@
 """Settings that are names of a registry: checked against what is in it at the time."""
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -9,20 +11,62 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 @dataclass(frozen=True)
+class DistantRegistry(Mapping[str, Any]):
+    """A registry in a module that imports PyTorch, which takes a second: it is imported once a record is asked for.
+
+    Whether a name is known needs no record: as long as nobody has imported the module, nobody can have changed it.
+
+    Attributes:
+        module: Where it is.
+        name: What it is called there.
+        built_in: The names that it has from the start.
+    """
+
+    module: str
+    name: str
+    built_in: tuple[str, ...]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it holds what it has from the start."""
+        return self.module not in sys.modules
+
+    def __contains__(self, name: object) -> bool:
+        return name in (self.built_in if self.untouched else self._records)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._records[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def _records(self) -> Mapping[str, Any]:
+        records: Mapping[str, Any] = getattr(import_module(self.module), self.name)
+        return records
+
+
+@dataclass(frozen=True)
 class registered:  # noqa: N801  # it reads as an annotation
     """Says that a text must be a key of `records`, whose record `suits` where that is given."""
 
     records: Mapping[str, Any]
-    suits: Callable[[Any], bool] = lambda record: True
+    suits: Callable[[Any], bool] | None = None
 
     @property
     def names(self) -> list[str]:
         """The names that are known now, in the order of the registry."""
-        return [name for name, record in self.records.items() if self.suits(record)]
+        return [name for name in self.records if self._is_name(name)]
+
+    def _is_name(self, text: str) -> bool:
+        return text in self.records and (self.suits is None or self.suits(self.records[text]))
 
     def checked(self, value: Any) -> str:
         """The name, if it is one."""
-        if not isinstance(value, str) or value not in self.names:
+        if not isinstance(value, str) or not self._is_name(value):
             *others, last = [repr(name) for name in self.names]
             expected = " or ".join(filter(None, (", ".join(others), last)))
             raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})

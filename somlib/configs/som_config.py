@@ -8,16 +8,24 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from somlib.configs.names import registered
+from somlib.configs.names import DistantRegistry, registered
 from somlib.errors import ArgumentError
 from somlib.utils.decay import SCHEDULES
-from somlib.utils.distances import DISTANCES
-from somlib.utils.neighborhood import KERNELS
+
+if TYPE_CHECKING:
+    from somlib.utils import distances
+
+KERNELS = DistantRegistry(
+    "somlib.utils.neighborhood", "KERNELS", built_in=("gaussian", "mexican_hat", "bubble", "triangle")
+)
+DISTANCES = DistantRegistry(
+    "somlib.utils.distances", "DISTANCES", built_in=("euclidean", "manhattan", "cosine", "chebyshev")
+)
 
 Topology = Literal["rectangular", "hexagonal"]
 Algorithm = Literal["minibatch", "batch"]
@@ -166,16 +174,31 @@ class SOMConfig(BaseModel):
             raise ValueError(f"x and y must both be given or both be left out, got x={self.x}, y={self.y}")
         if self.topology == "hexagonal" and self.pbc and self.x is not None and self.x % 2:
             raise ValueError(f"a hexagonal torus (pbc=True) needs an even number of rows, got x={self.x}")
-        given, distance = self.feature_weights, DISTANCES[self.distance_function]
-        if given is not None and distance.weighting is None:
+        given = self.feature_weights
+        if not DISTANCES.untouched:  # else it is a built-in one, which takes both
+            self._require_suitable(DISTANCES[self.distance_function])
+        if given is not None and self.num_features not in (None, len(given)):
+            raise ValueError(f"feature_weights must have {self.num_features} values, one a feature, got {len(given)}")
+        return self
+
+    def _require_suitable(self, distance: "distances.Distance") -> None:
+        """Refuse feature weights and missing values with a distance in which they have no meaning."""
+        if self.feature_weights is not None and distance.weighting is None:
             raise ValueError(f"feature_weights must be None with distance_function={self.distance_function!r}")
         if self.missing == "mask" and not distance.takes_missing:
             raise ValueError(
                 f"missing must be 'error' with distance_function={self.distance_function!r}, which has no rule for gaps"
             )
-        if given is not None and self.num_features not in (None, len(given)):
-            raise ValueError(f"feature_weights must have {self.num_features} values, one a feature, got {len(given)}")
-        return self
+
+    def for_features(self, num_features: int) -> Self:
+        """These settings for samples of `num_features` features.
+
+        Raises:
+            ArgumentError: They are for another number; or, made anew, they are not allowed.
+        """
+        if self.num_features not in (None, num_features):
+            raise ArgumentError(f"num_features must be the config's {self.num_features}, got {num_features}")
+        return self.checked({**self.model_dump(), "num_features": num_features})
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:

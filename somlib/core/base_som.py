@@ -282,10 +282,9 @@ class BaseSOM(FixedSettings, nn.Module, ABC):
         Raises:
             ArgumentError: `num_features` differs from the config's.
         """
-        if num_features is not None and config.num_features not in (None, num_features):
-            raise ArgumentError(f"num_features must be the config's {config.num_features}, got {num_features}")
-        settings = config.model_dump()
-        return cls(**{**settings, "num_features": config.num_features if num_features is None else num_features})
+        if num_features is not None:
+            config = config.for_features(num_features)
+        return cls(**config.model_dump())
 
     def _saved(self) -> SavedMap:
         return SavedMap(type(self).__name__, self._config_to_save(), self._state(), self._tensors())

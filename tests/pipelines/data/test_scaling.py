@@ -32,6 +32,33 @@ def test_each_method_matches_its_definition(method: Any) -> None:
     np.testing.assert_allclose(scaled, (data - center) / scale, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", ["standard", "minmax", "robust"])
+def test_a_scaler_is_fitted_as_scikit_learn_does(method: Any, dtype: Any) -> None:
+    random = np.random.default_rng(1)
+    data = random.normal(size=(70_000, 3)) * (1, 1e-3, 1e15) + (0, 1e4, -1e16)
+    data[random.random(data.shape) < 0.1] = np.nan
+    data = data.astype(dtype)
+    kind = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}[method]
+    ours, theirs = fit_scaler(data, NAMES, method), Scaler.from_sklearn(kind().fit(data), NAMES)
+    exact = method == "standard" or dtype == np.float64  # else scikit-learn subtracts in float32
+    np.testing.assert_allclose(ours.scale, theirs.scale, rtol=1e-9 if exact else 1e-6)
+    np.testing.assert_allclose(ours.center, theirs.center, rtol=1e-9 if exact else 1e-6, atol=1e-9)
+
+
+def test_ranges_below_the_rounding_of_one_are_ranges() -> None:
+    data = np.array([[0.0], [2e-20], [3e-20]], dtype=np.float32)  # scikit-learn takes them for constant
+    for method in ("minmax", "robust", "standard"):
+        assert np.ptp(fit_scaler(data, ("a",), method).transform(data)) > 0.5
+
+
+def test_a_feature_that_varies_by_no_more_than_rounding_has_scale_one_as_in_scikit_learn() -> None:
+    data = np.full((1000, 1), 0.1)
+    data[::2] = np.nextafter(0.1, 1)
+    scaler = fit_scaler(data, ("a",), "standard")
+    assert StandardScaler().fit(data).scale_ == scaler.scale == 1
+
+
 def test_none_changes_nothing() -> None:
     np.testing.assert_array_equal(fit_scaler(values(), NAMES, "none").transform(values()), values().astype(np.float32))
 

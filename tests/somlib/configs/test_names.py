@@ -5,7 +5,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from somlib.configs.names import registered
+from somlib.configs import som_config
+from somlib.configs.names import DistantRegistry, registered
+from tests.somlib.test_lazy_imports import loaded_by
 
 RECORDS: dict[str, Any] = {"one": 1, "two": 2, "three": 3}
 
@@ -33,3 +35,50 @@ def test_what_is_added_later_is_known_and_listed(monkeypatch: pytest.MonkeyPatch
 def test_what_is_no_text_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError, match="Input should be 'one', 'two' or 'three'"):
         Settings(any_name=value)
+
+
+@pytest.mark.parametrize("registry", [som_config.KERNELS, som_config.DISTANCES], ids=lambda registry: registry.name)
+def test_a_distant_registry_knows_what_its_module_begins_with(registry: DistantRegistry) -> None:
+    code = f"from {registry.module} import {registry.name} as names\nassert tuple(names) == {registry.built_in!r}"
+    assert "torch" in loaded_by(code)
+
+
+def test_built_in_distances_take_weights_and_missing_values() -> None:
+    names = som_config.DISTANCES.built_in
+    records = [som_config.DISTANCES[name] for name in names]
+    assert all(record.weighting is not None and record.takes_missing for record in records)
+
+
+def test_settings_are_checked_without_pytorch() -> None:
+    code = """
+from somlib import SOMConfig
+from somlib.errors import ArgumentError
+SOMConfig(distance_function="manhattan", missing="mask", feature_weights=[1, 2], neighborhood_function="bubble")
+SOMConfig(x=3, y=2).for_features(5)
+for unknown in (dict(distance_function="canberra"), dict(feature_weights=[1], num_features=2)):
+    try:
+        SOMConfig(**unknown)
+    except ValueError:
+        continue
+    raise AssertionError(unknown)
+"""
+    assert "torch" not in loaded_by(code.partition("for unknown")[0])
+    assert "pydantic" in loaded_by(code)
+
+
+def test_what_is_added_to_a_distant_registry_counts_from_then_on() -> None:
+    code = """
+from somlib import SOMConfig
+SOMConfig(missing="mask")
+from somlib.utils.distances import DISTANCES, DISTANCE_FUNCTIONS
+DISTANCE_FUNCTIONS["half"] = lambda data, weights: data
+assert SOMConfig(distance_function="half").distance_function == "half"
+del DISTANCES["chebyshev"]
+for refused in (dict(distance_function="half", missing="mask"), dict(distance_function="chebyshev")):
+    try:
+        SOMConfig(**refused)
+    except ValueError:
+        continue
+    raise AssertionError(refused)
+"""
+    assert "torch" in loaded_by(code)
