@@ -18,7 +18,6 @@ from pipelines.data.validation import require_publishing, require_usable
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.masking import masked_uri
 from pipelines.progress import Stages, listening
-from pipelines.refreshing.new_rows import require_dated_rows
 from pipelines.settings.config import PipelineConfig, checked, load_config, read_settings
 from pipelines.settings.sections import DataConfig
 from pipelines.training.plan import Plan, prepare, require_retrainable, require_trainable
@@ -64,6 +63,8 @@ def refresh(file: str, overrides: Sequence[str]) -> None:
     Raises:
         PipelineError: It cannot do its work.
     """
+    from pipelines.refreshing.new_rows import require_dated_rows
+
     config = load_config(file, overrides)
     require_dated_rows(config)
     with _ready("refresh_flow", config) as refresh_flow:

@@ -152,5 +152,5 @@ def convert(values: Any, wanted: pa.DataType, exact: bool = True) -> Any:
 
 def in_polars(common: pa.DataType) -> pl.DataType:
     """The type that polars has for a common type."""
-    series = pl.from_arrow(pa.array([], common))
+    series = pl.from_arrow(pa.nulls(0, common))  # pa.array imports pandas
     return series.dtype if isinstance(series, pl.Series) else pl.Null()

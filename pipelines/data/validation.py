@@ -11,7 +11,7 @@ from pipelines.errors import ConfigError, DatasetError
 from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import DataConfig
 from pipelines.wording import agreeing, counted, of_all, some
-from somlib import SOM, SOMConfig
+from somlib.configs import SOMConfig
 from somlib.errors import ArgumentError
 
 MOST_CLASSES = 10  # distinct whole numbers in a target that look like labels
@@ -25,7 +25,11 @@ def require_map(config: SOMConfig, features: int) -> None:
         ConfigError: With a line for each problem.
     """
     try:
-        SOM.from_config(config, num_features=features)
+        config.for_features(features)
+        if config.device not in (None, "cpu"):
+            from somlib.core.base_som import chosen_device  # here: it needs PyTorch, which takes a second to import
+
+            chosen_device(config.device)
     except ArgumentError as error:
         raise ConfigError(*(f"som.{line}" for line in str(error).split("; "))) from None
 

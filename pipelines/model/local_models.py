@@ -17,23 +17,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from pipelines.data.samples import Labelled, evenly
-from pipelines.errors import ConfigError, ModelError
+from pipelines.data.samples import Labelled
+from pipelines.errors import ModelError
+from pipelines.model.local_plan import learnable, plan_local_models, require_dates
 from pipelines.settings.sections import JITLConfig
-from pipelines.wording import counted
 from somlib import SOM
 from somlib.errors import SavedMapError
 from somlib.jitl import JITLPrediction, JITLRegressor, SampleIndex
 
 CONTENTS = "local.json"
-FEWEST_ROWS = 50  # with a value, that a model is fitted to: below, there is little to choose its settings by
-# Neurons times the square of the features: the numbers in the moments of a model, of which a blend has three, in memory
-# and in its files. At this size, 200 features on 375 neurons, they take 370 MB a target.
-MOST_MOMENTS = 2**24
 MICROSECONDS_A_DAY = 86_400e6
 ANSWERS = {"prediction": "double", "lower": "double", "upper": "double", "n_samples": "double", "fallback": "boolean"}
 
@@ -172,85 +167,6 @@ def fit_local_models(som: SOM, rows: Labelled, config: JITLConfig, seed: int) ->
     planned = plan_local_models(rows, som.grid.m, config)
     regressors = {t: _fitted(som, learnable(rows, t, config), t, config, seed) for t in planned.rows}
     return LocalModels(regressors) if regressors else None
-
-
-def learnable(rows: Labelled, target: str, config: JITLConfig) -> Labelled:
-    """The rows that a model of `target` is fitted to: those with a value, the newest `max_rows` in `keep_days`.
-
-    Without times there are no newest ones, and the rows are spread evenly over all.
-    """
-    known = rows.known(target)
-    if rows.moments is None:
-        return rows.take(evenly(known, config.max_rows))
-    times = rows.moments.gather(known).to_numpy()
-    if config.keep_days is not None and len(known):
-        recent = (times.max() - times) / np.timedelta64(1, "D") <= config.keep_days
-        known, times = known[recent], times[recent]
-    newest = times.argsort(kind="stable")[-config.max_rows :]
-    return rows.take(known[np.sort(newest)])
-
-
-@dataclass(frozen=True)
-class LocalPlan:
-    """Which targets get a local model.
-
-    Attributes:
-        rows: Training rows that the model of each target is fitted to; only targets that get one.
-        reasons: Why others get none; one line each.
-    """
-
-    rows: Mapping[str, int]
-    reasons: tuple[str, ...] = ()
-
-
-def plan_local_models(rows: Labelled, neurons: int, config: JITLConfig) -> LocalPlan:
-    """Which targets get a local model, and which not and why; decided before a map is trained.
-
-    Args:
-        rows: Those that train.
-        neurons: Of the map.
-        config: How models are made.
-    """
-    features = rows.samples.shape[1]
-    if config.enabled is False or not rows.targets:
-        return LocalPlan({})
-    if leaves_out(config, neurons, features):
-        return LocalPlan({}, (size_remark(neurons, features),))
-    counts = {target: len(learnable(rows, target, config)) for target in rows.targets}
-    return LocalPlan(
-        {target: count for target, count in counts.items() if count >= FEWEST_ROWS},
-        tuple(_too_few(target, count) for target, count in counts.items() if count < FEWEST_ROWS),
-    )
-
-
-def _too_few(target: str, count: int) -> str:
-    have = f"{counted(count, 'training row')} {'has' if count == 1 else 'have'} a value"
-    return f"no local model of {target}: {have}, it takes at least {FEWEST_ROWS}"
-
-
-def leaves_out(config: JITLConfig, neurons: int, features: int) -> bool:
-    """Whether local models are left out for their size, which only happens where nobody has asked for them."""
-    return config.enabled is None and neurons * (features + 2) ** 2 > MOST_MOMENTS
-
-
-def size_remark(neurons: int, features: int) -> str:
-    """Why `leaves_out` does so, and what to do."""
-    size = 3 * 8 * neurons * (features + 2) ** 2 / 1e6
-    return (
-        f"no local models: {counted(features, 'feature')} on {counted(neurons, 'neuron')} would take up to "
-        f"{size:,.0f} MB a target; "
-        "jitl.enabled=true has them all the same, fewer features or a smaller map are smaller and faster"
-    )
-
-
-def require_dates(config: JITLConfig, time: pl.DataType | None) -> None:
-    """Refuse to count days where the type of the time column is no date.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    if config.keep_days is not None and not (time is not None and time.is_temporal()):
-        raise ConfigError(f"jitl.keep_days needs dates or times in data.time, got {time or 'no such column'}")
 
 
 def _fitted(som: SOM, rows: Labelled, target: str, config: JITLConfig, seed: int) -> JITLRegressor:

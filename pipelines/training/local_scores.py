@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pipelines.data.samples import Labelled, Samples, evenly
-from pipelines.model.local_models import LocalModels, fit_local_models, learnable, plan_local_models
+from pipelines.model.local_models import LocalModels, fit_local_models
+from pipelines.model.local_plan import learnable, plan_local_models
 from pipelines.settings.sections import JITLConfig
 from pipelines.training.analysis import file_stems
 from pipelines.training.baselines import neighbor_answers, ridge_answers

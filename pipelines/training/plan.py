@@ -10,8 +10,7 @@ would refuse at its start, the check refuses too, in the same words:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from pipelines.data import Dataset, Source, Survey, find_source, read_dataset, survey
 from pipelines.data.samples import Samples, prepare_samples
@@ -19,12 +18,13 @@ from pipelines.data.validation import remarks, require_map, require_usable, row_
 from pipelines.data.window import choose_window
 from pipelines.data.window_rows import inspect_window, read_window, window_samples
 from pipelines.errors import ConfigError
-from pipelines.model.local_models import LocalPlan, plan_local_models, require_dates
+from pipelines.model.local_plan import LocalPlan, plan_local_models, require_dates
 from pipelines.settings.config import PipelineConfig
 from pipelines.wording import counted
-from somlib import SOMConfig
-from somlib.utils.grid import Grid
-from somlib.utils.heuristics import map_size
+from somlib.configs import SOMConfig
+
+if TYPE_CHECKING:
+    from somlib.utils.grid import Grid
 
 MOST_VALUES = 20_000_000  # numbers that are read twice to refuse them a minute earlier: 80 MB, less than a second
 
@@ -135,7 +135,7 @@ def _is_small(source: Source, found: Survey) -> bool:
 
 
 def plan_training(
-    config: PipelineConfig, source: Source, dataset: Dataset, samples: Samples, start: Grid | None = None
+    config: PipelineConfig, source: Source, dataset: Dataset, samples: Samples, start: "Grid | None" = None
 ) -> Plan:
     """What a training does with its rows.
 
@@ -163,13 +163,17 @@ def plan_training(
     return Plan({"found": found.found, "left_out": found.left_out, **samples.counts}, som, local, notes)
 
 
-def _sized(config: SOMConfig, samples: Samples, start: Grid | None) -> SOMConfig:
+def _sized(config: SOMConfig, samples: Samples, start: "Grid | None") -> SOMConfig:
     """The settings with the size of the map: as given, that of the map to start from, or from the samples."""
     if config.x is not None and config.y is not None:
         return config
     if start is not None:
         x, y = start.x, start.y
     else:
+        import torch  # here: a size that is given needs none of it
+
+        from somlib.utils.heuristics import map_size
+
         x, y = map_size(torch.from_numpy(samples.train.samples), config.topology == "hexagonal", config.pbc)
     return config.model_copy(update={"x": x, "y": y})
 

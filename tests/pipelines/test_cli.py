@@ -206,6 +206,19 @@ def test_help_and_option_errors_import_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_check_imports_what_reads_and_counts_and_nothing_that_trains() -> None:
+    code = f"""
+import sys
+from pipelines.commands.experiments import check
+check({str(WEATHER)!r}, ["data.holdout=0.1"])
+print("loaded", *{{name.partition(".")[0] for name in sys.modules}}, sep="\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.partition("loaded\n")[2].split()
+    assert "polars" in loaded
+    assert {"torch", "sklearn", "scipy", "pandas", "matplotlib", "mlflow", "prefect"}.isdisjoint(loaded)
+
+
 def test_a_server_that_is_down_is_one_line(file: str, monkeypatch: pytest.MonkeyPatch, prefect_api: None) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     result = som("train", file, "--set", "tracking.uri=http://127.0.0.1:9")
