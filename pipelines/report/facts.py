@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.data import Dataset, Source, Survey
-from pipelines.data.samples import Samples
+from pipelines.data.samples import Labelled, Samples
 from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
 from pipelines.report.encoding import tidied
@@ -25,7 +25,9 @@ from pipelines.training.plan import Plan
 from somlib import SOM
 
 FACTS, ROWS = "facts.json", "rows.parquet"
-MOST_ROWS = 100_000  # whose neurons are kept: 0.27 MB in the page, 0.53 MB more with times
+# Rows whose neurons are kept, every second or third or ... where there are more: 0.27 MB in the page, and 0.53 MB more
+# with times.
+MOST_ROWS = 100_000
 
 
 class Known(BaseModel):
@@ -117,7 +119,7 @@ class RunData:
 
     Attributes:
         facts: The former.
-        rows: The latter, see `row_table`; None beyond 100 000 rows.
+        rows: The latter, see `row_table`; None where an older version kept none.
     """
 
     facts: Facts
@@ -161,14 +163,7 @@ def flow_facts(
         time=_time_span(source, dataset.survey),
         remarks=plan.notes,
     )
-    if len(dataset.features) > MOST_ROWS:
-        return RunData(facts, None)
-    neurons = np.empty(len(dataset.features), dtype=np.int64)
-    for part in (samples.train, samples.heldout):
-        neurons[part.numbers] = nearest(som, part.samples)
-    heldout = np.zeros(len(neurons), dtype=bool)
-    heldout[samples.heldout.numbers] = True
-    return RunData(facts, row_table(som, neurons, heldout, dataset.moments))
+    return RunData(facts, row_table(som, (samples.train, samples.heldout), dataset.moments))
 
 
 def notebook_facts(
@@ -181,9 +176,8 @@ def notebook_facts(
     """What is known about samples (n, d) that a map was fitted to by hand; arguments as in `analyze`."""
     rows = {"found": len(samples), "left_out": 0, "train": len(samples), "heldout": 0}
     facts = Facts(rows=rows, **_described(som, samples, targets, scaler, analysis))
-    if len(samples) > MOST_ROWS:
-        return RunData(facts, None)
-    return RunData(facts, row_table(som, nearest(som, samples), np.zeros(len(samples), dtype=bool)))
+    part = Labelled(samples, {}, None, np.arange(len(samples)))
+    return RunData(facts, row_table(som, (part, part.take(np.arange(0)))))
 
 
 def _described(
@@ -235,20 +229,34 @@ def nearest(som: SOM, samples: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.asarray(index.cpu().numpy())
 
 
-def row_table(
-    som: SOM, neurons: NDArray[np.int64], heldout: NDArray[np.bool_], time: pl.Series | None = None
-) -> pl.DataFrame:
-    """Where every row fell, one line a row.
+def row_table(som: SOM, parts: tuple[Labelled, Labelled], time: pl.Series | None = None) -> pl.DataFrame:
+    """Where rows fell, one line a row: all, or of more than `MOST_ROWS` every second, third, ..., from the first on.
+
+    Args:
+        som: The map.
+        parts: Rows that trained, and rows that were held out; their numbers are 0 to n - 1.
+        time: Of each row by number, length n; None without a time column.
 
     Returns:
-        `sample`, its number in reading order from 0; `row` and `col` of its neuron, -1 where it has none; `heldout`,
-        whether it was kept from training; and `time` where there is one.
+        `sample`, the number of the row in reading order from 0; `row` and `col` of its neuron, -1 where it has none;
+        `heldout`, whether it was kept from training; and `time` where there is one.
     """
-    places = som.places(torch.from_numpy(neurons)).numpy().astype(np.int32)
-    table = pl.DataFrame(
-        {"sample": np.arange(len(neurons)), "row": places[:, 0], "col": places[:, 1], "heldout": heldout}
+    step = max(1, -(-sum(map(len, parts)) // MOST_ROWS))
+    tables = [_places(som, part.take(np.flatnonzero(part.numbers % step == 0)), i == 1) for i, part in enumerate(parts)]
+    table = pl.concat(tables).sort("sample")
+    return table if time is None else table.with_columns(time.gather(table["sample"]).alias("time"))
+
+
+def _places(som: SOM, rows: Labelled, heldout: bool) -> pl.DataFrame:
+    places = som.places(torch.from_numpy(nearest(som, rows.samples))).numpy().astype(np.int32)
+    return pl.DataFrame(
+        {
+            "sample": rows.numbers,
+            "row": places[:, 0],
+            "col": places[:, 1],
+            "heldout": np.full(len(rows), heldout),
+        }
     )
-    return table if time is None else table.with_columns(time.alias("time"))
 
 
 def _time_span(source: Source, found: Survey) -> TimeSpan | None:

@@ -19,15 +19,17 @@ def row_numbers(rows: pl.DataFrame | None, grid: Grid) -> dict[str, Any] | None:
         grid: The grid of the map.
 
     Returns:
-        `count`; `neurons`, uint16, and `heldout`, one bit a row, both in base64; and with dates or times `first` (whole
-        seconds since 1970 as the clocks of the column's zone show them), `seconds` after it (uint32, in base64) and
-        `zone`. None where there is nothing to find, or the map has too many neurons for two bytes.
+        `count`; `step`, by how much the numbers of the rows rise from one to the next; `neurons`, uint16, and
+        `heldout`, one bit a row, both in base64; and with dates or times `first` (whole seconds since 1970 as the
+        clocks of the column's zone show them), `seconds` after it (uint32, in base64) and `zone`. None where there is
+        nothing to find, or the map has too many neurons for two bytes.
     """
     if rows is None or not len(rows) or grid.m > NONE:
         return None
     neurons = rows["row"].to_numpy().astype(np.int64) * grid.y + rows["col"].to_numpy()
     numbers: dict[str, Any] = {
         "count": len(rows),
+        "step": int(rows["sample"][1]) if len(rows) > 1 else 1,
         "neurons": base64_of(np.where(neurons < 0, NONE, neurons), "<u2"),
         "heldout": base64_of(np.packbits(rows["heldout"].to_numpy(), bitorder="little"), "u1"),
     }

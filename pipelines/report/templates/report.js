@@ -279,12 +279,12 @@
       const time = seconds ? `, ${clock(row)}` : "";
       const part = (heldout[row >> 3] >> (row & 7)) & 1 ? "held out" : "trained";
       const place = neuron === NO_NEURON ? "has no neuron: nothing is observed in it" : `row ${Math.floor(neuron / data.columns)}, column ${neuron % data.columns}`;
-      byId("found").textContent = `Row ${row.toLocaleString("en")}${time} (${part}): ${place}`;
+      byId("found").textContent = `Row ${(row * data.found.step).toLocaleString("en")}${time} (${part}): ${place}`;
       choose(neuron === NO_NEURON ? NOTHING : neuron);
     };
     byId("find-row").addEventListener("submit", (event) => {
       event.preventDefault();
-      find(Number(byId("row-number").value));
+      find(Math.min(Math.round(Number(byId("row-number").value) / data.found.step), data.found.count - 1));
     });
     if (seconds) {
       const input = byId("row-time"), iso = (second) => new Date(1000 * second).toISOString().slice(0, 19);

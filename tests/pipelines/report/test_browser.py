@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from pipelines.report import render_report
@@ -162,6 +163,24 @@ def test_a_row_is_found_by_its_number_and_by_its_time(tmp_path: Path) -> None:
     assert second == "Row 1, 2024-01-02 00:00:00 (trained): has no neuron: nothing is observed in it"
     assert third == "Row 2, 2024-01-05 00:00:00 (held out): row 3, column 2"
     assert card.startswith("Neuron in row 3, column 2")
+
+
+def test_of_a_part_of_the_rows_the_nearest_is_found(tmp_path: Path) -> None:
+    rows = make_rows([3, 1, 11], 3).with_columns(sample=pl.Series([0, 20, 40]))
+    questions = """
+      const find = async (number) => {
+        document.getElementById("row-number").value = number;
+        document.getElementById("find-row").requestSubmit();
+        await pause();
+        return text("found");
+      };
+      return [await find("9"), await find("23"), await find("40")];
+    """
+    assert answers(make_content(rows=rows), questions, tmp_path) == [
+        "Row 0 (trained): row 1, column 0",
+        "Row 20 (trained): row 0, column 1",
+        "Row 40 (trained): row 3, column 2",
+    ]
 
 
 @pytest.mark.parametrize(

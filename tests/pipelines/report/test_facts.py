@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 import torch
 
+from pipelines.data.samples import Labelled
 from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
 from pipelines.report.facts import (
@@ -117,17 +118,42 @@ def test_each_row_has_the_neuron_that_the_map_gives_it() -> None:
     assert not data.rows["heldout"].any()
 
 
+def labelled(values: np.ndarray, numbers: list[int]) -> Labelled:
+    return Labelled(values.astype(np.float32), {}, None, np.array(numbers, dtype=np.int64))
+
+
 def test_a_row_without_a_neuron_has_no_place() -> None:
     som = SOM(2, 2, num_features=2, missing="mask")
-    neurons = nearest(som, np.array([[np.nan, np.nan], [0.0, 0.0]], dtype=np.float32))
-    assert row_table(som, neurons, np.zeros(2, dtype=bool)).select("row", "col").row(0) == (-1, -1)
+    parts = labelled(np.array([[np.nan, np.nan]]), [0]), labelled(np.array([[0.0, 0.0]]), [1])
+    table = row_table(som, parts)
+    assert table.select("row", "col").row(0) == (-1, -1)
+    assert table["heldout"].to_list() == [False, True]
     assert nearest(som, np.empty((0, 2), dtype=np.float32)).shape == (0,)
 
 
-def test_beyond_a_hundred_thousand_rows_none_are_kept() -> None:
+def test_of_more_rows_than_are_kept_every_third_is_with_its_own_neuron_part_and_time() -> None:
     som = SOM(2, 2, num_features=1)
-    samples = torch.linspace(-1, 1, MOST_ROWS + 1).reshape(-1, 1).numpy()
-    assert notebook_facts(som, samples, {}, Scaler.identity(("a",)), AnalysisConfig()).rows is None
+    n = 2 * MOST_ROWS + 1
+    numbers = np.random.default_rng(0).permutation(n)
+    values = np.linspace(-1, 1, n)[:, None]
+    train, heldout = numbers[: n // 2], np.sort(numbers[n // 2 :])
+    time = pl.Series(range(n)) + 7
+    table = row_table(som, (labelled(values[train], train.tolist()), labelled(values[heldout], heldout.tolist())), time)
+    kept = np.arange(0, n, 3)
+    np.testing.assert_array_equal(table["sample"], kept)
+    np.testing.assert_array_equal(table["time"], kept + 7)
+    np.testing.assert_array_equal(table["heldout"], np.isin(kept, heldout))
+    expected = som.identify_bmus(values[kept].astype(np.float32)).numpy()
+    np.testing.assert_array_equal(table.select("row", "col").to_numpy(), expected)
+
+
+def test_as_many_rows_as_can_be_kept_are_all_kept() -> None:
+    som = SOM(2, 2, num_features=1)
+    for n, kept in ((MOST_ROWS, MOST_ROWS), (MOST_ROWS + 1, MOST_ROWS // 2 + 1)):
+        samples = torch.linspace(-1, 1, n).reshape(-1, 1).numpy()
+        rows = notebook_facts(som, samples, {}, Scaler.identity(("a",)), AnalysisConfig()).rows
+        assert rows is not None
+        assert len(rows) == kept
 
 
 def test_run_data_comes_back_from_its_folder(tmp_path: Path) -> None:

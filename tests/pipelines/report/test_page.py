@@ -263,7 +263,15 @@ def test_rows_can_be_found_up_to_what_the_page_can_hold(plain: Page) -> None:
     assert not plain.all("input", id="row-time")
     without = page()
     assert not without.all("input", id="row-number")
-    assert "Of this run ask the model" in without.text
+    assert "Of this run no rows can be looked up here" in without.text
+
+
+def test_a_page_with_a_part_of_the_rows_says_so() -> None:
+    rows = make_rows([3, 1, 11], 3).with_columns(sample=pl.Series([0, 20, 40]))
+    found = page(rows=rows)
+    assert found.all("input", id="row-number")[0]["max"] == "40"
+    assert "One in 20 of the rows is kept here, 3 in all" in found.text
+    assert "One in" not in page(rows=make_rows([3, 1, 11], 3)).text
 
 
 # ---------------------------------------------------------------- size

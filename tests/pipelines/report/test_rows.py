@@ -21,9 +21,18 @@ def decoded(text: str, dtype: str) -> list[int]:
 def test_neurons_are_flat_indices_and_none_is_the_largest_number() -> None:
     found = row_numbers(make_rows([0, 7, -1, 11], 4), GRID)
     assert found is not None
-    assert found["count"] == 4
+    assert (found["count"], found["step"]) == (4, 1)
     assert decoded(found["neurons"], "<u2") == [0, 7, 65_535, 11]
     assert "seconds" not in found
+
+
+def test_of_a_part_of_the_rows_the_step_from_one_to_the_next_is_told() -> None:
+    found = row_numbers(make_rows([0, 7, 3], 4).with_columns(sample=pl.Series([0, 20, 40])), GRID)
+    assert found is not None
+    assert (found["count"], found["step"]) == (3, 20)
+    one = row_numbers(make_rows([5], 4), GRID)
+    assert one is not None
+    assert one["step"] == 1
 
 
 def test_held_out_rows_are_bits_from_the_lowest() -> None:
