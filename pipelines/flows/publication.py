@@ -18,7 +18,8 @@ from pipelines.serving.smoke import smoke_test
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
 from pipelines.store.names import DRIFT_TAG, VERDICT_REASON_TAG, VERDICT_TAG
-from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, reopened_run
+from pipelines.store.run_life import reopened_run
+from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun
 from pipelines.store.versions import Version
 from pipelines.training.figures import U_MATRICES
 

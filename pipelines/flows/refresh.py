@@ -36,8 +36,9 @@ from pipelines.store.names import (
     WATERMARK_TAG,
 )
 from pipelines.store.origin import RunFacts, environment_tags
+from pipelines.store.run_life import open_run
 from pipelines.store.runs import last_run
-from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun, open_run
+from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun
 from pipelines.store.versions import Version
 
 KIND = "refresh"

@@ -1,6 +1,6 @@
 """Train a map: load, validate, scale, train, analyze, measure, learn the targets, draw, log, register."""
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,8 @@ from prefect import flow
 from pipelines.errors import TrackingError
 from pipelines.flows import tasks
 from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
-from pipelines.flows.publication import run_of
+from pipelines.flows.publication import FIGURES, run_of
+from pipelines.flows.training_steps import Training, checkpoints_of
 from pipelines.progress import Stages, announced, tell
 from pipelines.publishing.log_map import LoggedMap
 from pipelines.publishing.train_result import TrainResult
@@ -18,11 +19,14 @@ from pipelines.serving.smoke import smoke_test
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
 from pipelines.store.finished import Work, finished_runs
-from pipelines.store.names import CONFIG_TAG, KIND_TAG, MODEL_TAG, PUBLICATION_TAG
+from pipelines.store.names import CONFIG_TAG, KIND_TAG, PUBLICATION_TAG
 from pipelines.store.origin import environment_tags
-from pipelines.store.tracking import TrackedRun, open_run, reopened_run
+from pipelines.store.run_life import open_run, reopened_run
+from pipelines.store.tracking import TrackedRun
 from pipelines.store.versions import Version
 from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.findings import Findings
+from pipelines.training.plan import Prepared
 
 KIND = "train"
 
@@ -43,12 +47,11 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
         pipelines.errors.PipelineError: The data or the tracking store cannot be used. The MLflow run, if there is one
             by then, is FAILED with the reason in its tag `som.failure`.
     """
-    stages, me = Stages(), this_run()
+    stages = Stages()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         with stages("connect"):
-            tags = {**environment_tags(), **me.tags, KIND_TAG: KIND, CONFIG_TAG: config.digest}
-            run = stack.enter_context(open_run(config.experiment_name, config.tracking.uri, tags, me.name))
+            run = stack.enter_context(_new_run(config))
             run.params(config.resolved())
         with stages("load"):
             source, found = tasks.inspect(config)
@@ -56,7 +59,7 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             run.dataset(dataset, config.name)
             stages.rows["load"] = found.found
         work = Work(KIND, config.digest, dataset.sha256)
-        kept = Checkpoints(Path(config.runtime.state), config.name, work.key, config.runtime.checkpoint_seconds)
+        kept = checkpoints_of(config, work)
         if not force and (earlier := _earlier(config, run, work)) is not None:
             run.discard()
             kept.remove()
@@ -66,62 +69,67 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             samples = tasks.prepare_samples(dataset, config)
             plan = tasks.plan_training(config, source, dataset, samples)
             tell(plan.notes)
-        with stages("train", rows=len(samples.train) * config.som.epochs):
-            names, threads, on_epoch = dataset.feature_names, config.runtime.threads, announced(run.epoch)
-            trained = tasks.train_som(
-                samples.train.samples, plan.som, names, threads=threads, on_epoch=on_epoch, checkpoints=kept
-            )
-        with stages("analyze", rows=len(samples.train)):
-            analysis = tasks.analyze(
-                trained.som, samples.train.samples, samples.targets, samples.scaler, config.analysis
-            )
-            metrics = tasks.measure(trained, samples.heldout.samples, analysis.clusters)
-        local = None
-        if plan.local.rows:
-            with stages("local models", rows=len(samples.train) * len(samples.targets)):
-                local = tasks.learn_targets(trained.som, samples, config.jitl, config.som.random_seed, threads)
-                metrics |= local.metrics
-        with stages("draw"):
-            tasks.draw_figures(trained, analysis, folder / "figures")
-            told = tasks.flow_facts(trained.som, config, source, dataset, samples, plan)
-            predictions = None if local is None else local.answers
-            tasks.write_report(run, told, trained, analysis, metrics, folder, config.to_yaml(), predictions)
-        with stages("log"):
-            (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-            profile = tasks.profile_training(trained.som, dataset, samples, local)
-            example = dataset.features[:100]
-            logged = tasks.log_map(
-                run, trained, analysis, metrics, samples.scaler, example, folder, None, local, profile
-            )
+        training = Training(config, run, stages, Prepared(source, dataset, samples, plan), work, folder)
+        findings = _findings(training, kept)
+        logged = training.log(findings)
         # All that the run has to say, before it registers a version: killed after that, nothing is missing in it.
-        run.metrics(stages.metrics() | {f"rows/{name}": float(count) for name, count in plan.rows.items()})
+        run.metrics({**stages.metrics(), **training.row_counts})
         if config.tracking.publish:
-            with stages("publish"):
-                version = _published(config, run, logged, f"{work.key}/{run.run_id if force else run.experiment_id}")
+            version = _published(training, logged, force)
             if version.run_id != run.run_id:  # somebody who did the same at the same time was faster
                 run.discard()
                 kept.remove()
                 return _finished_before(config, version)
             logged = replace(logged, published=version)
-            try:
-                run.metrics({name: value for name, value in stages.metrics().items() if name.endswith("/publish")})
-            except TrackingError as error:  # the version is registered: nothing may end the run as failed any more
-                tell([f"the seconds of publishing are not in the run: {error}"])
-        result = TrainResult.of(config, run, trained.som, logged, plan.rows, stages.seconds)
-        publish_figure(f"som-train-{config.name}-clusters", folder / "figures" / "cluster_map.png")
+        result = TrainResult.of(config, run, findings.trained.som, logged, plan.rows, stages.seconds)
+        publish_figure(f"som-train-{config.name}-clusters", training.artifacts / FIGURES / "cluster_map.png")
     kept.remove()
     publish_summary(f"som-train-{config.name}", result.markdown())
     return result
 
 
-def _published(config: PipelineConfig, run: TrackedRun, logged: LoggedMap, publication: str) -> Version:
+def _new_run(config: PipelineConfig) -> AbstractContextManager[TrackedRun]:
+    me = this_run()
+    tags = {**environment_tags(), **me.tags, KIND_TAG: KIND, CONFIG_TAG: config.digest}
+    return open_run(config.experiment_name, config.tracking.uri, tags, me.name)
+
+
+def _findings(training: Training, kept: Checkpoints) -> Findings:
+    """Train the map, analyze it, and fit its local models."""
+    config, samples, stages = training.config, training.prepared.samples, training.stages
+    with stages("train", rows=len(samples.train) * config.som.epochs):
+        trained = tasks.train_som(
+            samples.train.samples,
+            training.prepared.plan.som,
+            training.prepared.dataset.feature_names,
+            threads=config.runtime.threads,
+            on_epoch=announced(training.run.epoch),
+            checkpoints=kept,
+        )
+    with stages("analyze", rows=len(samples.train)):
+        analysis = training.analyze(trained.som)
+        metrics = training.measure(trained, analysis)
+    local = training.learn_targets(trained.som)
+    return Findings(trained, analysis, metrics | ({} if local is None else local.metrics), samples.scaler, local)
+
+
+def _published(training: Training, logged: LoggedMap, force: bool) -> Version:
     """The map as a registered version; where another run has registered the same work, the version of that run."""
-    model_id, tags = logged.model_uri.removeprefix("models:/"), {MODEL_TAG: run.facts().tags[MODEL_TAG]}
-    return tasks.publish(config.model_name, model_id, run.run_id, publication, tags, check=smoke_test)
+    config, run, work, stages = training.config, training.run, training.work, training.stages
+    key = f"{work.key}/{run.run_id if force else run.experiment_id}"
+    with stages("publish"):
+        model_id, tags = logged.model_uri.removeprefix("models:/"), training.version_tags()
+        version = tasks.publish(config.model_name, model_id, run.run_id, key, tags, check=smoke_test)
+    if version.run_id == run.run_id:
+        try:
+            run.metrics({name: value for name, value in stages.metrics().items() if name.endswith("/publish")})
+        except TrackingError as error:  # the version is registered: nothing may end the run as failed any more
+            tell([f"the seconds of publishing are not in the run: {error}"])
+    return version
 
 
 def _earlier(config: PipelineConfig, run: TrackedRun, work: Work) -> TrainResult | None:
-    """What a run came to that did the same work, and registered a model where one shall be."""
+    """The result of a run that did the same work, and registered a model if one is to be registered."""
     if config.tracking.publish:
         version = registry.of_publication(config.model_name, f"{work.key}/{run.experiment_id}")
         if version is not None:

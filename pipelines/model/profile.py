@@ -1,4 +1,4 @@
-r"""What has to be known of training to recognize drift later, and how new rows are measured against it.
+r"""What has to be known of a training to recognize drift later, and how new rows are measured against it.
 
 Measured are
 
@@ -30,10 +30,9 @@ References:
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, takewhile
 from typing import Any, Self
 
 import numpy as np
@@ -41,21 +40,11 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy import stats
 
-from pipelines.errors import DatasetError, ModelError
-from pipelines.wording import some
-from somlib.utils.grid import Grid
+from pipelines.errors import ModelError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Block = tuple[slice, slice]
 
-BINS = 10
-LEAST_SHARE = 0.05  # of the training hits, on each part of the map
-FAR = 0.99  # of the held-out rows lie nearer to the map
-WINDOWS = 100  # of each size, evenly spaced, are measured
-LEAST_WINDOWS = 8
-GROWTH = 4  # from one size of window to the next
-TWO_SIDED = "mean/"  # measures of this name are as often below 0 as above
 ROUNDING = 1e-9  # of a mean: a feature that varies by less is constant
 
 
@@ -120,7 +109,7 @@ class Bins(_Part):
 
     def stability_index(self, values: FloatArray) -> float:
         """PSI of values against training's; NaN where none is known."""
-        return stability_index(np.array(self.counts), _counts(values, self.edges))
+        return stability_index(np.array(self.counts), counts_in(values, self.edges))
 
 
 class FeatureProfile(_Part):
@@ -214,140 +203,6 @@ class Profile(_Part):
             raise ModelError(f"the drift profile of the model cannot be read: {place}: {problem['msg']}") from error
 
 
-# ---------------------------------------------------------------- training
-
-
-def training_profile(grid: Grid, training: AssignedRows, heldout: AssignedRows | None = None) -> Profile:
-    """What has to be kept of training to recognize drift later.
-
-    Args:
-        grid: Of the map.
-        training: Rows that the map was trained on: features and hits.
-        heldout: Rows that it was not trained on: distances and predictions. None takes the training rows, whose
-            distances and errors are a little too good.
-
-    Raises:
-        DatasetError: Too few rows, or a feature or distance without any value.
-    """
-    heldout = training if heldout is None or not len(heldout) else heldout
-    _require_rows(training, heldout)
-    profile = _without_usual(grid, training, heldout)
-    usual = _usual(profile, training, of_features) | _usual(profile, heldout, of_answers)
-    return profile.model_copy(update={"usual": usual})
-
-
-def _require_rows(training: AssignedRows, heldout: AssignedRows) -> None:
-    for name, rows in (("training", training), ("held-out", heldout)):
-        if len(rows) < LEAST_WINDOWS:
-            raise DatasetError(f"a drift profile needs at least {LEAST_WINDOWS} {name} rows, got {len(rows)}")
-    empty = [name for name, column in training.features.items() if np.isnan(column).all()]
-    if empty:
-        raise DatasetError(f"a drift profile needs values of each feature, got none of {some(empty)}")
-    unknown = [name for name, column in heldout.predictions.items() if np.isnan(column).all()]
-    if unknown:
-        raise DatasetError(f"a drift profile needs predictions of each target, got none of {some(unknown)}")
-    if np.isnan(heldout.distance).all() or (training.winner < 0).all():
-        raise DatasetError("a drift profile needs rows with a nearest neuron, got none")
-
-
-def _without_usual(grid: Grid, training: AssignedRows, heldout: AssignedRows) -> Profile:
-    hits = _hits(training.winner, np.arange(grid.m))
-    regions = map_regions(hits.reshape(grid.x, grid.y))
-    return Profile(
-        regions=tuple(regions.tolist()),
-        hits=tuple(_hits(training.winner, regions).tolist()),
-        features={name: _feature_profile(column) for name, column in training.features.items()},
-        predictions={name: _bins(column) for name, column in heldout.predictions.items()},
-        mean_distance=float(np.nanmean(heldout.distance)),
-        far=float(np.nanquantile(heldout.distance, FAR)),
-        usual={},
-    )
-
-
-def map_regions(hits: IntArray) -> IntArray:
-    """Parts of a map with enough hits each, every part one rectangle of the grid.
-
-    Args:
-        hits: Of each neuron, at least one in all, shape (x, y).
-
-    Returns:
-        Part of each neuron in flat order, numbered from 0, shape (x * y,).
-    """
-    regions = np.zeros(hits.shape, dtype=np.int64)
-    least, waiting, found = LEAST_SHARE * hits.sum(), [(slice(0, hits.shape[0]), slice(0, hits.shape[1]))], 0
-    while waiting:
-        block = waiting.pop()
-        parts = _cut(hits, block, least)
-        if parts is None:
-            regions[block], found = found, found + 1
-        else:
-            waiting += parts
-    return regions.ravel()
-
-
-def _cut(hits: IntArray, block: Block, least: float) -> tuple[Block, Block] | None:
-    """Two parts of a block with about equal hits, across its longer side if that can be; None where none can."""
-    inside = hits[block]
-    for axis in sorted((0, 1), key=lambda a: -inside.shape[a]):
-        below = inside.sum(axis=1 - axis).cumsum()
-        smaller = np.minimum(below, below[-1] - below)[:-1]
-        if len(smaller) and smaller.max() >= least:
-            side = block[axis]
-            at = side.start + int(smaller.argmax()) + 1
-            first, second = slice(side.start, at), slice(at, side.stop)
-            return ((first, block[1]), (second, block[1])) if axis == 0 else ((block[0], first), (block[0], second))
-    return None
-
-
-def _feature_profile(values: FloatArray) -> FeatureProfile:
-    return FeatureProfile(
-        bins=_bins(values),
-        mean=float(np.nanmean(values)),
-        deviation=float(np.nanstd(values)),
-        missing=float(np.isnan(values).mean()),
-    )
-
-
-def _bins(values: FloatArray) -> Bins:
-    """Tenths of the values, between values that occur, so that no bin is empty."""
-    known = values[~np.isnan(values)]
-    edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf"))
-    below = known[known < known.max()]
-    edges = np.unique(np.minimum(edges, below.max())) if len(below) else edges[:0]
-    return Bins(edges=tuple(edges.tolist()), counts=tuple(_counts(known, edges).tolist()))
-
-
-def _usual(
-    profile: Profile, rows: AssignedRows, measures: Callable[[Profile, AssignedRows], Mapping[str, float]]
-) -> dict[str, Usual]:
-    """What windows of these rows come to."""
-    longest = len(rows) // LEAST_WINDOWS
-    sizes = [*takewhile(lambda size: size < longest, (GROWTH**power for power in count())), longest]
-    by_size = [[measures(profile, window) for window in _windows(rows, size)] for size in sizes]
-    return {name: _summary(name, sizes, [[m[name] for m in windows] for windows in by_size]) for name in by_size[0][0]}
-
-
-def _windows(rows: AssignedRows, size: int) -> Iterator[AssignedRows]:
-    """Evenly spaced windows that do not overlap."""
-    windows = min(len(rows) // size, WINDOWS)
-    for start in np.linspace(0, len(rows) - size, windows).astype(int).tolist():
-        yield rows[start : start + size]
-
-
-def _summary(measure: str, sizes: Sequence[int], values: Sequence[Sequence[float]]) -> Usual:
-    two_sided = measure.startswith(TWO_SIDED)
-    sized = [(size, np.array(found)) for size, found in zip(sizes, values, strict=True)]
-    known = [(size, found[~np.isnan(found)]) for size, found in sized]
-    known = [(size, found if two_sided else np.abs(found)) for size, found in known if len(found) > 1]
-    return Usual(
-        two_sided=two_sided,
-        sizes=tuple(size for size, _ in known),
-        windows=tuple(len(found) for _, found in known),
-        means=tuple(float(found.mean()) for _, found in known),
-        variances=tuple(float(found.var(ddof=1)) for _, found in known),
-    )
-
-
 # ---------------------------------------------------------------- measures
 
 
@@ -369,7 +224,7 @@ def stability_index(expected: IntArray, counts: IntArray) -> float:
 
 def of_features(profile: Profile, rows: AssignedRows) -> dict[str, float]:
     """What is compared with training rows."""
-    measures = {"hits": stability_index(np.array(profile.hits), _hits(rows.winner, np.array(profile.regions)))}
+    measures = {"hits": stability_index(np.array(profile.hits), hits_on(rows.winner, np.array(profile.regions)))}
     for name, before in profile.features.items():
         values = rows.features[name]
         known = values[~np.isnan(values)]
@@ -392,11 +247,12 @@ def of_answers(profile: Profile, rows: AssignedRows) -> dict[str, float]:
     return measures
 
 
-def _hits(winner: IntArray, regions: IntArray) -> IntArray:
+def hits_on(winner: IntArray, regions: IntArray) -> IntArray:
     """Rows on each part of the map."""
     return np.bincount(regions[winner[winner >= 0]], minlength=int(regions.max()) + 1)
 
 
-def _counts(values: FloatArray, edges: ArrayLike) -> IntArray:
+def counts_in(values: FloatArray, edges: ArrayLike) -> IntArray:
+    """Values in each bin, NaN left out; `edges` are upper ends that belong to their bin."""
     known = values[~np.isnan(values)]
     return np.bincount(np.searchsorted(edges, known, side="left"), minlength=np.size(edges) + 1)

@@ -12,7 +12,8 @@ from pipelines.data.samples import Labelled, Samples, labelled
 from pipelines.errors import DatasetError
 from pipelines.model.local_models import LocalModels
 from pipelines.model.map_model import MapModel
-from pipelines.model.profile import AssignedRows, Profile, training_profile
+from pipelines.model.profile import AssignedRows, Profile
+from pipelines.model.profiling import training_profile
 from pipelines.training.local_scores import LocalResults
 from somlib import SOM
 

@@ -1,4 +1,4 @@
-"""What a trained map leaves behind, wherever it was trained: the one way of a flow and of a notebook into MLflow."""
+"""Log a trained map to MLflow: the one way for flows and for notebooks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pipelines.data.scaling import Scaler
 from pipelines.model.map_model import MapModel
 from pipelines.model.profile import Profile
 from pipelines.serving.smoke import smoke_test
@@ -16,8 +15,8 @@ from pipelines.store.registry import publish
 from pipelines.store.tracking import TrackedRun
 from pipelines.store.versions import Version
 from pipelines.training.analysis import Analysis, tables
-from pipelines.training.fitting import TrainedMap, settings_taken
-from pipelines.training.local_scores import LocalResults
+from pipelines.training.findings import Findings
+from pipelines.training.fitting import settings_taken
 
 
 @dataclass(frozen=True)
@@ -39,45 +38,39 @@ class LoggedMap:
 
 def log_map(
     run: TrackedRun,
-    trained: TrainedMap,
-    analysis: Analysis,
-    metrics: Mapping[str, float],
-    scaler: Scaler,
+    findings: Findings,
     example: NDArray[Any],
     folder: Path,
-    register_as: str | None,
-    local: LocalResults | None = None,
+    *,
     profile: Profile | None = None,
+    register_as: str | None = None,
 ) -> LoggedMap:
-    """Log a map with everything that was found out about it.
+    """Log a map with everything that was computed from it.
 
     Args:
-        run: Where to.
-        trained: The map and its curves; the curves are logged by `TrackedRun.epoch`.
-        analysis: Maps and clusters, logged as tables.
-        metrics: Errors and scores.
-        scaler: How its samples were scaled; part of the model.
+        run: The run.
+        findings: The map, its analysis and its local models; the curves are logged by `TrackedRun.epoch`.
         example: Some samples in the units of the data, shape (n, d).
-        folder: Figures and other files that shall be artifacts; the tables go there too.
-        register_as: Name of the registered model that gets a new version, None for none.
-        local: Local models of its targets, part of the model; None for none.
-        profile: What its training rows looked like, part of the model; None where that is not known.
+        folder: Figures and other files that become artifacts; the tables go there too.
+        profile: What the training rows looked like, part of the model; None where that is not known.
+        register_as: Name of the registered model that gets a new version; None for none.
     """
-    last_epoch = len(trained.quantization_errors) - 1
-    run.params({f"som.{name}": value for name, value in settings_taken(trained.som).items()})
+    som, local = findings.trained.som, findings.local
+    last_epoch = len(findings.trained.quantization_errors) - 1
+    run.params({f"som.{name}": value for name, value in settings_taken(som).items()})
     run.params({} if local is None else local.params)
-    run.metrics(metrics, step=last_epoch)
-    write_tables(analysis, folder)
+    run.metrics(findings.metrics, step=last_epoch)
+    write_tables(findings.analysis, folder)
     run.files(folder)
-    models = None if local is None else local.models
-    model = MapModel(trained.som, scaler, analysis.clusters["labels"].cpu(), models, profile)
+    labels = findings.analysis.clusters["labels"].cpu()
+    model = MapModel(som, findings.scaler, labels, findings.local_models, profile)
     model_id, digest = run.model(model, example, step=last_epoch)
-    run.tags({MODEL_TAG: digest, DEVICE_TAG: str(trained.som.device)})
+    run.tags({MODEL_TAG: digest, DEVICE_TAG: str(som.device)})
     published = None
     if register_as is not None:  # logged twice in one run, the same map is one version
         key, tags = f"{run.run_id}/{digest}", {MODEL_TAG: digest}
         published = publish(register_as, model_id, run.run_id, key, tags, check=smoke_test)
-    return LoggedMap(run.run_id, f"models:/{model_id}", metrics, published)
+    return LoggedMap(run.run_id, f"models:/{model_id}", findings.metrics, published)
 
 
 def write_tables(analysis: Analysis, folder: Path) -> None:

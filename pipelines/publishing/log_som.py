@@ -14,9 +14,11 @@ from pipelines.publishing.log_map import LoggedMap, log_map
 from pipelines.report import notebook_facts, write_report
 from pipelines.settings.sections import AnalysisConfig
 from pipelines.store.origin import environment_tags
-from pipelines.store.tracking import TrackedRun, active_run_id
+from pipelines.store.run_life import active_run_id
+from pipelines.store.tracking import TrackedRun
 from pipelines.training.analysis import analyze, cluster_scores, train_scores
 from pipelines.training.figures import draw_figures
+from pipelines.training.findings import Findings
 from pipelines.training.fitting import TrainedMap
 from somlib import SOM
 from somlib.core.trainer import EpochReport
@@ -24,7 +26,7 @@ from somlib.utils.inputs import feature_names as column_names
 from somlib.utils.inputs import read_samples, read_targets
 
 
-def log_som(
+def log_som(  # seven arguments: a notebook has no configuration to put them in, and most are left out
     som: SOM,
     data: Any,
     *,
@@ -73,13 +75,13 @@ def log_som(
     _log_curves(run, trained)
     analysis, targets = analysis or AnalysisConfig(), _targets(target, len(samples))
     found = analyze(som, samples, targets, fitted, analysis)
-    metrics = train_scores(trained) | cluster_scores(found.clusters)
+    findings = Findings(trained, found, train_scores(trained) | cluster_scores(found.clusters), fitted)
     run.tags(environment_tags())
     with TemporaryDirectory() as folder:
-        draw_figures(trained, found, Path(folder) / "figures")
-        told = notebook_facts(som, samples, targets, fitted, analysis)
-        write_report(run, told, trained, found, metrics, Path(folder))
-        return log_map(run, trained, found, metrics, fitted, fitted.inverse(samples[:100]), Path(folder), register_as)
+        draw_figures(trained, findings.analysis, Path(folder) / "figures")
+        data = notebook_facts(som, samples, targets, fitted, analysis)
+        write_report(run, data, findings, Path(folder))
+        return log_map(run, findings, fitted.inverse(samples[:100]), Path(folder), register_as=register_as)
 
 
 def _names(som: SOM, data: Any, given: Sequence[str] | None) -> tuple[str, ...]:

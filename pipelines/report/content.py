@@ -13,8 +13,8 @@ from pipelines.errors import TrackingError
 from pipelines.model.map_model import MapModel
 from pipelines.report.facts import Facts, RunData
 from pipelines.store.origin import RunFacts
-from pipelines.training.analysis import Analysis, cluster_profiles, file_stems
-from pipelines.training.fitting import TrainedMap
+from pipelines.training.analysis import cluster_profiles, file_stems
+from pipelines.training.findings import Findings
 from somlib import SOM
 
 Floats = NDArray[np.float64]
@@ -68,17 +68,9 @@ class ReportContent:
     predictions: pl.DataFrame | None = None
 
     @classmethod
-    def of_analysis(
-        cls,
-        run: RunFacts,
-        data: RunData,
-        trained: TrainedMap,
-        analysis: Analysis,
-        metrics: Mapping[str, float],
-        config: str | None,
-        predictions: pl.DataFrame | None = None,
-    ) -> Self:
-        """The content for a run that is going on."""
+    def of_findings(cls, run: RunFacts, data: RunData, findings: Findings, config: str | None) -> Self:
+        """The content for a run that is going on; `config` is the experiment as YAML."""
+        trained, analysis = findings.trained, findings.analysis
         return cls(
             run=run,
             som=trained.som,
@@ -94,12 +86,12 @@ class ReportContent:
             },
             labels=analysis.clusters["labels"].cpu().numpy(),
             profiles=cluster_profiles(analysis),
-            metrics=metrics,
+            metrics=findings.metrics,
             quantization_errors=trained.quantization_errors,
             topographic_errors=trained.topographic_errors,
             sigmas=trained.sigmas,
             config=config,
-            predictions=predictions,
+            predictions=findings.answers,
         )
 
     @classmethod

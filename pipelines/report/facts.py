@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.data import Dataset, Source, Survey
-from pipelines.data.samples import Labelled, Samples
+from pipelines.data import Source, Survey
+from pipelines.data.samples import Labelled
 from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
 from pipelines.report.encoding import tidied
 from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import AnalysisConfig
-from pipelines.training.plan import Plan
+from pipelines.training.plan import Prepared
 from somlib import SOM
 
 FACTS, ROWS = "facts.json", "rows.parquet"
@@ -77,7 +77,7 @@ class Facts(Known):
         coverage: Share of targets that the intervals of local models shall hold, None without such models.
         data: Where the rows came from, None in a notebook.
         time: None without a time column.
-        remarks: What the user was told on the way.
+        remarks: What the user was warned of on the way.
     """
 
     rows: Mapping[str, int]
@@ -142,25 +142,21 @@ class RunData:
         return cls(Facts.read(folder), pl.read_parquet(rows, glob=False) if rows.is_file() else None)
 
 
-def flow_facts(
-    som: SOM, config: PipelineConfig, source: Source, dataset: Dataset, samples: Samples, plan: Plan
-) -> RunData:
+def flow_facts(som: SOM, config: PipelineConfig, prepared: Prepared) -> RunData:
     """What a training flow knows about its data.
 
     Args:
         som: The trained map.
         config: The experiment.
-        source: Where the rows came from.
-        dataset: The rows.
-        samples: What the map was trained and measured on.
-        plan: What was to be done with them.
+        prepared: What was known before the training: the rows, and what was planned with them.
     """
+    dataset, samples, plan = prepared.dataset, prepared.samples, prepared.plan
     facts = Facts(
         rows=plan.rows,
         **_described(som, samples.train.samples, samples.targets, samples.scaler, config.analysis),
         coverage=config.jitl.coverage if plan.local.rows else None,
         data=dataset.path,
-        time=_time_span(source, dataset.survey),
+        time=_time_span(prepared.source, dataset.survey),
         remarks=plan.notes,
     )
     return RunData(facts, row_table(som, (samples.train, samples.heldout), dataset.moments))

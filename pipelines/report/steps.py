@@ -1,10 +1,7 @@
 """The report as a step: written beside the other artifacts of a run that goes on, or made again for one that ended."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import polars as pl
 
 from pipelines.errors import TrackingError
 from pipelines.model.map_model import MapModel
@@ -13,8 +10,7 @@ from pipelines.report.facts import FACTS, ROWS, RunData
 from pipelines.report.page import render_report
 from pipelines.store.connection import connect, tracking_store
 from pipelines.store.tracking import TrackedRun
-from pipelines.training.analysis import Analysis
-from pipelines.training.fitting import TrainedMap
+from pipelines.training.findings import Findings
 
 REPORT = "report.html"
 ARTIFACTS = (FACTS, ROWS, PREDICTIONS, "config.yaml", "maps", "clusters.parquet", PROFILES)
@@ -24,29 +20,23 @@ CURVES = ("qe", "te", "sigma")
 def write_report(
     run: TrackedRun,
     data: RunData,
-    trained: TrainedMap,
-    analysis: Analysis,
-    metrics: Mapping[str, float],
+    findings: Findings,
     folder: Path,
     config: str | None = None,
-    predictions: pl.DataFrame | None = None,
 ) -> Path:
     """Write `report.html`, and what it takes to make it again, into the folder of a run's artifacts.
 
     Args:
         run: Which run it is.
         data: What is known about its data.
-        trained: The map and its curves.
-        analysis: What was found on it.
-        metrics: Errors and scores.
+        findings: The map and what was computed from it.
         folder: Where the files go.
         config: The experiment as YAML, None for a map that was trained by hand.
-        predictions: What local models and their rivals say to held-out rows, see `LocalResults.answers`.
     """
     data.write(folder)
-    if predictions is not None:
-        predictions.write_parquet(folder / PREDICTIONS)
-    content = ReportContent.of_analysis(run.facts(), data, trained, analysis, metrics, config, predictions)
+    if findings.answers is not None:
+        findings.answers.write_parquet(folder / PREDICTIONS)
+    content = ReportContent.of_findings(run.facts(), data, findings, config)
     file = folder / REPORT
     file.write_text(render_report(content), encoding="utf-8")
     return file

@@ -36,7 +36,7 @@ class TrainedMap:
     sigmas: Sequence[float] | None = None
 
 
-def train_som(
+def train_som(  # seven: the last four are independent, may be left out and are given by name
     samples: NDArray[np.float32],
     config: SOMConfig,
     feature_names: Sequence[str],

@@ -15,7 +15,7 @@ from pipelines.model.map_model import MapModel
 from pipelines.monitoring.assignment import profile_training
 from pipelines.settings.config import PipelineConfig
 from pipelines.store.registry import publish
-from pipelines.store.tracking import open_run
+from pipelines.store.run_life import open_run
 from pipelines.store.versions import Version
 from pipelines.training.fitting import train_som
 from pipelines.training.local_scores import LocalResults, learn_targets

@@ -11,7 +11,7 @@ import torch
 from pipelines.data.scaling import fit_scaler
 from pipelines.model.map_model import MapModel
 from pipelines.store.registry import publish
-from pipelines.store.tracking import open_run
+from pipelines.store.run_life import open_run
 from pipelines.store.versions import Version
 from pipelines.training.fitting import train_som
 from somlib import SOMConfig

@@ -6,7 +6,7 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli import app
 from pipelines.store.registry import publish
-from pipelines.store.tracking import open_run
+from pipelines.store.run_life import open_run
 from tests.pipelines.registered import RAW, damage, map_model, register_model
 
 pytestmark = pytest.mark.usefixtures("store")

@@ -24,8 +24,7 @@ from prefect.settings import PREFECT_API_URL
 
 from pipelines.data.scaling import Scaler
 from pipelines.errors import ConfigError, ModelError, SmokeTestError
-from pipelines.flows import publication as settling
-from pipelines.flows import retrain, retrain_flow, tasks
+from pipelines.flows import publication, retrain_flow, retraining_steps, tasks
 from pipelines.flows.approval import Answer
 from pipelines.model.map_model import MapModel
 from pipelines.progress import listening
@@ -33,7 +32,7 @@ from pipelines.retraining.retrain_result import Evaluation, RetrainResult
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry, servable
 from pipelines.store.locks import exclusive
-from pipelines.store.tracking import open_run, reopened_run
+from pipelines.store.run_life import open_run, reopened_run
 from pipelines.store.versions import Version
 from somlib.utils.alignment import turns
 from tests.pipelines.conftest import REPOSITORY, table
@@ -239,7 +238,7 @@ def test_a_challenger_that_fails_its_smoke_test_gets_no_alias_and_may_pass_it_la
         raise SmokeTestError(f"{version.name} version {version.version} failed its smoke test: no answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr(retrain, "smoke_test", fail)
+        patch.setattr(retraining_steps, "smoke_test", fail)
         with pytest.raises(SmokeTestError, match="version 2 failed its smoke test"):
             retrain_flow(config)
     assert (serving().version, numbers()) == ("1", ["1", "2"])
@@ -274,13 +273,13 @@ def test_a_person_who_must_agree_has_the_last_word(shop: Shop, monkeypatch: pyte
     assert "not run by a deployment" in result.reason
     assert dict(result.lines())["to approve"] == "som promote demo 2"
     assert registry.find("demo", "2").tags["som.verdict"] == "awaits approval"
-    settle = flow(settling.finish_publication, validate_parameters=False)
+    settle = flow(publication.finish_publication, validate_parameters=False)
     said = {"no": Answer(False, "nobody approved it within 24 h"), "yes": Answer(True, "seen the maps")}
     for answer, outcome, champion, reason in (
         ("no", "kept", "1", "not approved: nobody approved it within 24 h; judged: "),
         ("yes", "promoted", "2", "; approved: seen the maps"),
     ):
-        monkeypatch.setattr(settling, "asked_for_approval", partial(ask, said[answer]))
+        monkeypatch.setattr(publication, "asked_for_approval", partial(ask, said[answer]))
         with reopened_run(result.run_id) as run:
             settled = settle(config, run, registry.find("demo", "2"), Evaluation.of_run(run))
         assert (settled.outcome, settled.champion, serving().version) == (outcome, champion, champion)
@@ -327,7 +326,9 @@ def test_a_challenger_lies_like_the_champion_and_its_clusters_keep_their_numbers
     first = servable.fetch(serving(), shop.folder / "first")
     champion = turned_over(first)
     publish(champion, old_rows()[:3].select("a", "b", "c").to_numpy())
-    monkeypatch.setattr(retrain, "better", lambda *_: 1)  # the one from scratch, which PCA lays as it laid the first
+    monkeypatch.setattr(
+        retraining_steps, "better", lambda *_: 1
+    )  # the one from scratch, which PCA lays as it laid the first
     config = shop.config(old_rows(), retrain={"from_scratch": True}, data={"target": []}, analysis={"n_clusters": 2})
     result = retrain_flow(config)
     curve = MlflowClient().get_metric_history(result.run_id, "qe")
@@ -367,7 +368,7 @@ def test_it_judges_again_where_another_champion_came_in_between(shop: Shop, monk
     recorder = Recorder()
     with listening(recorder):
         result = retrain_flow(shop.config(changed_rows(), window=NEWEST))
-    assert "model 'demo': version 2 serves by now, not version 1: judge again: judged again" in recorder.heard
+    assert "model 'demo': version 2 serves by now, not version 1: judge again: evaluated again" in recorder.heard
     assert result.evaluation is not None
     assert (result.outcome, result.evaluation.champion, result.champion) == ("promoted", "2", "3")
     assert json.loads(artifact(result, "verdict.json").read_text())["champion"] == "2"

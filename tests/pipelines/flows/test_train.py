@@ -30,7 +30,8 @@ from pipelines.model.map_model import MapModel
 from pipelines.progress import listening
 from pipelines.settings.config import PipelineConfig
 from pipelines.store.finished import Work, finished_runs
-from pipelines.store.tracking import TrackedRun, open_run
+from pipelines.store.run_life import open_run
+from pipelines.store.tracking import TrackedRun
 from pipelines.training.fitting import train_som
 from somlib.errors import SomlibWarning
 from tests.pipelines.conftest import REPOSITORY, WriteDataset, table

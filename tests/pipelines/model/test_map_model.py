@@ -16,7 +16,8 @@ from pipelines.data.scaling import fit_scaler
 from pipelines.errors import ModelError
 from pipelines.model.local_models import fit_local_models
 from pipelines.model.map_model import MapModel
-from pipelines.model.profile import AssignedRows, training_profile
+from pipelines.model.profile import AssignedRows
+from pipelines.model.profiling import training_profile
 from pipelines.settings.sections import JITLConfig
 from pipelines.training.fitting import train_som
 from somlib import SOMConfig

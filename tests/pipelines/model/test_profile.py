@@ -6,33 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import ndimage, stats
+from scipy import stats
 
-from pipelines.errors import DatasetError, ModelError
+from pipelines.errors import ModelError
 from pipelines.model.profile import (
     AssignedRows,
-    Bins,
     Profile,
     Usual,
-    map_regions,
     of_answers,
     of_features,
     stability_index,
-    training_profile,
 )
-from somlib.utils.grid import Grid
+from pipelines.model.profiling import training_profile
+from tests.pipelines.model.profiled import GRID, NAN, rows
 
-GRID = Grid(4, 5)
-NAN = float("nan")
-
-
-def rows(n: int = 400, seed: int = 0) -> AssignedRows:
-    random = np.random.default_rng(seed)
-    features = {"a": random.normal(10, 2, n), "b": np.where(random.random(n) < 0.1, NAN, random.gamma(2, 1, n))}
-    return AssignedRows(features, random.integers(0, GRID.m, n), random.gamma(9, 0.1, n), {"y": random.normal(size=n)})
-
-
-# ---------------------------------------------------------------- bins and parts of the map
+# ---------------------------------------------------------------- the index
 
 
 def test_the_index_is_the_sum_of_its_definition() -> None:
@@ -50,54 +38,6 @@ def test_the_index_of_independent_rows_follows_the_chi_square_law_of_the_literat
     scaled = np.array(found) / (1 / n + 1 / m)
     assert scaled.mean() == pytest.approx(9, rel=0.05)  # B - 1
     assert np.quantile(scaled, 0.95) == pytest.approx(stats.chi2(9).ppf(0.95), rel=0.05)
-
-
-def test_features_are_cut_into_tenths_of_the_training_rows() -> None:
-    bins = training_profile(GRID, rows()).features["a"].bins
-    assert bins.counts == (40,) * 10
-    assert bins.edges == tuple(np.sort(rows().features["a"])[39:399:40])
-
-
-@pytest.mark.parametrize(
-    ("values", "edges", "counts"),
-    [
-        ([0] * 8 + [1, 2], (0, 1), (8, 1, 1)),  # most rows at the least value
-        ([0, 1] + [2] * 8, (0, 1), (1, 1, 8)),  # at the greatest
-        ([0] * 19 + [1], (0,), (19, 1)),  # a switch that was nearly always off
-        ([1] * 19 + [0], (0,), (1, 19)),
-        ([3] * 20, (), (20,)),
-    ],
-)
-def test_values_that_many_rows_share_are_one_bin_and_none_is_empty(
-    values: list[int], edges: tuple[int, ...], counts: tuple[int, ...]
-) -> None:
-    n = len(values)
-    flat = AssignedRows({"v": np.array(values)}, np.zeros(n), np.ones(n))  # type: ignore[arg-type]  # floats will do
-    assert training_profile(GRID, flat).features["v"].bins == Bins(edges=edges, counts=counts)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_parts_of_the_map_hold_enough_hits_each_and_are_one_piece(seed: int) -> None:
-    hits = np.random.default_rng(seed).poisson(np.random.default_rng(seed).gamma(0.3, 20, (25, 15)))
-    regions = map_regions(hits).reshape(25, 15)
-    labels = np.unique(regions)
-    assert labels.tolist() == list(range(len(labels)))
-    assert 8 <= len(labels) <= 20
-    for label in labels:
-        assert hits[regions == label].sum() >= 0.05 * hits.sum()
-        assert ndimage.label(regions == label)[1] == 1
-
-
-def test_a_map_whose_hits_all_fall_on_one_neuron_is_one_part() -> None:
-    hits = np.zeros((3, 3), dtype=np.int64)
-    hits[1, 1] = 50
-    assert map_regions(hits).tolist() == [0] * 9
-
-
-def test_parts_are_cut_where_the_hits_are_halved_across_the_longer_side() -> None:
-    hits = np.array([[10, 0, 0, 0, 10], [10, 0, 0, 0, 10]])
-    corners = map_regions(hits).reshape(2, 5)[:, [0, -1]]
-    assert len(np.unique(corners)) == 4
 
 
 # ---------------------------------------------------------------- measures
@@ -147,18 +87,6 @@ def test_a_feature_that_was_constant_moves_infinitely_far_or_not_at_all() -> Non
 # ---------------------------------------------------------------- chance
 
 
-def test_windows_of_training_say_what_is_usual() -> None:
-    training = rows(128)
-    profile = training_profile(GRID, training)
-    usual = profile.usual["mean/a"]
-    assert usual.sizes == (1, 4, 16)
-    assert usual.windows == (100, 32, 8)
-    a = training.features["a"]
-    means = [(a[start : start + 16].mean() - a.mean()) / a.std() for start in range(0, 128, 16)]
-    assert usual.means[2] == pytest.approx(np.mean(means))
-    assert usual.variances[2] == pytest.approx(np.var(means, ddof=1))
-
-
 def test_the_bound_of_many_windows_is_the_quantile_of_a_gamma_distribution() -> None:
     usual = Usual(
         two_sided=False, sizes=(1,), windows=(1_000_000,), means=(4.0,), variances=(8.0,)
@@ -200,27 +128,6 @@ def test_a_damaged_profile_is_refused_with_its_place() -> None:
         Profile.from_dict(content)
 
 
-def test_without_held_out_rows_the_training_rows_stand_in() -> None:
-    assert training_profile(GRID, rows(), rows()[:0]) == training_profile(GRID, rows(), rows())
-
-
-@pytest.mark.parametrize(
-    ("training", "message"),
-    [
-        (rows(7), "a drift profile needs at least 8 training rows, got 7"),
-        (AssignedRows({"v": np.full(9, NAN)}, np.zeros(9, dtype=int), np.ones(9)), "got none of v"),
-        (
-            AssignedRows({}, np.full(9, -1), np.full(9, NAN)),
-            "a drift profile needs rows with a nearest neuron, got none",
-        ),
-        (AssignedRows({}, np.zeros(9, dtype=int), np.ones(9), {"y": np.full(9, NAN)}), "of each target, got none of y"),
-    ],
-)
-def test_training_that_says_nothing_is_refused(training: AssignedRows, message: str) -> None:
-    with pytest.raises(DatasetError, match=message):
-        training_profile(GRID, training)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -253,16 +160,6 @@ def test_a_new_window_stays_below_the_bound_of_eight_others_as_often_as_promised
     reach = Usual(two_sided=True, sizes=(1,), windows=(8,), means=(0.0,), variances=(1.0,)).bound(1, 0.9)
     inside = np.abs(new - known.mean(axis=1)) <= reach * known.std(axis=1, ddof=1)
     assert inside.mean() == pytest.approx(0.9, abs=0.01)
-
-
-def test_answers_are_usual_by_the_windows_of_held_out_rows() -> None:
-    training, heldout = rows(400, 0), rows(160, 1)
-    usual = training_profile(GRID, training, heldout).usual["error_ratio"]
-    assert usual.sizes == (1, 4, 16, 20)
-    windows = [heldout.distance[start : start + 20].mean() for start in range(0, 160, 20)]
-    ratios = np.array(windows) / heldout.distance.mean()
-    assert usual.means[-1] == pytest.approx(ratios.mean())
-    assert usual.variances[-1] == pytest.approx(ratios.var(ddof=1))
 
 
 def test_a_row_as_far_as_the_limit_is_not_beyond_it() -> None:

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.errors import DatasetError
-from pipelines.model.profile import AssignedRows, Profile, training_profile
+from pipelines.model.profile import AssignedRows, Profile
+from pipelines.model.profiling import training_profile
 from pipelines.monitoring.drift import DriftReport, _shift, drift
 from pipelines.settings.sections import DriftConfig
 from somlib.utils.grid import Grid

@@ -13,14 +13,14 @@ from pipelines.operations.stale import FRESH, SILENCE, Evidence, close_stale_run
 from pipelines.store.names import PROCESS_TAG
 from pipelines.store.origin import RunFacts
 from pipelines.store.processes import ProcessName
-from pipelines.store.tracking import open_run
+from pipelines.store.run_life import open_run
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 JUST_NOW, LONG_AGO = NOW - timedelta(minutes=1), NOW - timedelta(days=30)
 # Opens a run and never closes it: it waits until it is killed.
 OPEN = """
 import time
-from pipelines.store.tracking import open_run
+from pipelines.store.run_life import open_run
 with open_run("demo", None, {}, "killed"):
     print("open", flush=True)
     time.sleep(600)

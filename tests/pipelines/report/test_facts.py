@@ -32,7 +32,7 @@ from tests.pipelines.report_content import make_facts
 def facts_of_flow(config: PipelineConfig) -> RunData:
     found = prepare(config)
     trained = train_som(found.samples.train.samples, found.plan.som, found.dataset.feature_names)
-    return flow_facts(trained.som, config, found.source, found.dataset, found.samples, found.plan)
+    return flow_facts(trained.som, config, found)
 
 
 def test_the_coverage_that_intervals_aim_at_is_known_where_there_are_local_models(config: PipelineConfig) -> None:

@@ -13,6 +13,7 @@ from pipelines.report.page import PROFILE_FEATURES
 from pipelines.report.words import number
 from pipelines.settings.config import PipelineConfig
 from pipelines.training.analysis import analyze
+from pipelines.training.findings import Findings
 from pipelines.training.fitting import train_som
 from pipelines.training.plan import prepare
 from somlib.utils.topology import neighbors
@@ -198,8 +199,8 @@ def test_all_rows_of_a_profile_are_those_of_the_table_of_columns(config: Pipelin
     analysis = analyze(
         trained.som, found.samples.train.samples, found.samples.targets, found.samples.scaler, config.analysis
     )
-    data = flow_facts(trained.som, config, found.source, found.dataset, found.samples, found.plan)
-    content = ReportContent.of_analysis(RUN, data, trained, analysis, {}, None)
+    data = flow_facts(trained.som, config, found)
+    content = ReportContent.of_findings(RUN, data, Findings(trained, analysis, {}, found.samples.scaler), None)
     page = Page(render_report(content))
     winner = trained.som.winners(torch.from_numpy(found.samples.train.samples)).index[:, 0]
     rows = table()[:160].with_columns(cluster=analysis.clusters["labels"][winner].numpy())

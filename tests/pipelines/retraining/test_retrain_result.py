@@ -9,7 +9,8 @@ from pipelines.errors import TrackingError
 from pipelines.retraining.decision import Record, decide
 from pipelines.retraining.retrain_result import Evaluation, RetrainResult
 from pipelines.settings.sections import PromotionConfig
-from pipelines.store.tracking import TrackedRun, open_run
+from pipelines.store.run_life import open_run
+from pipelines.store.tracking import TrackedRun
 from pipelines.store.versions import Version
 
 RULES = PromotionConfig.model_validate({"rules": [{"metric": "qe", "confidence": None}], "limits": []})

@@ -18,7 +18,8 @@ from mlflow.exceptions import MlflowException
 from pipelines.errors import TrackingError
 from pipelines.store import connection
 from pipelines.store.connection import connect, mlflow_errors, require_driver, tracking_store, written
-from pipelines.store.tracking import TrackedRun, open_run
+from pipelines.store.run_life import open_run
+from pipelines.store.tracking import TrackedRun
 from tests.pipelines.store.test_addresses import FOLDERS
 
 # Logs one dataset after the other into a run, each at the same moment as the other process does.
@@ -26,7 +27,7 @@ LOG_DATASETS = """
 import sys, time
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from pipelines.store.connection import written
-from pipelines.store.tracking import open_run
+from pipelines.store.run_life import open_run
 with open_run("demo", None, {}, None) as run:
     print("ready", flush=True)
     start = float(sys.stdin.readline())

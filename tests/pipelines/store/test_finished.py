@@ -5,7 +5,7 @@ from mlflow import MlflowClient
 
 from pipelines.errors import TrackingError
 from pipelines.store.finished import Work, finished_runs
-from pipelines.store.tracking import open_run
+from pipelines.store.run_life import open_run
 
 WORK = Work("retrain", "c" * 64, "d" * 64, champion="3")
 OTHERS = [

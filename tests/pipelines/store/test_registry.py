@@ -22,8 +22,8 @@ from pipelines.store.registry import (
     rollback,
     versions,
 )
+from pipelines.store.run_life import open_run
 from pipelines.store.servable import fetch
-from pipelines.store.tracking import open_run
 from pipelines.store.versions import Version
 from tests.pipelines.store.test_tracking import RAW, make_model
 

@@ -6,8 +6,8 @@ from mlflow.entities import Metric
 
 from pipelines.store.names import PROCESS_TAG
 from pipelines.store.processes import ProcessName
+from pipelines.store.run_life import open_run
 from pipelines.store.runs import close, last_point, last_run, open_runs
-from pipelines.store.tracking import open_run
 
 pytestmark = pytest.mark.usefixtures("store")
 

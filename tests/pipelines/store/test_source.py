@@ -10,8 +10,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from pipelines.store.run_life import open_run
 from pipelines.store.source import requirements, write_source
-from pipelines.store.tracking import open_run
 from tests.pipelines.registered import RAW, map_model
 
 # Python as it is where this package is not installed: without the finder of an editable installation, and with an

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import ViewType
 
 from pipelines.data import find_source, read_dataset, survey
 from pipelines.data.scaling import fit_scaler
@@ -17,10 +16,9 @@ from pipelines.errors import TrackingError
 from pipelines.model.map_model import MapModel
 from pipelines.settings.config import PipelineConfig
 from pipelines.store.connection import connect, tracking_store
-from pipelines.store.names import PROCESS_TAG
 from pipelines.store.origin import environment_tags
-from pipelines.store.processes import ProcessName
-from pipelines.store.tracking import TrackedRun, open_run, reopened_run
+from pipelines.store.run_life import open_run
+from pipelines.store.tracking import TrackedRun
 from pipelines.training.fitting import train_som
 from somlib import SOMConfig
 from somlib.core.trainer import EpochReport
@@ -42,51 +40,6 @@ def run(store: str) -> Any:
 
 def stored(run_id: str) -> Any:
     return MlflowClient().get_run(run_id)
-
-
-def test_a_run_is_finished_when_its_block_ends(store: str) -> None:
-    with open_run("demo", store, {"kept": "yes", "empty": None}, "first") as run:
-        assert stored(run.run_id).info.status == "RUNNING"
-    info = stored(run.run_id)
-    assert (info.info.status, info.info.run_name) == ("FINISHED", "first")
-    assert info.data.tags["kept"] == "yes"
-    assert "empty" not in info.data.tags
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "reason"),
-    [
-        (ValueError("the data is odd"), "FAILED", "ValueError: the data is odd"),
-        (ValueError("long " * 5000), "FAILED", "ValueError: " + "long " * 997 + "lon"),
-        (KeyboardInterrupt(), "KILLED", "interrupted"),
-        (SystemExit(143), "KILLED", "SystemExit: 143"),
-    ],
-    ids=["error", "long", "ctrl-c", "exit"],
-)
-def test_a_run_that_raises_is_closed_with_its_reason(
-    store: str, error: BaseException, status: str, reason: str
-) -> None:
-    runs = []
-
-    def fail() -> None:
-        with open_run("demo", None, {}, None) as run:
-            runs.append(run.run_id)
-            run.epoch(EpochReport(0, 5, 1.0, 0.5, 2.0, math.nan))
-            raise error
-
-    with pytest.raises(type(error)):
-        fail()
-    assert stored(runs[0]).info.status == status
-    assert stored(runs[0]).data.tags["som.failure"] == reason
-    assert stored(runs[0]).data.metrics["qe"] == 1.0  # what was waiting is not lost
-
-
-def test_a_second_run_goes_to_the_same_experiment_and_a_deleted_one_is_told(store: str) -> None:
-    with open_run("demo", None, {}, None) as one, open_run("demo", None, {}, None) as two:
-        assert one.experiment_id == two.experiment_id
-    MlflowClient().delete_experiment(one.experiment_id)
-    with pytest.raises(TrackingError, match=r"tracking\.experiment: 'demo' was deleted in MLflow"):
-        open_run("demo", None, {}, None).__enter__()
 
 
 def test_params_are_text_lists_are_json_and_long_ones_are_cut(run: TrackedRun) -> None:
@@ -194,19 +147,6 @@ def test_a_store_that_cannot_be_reached_is_one_line(store: str, monkeypatch: pyt
         connect("postgresql://host/db")
 
 
-def test_a_failure_to_record_a_failure_does_not_hide_it(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError("gone")
-
-    def fail() -> None:
-        with open_run("demo", None, {}, None):
-            monkeypatch.setattr(MlflowClient, "log_batch", refuse)
-            raise ValueError("first")
-
-    with pytest.raises(ValueError, match="first"):
-        fail()
-
-
 def test_pages_lead_to_the_server_or_to_the_local_interface(run: TrackedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     place = f"/#/experiments/{run.experiment_id}/runs/{run.run_id}"
     assert run.page == "http://127.0.0.1:5000" + place
@@ -227,25 +167,3 @@ def test_the_commit_of_the_working_folder_is_a_tag_where_there_is_one(
         subprocess.run(["git", *command], check=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert environment_tags()["mlflow.source.git.commit"] == head
-
-
-def test_no_run_is_left_open_by_these_helpers(store: str) -> None:
-    with open_run("demo", None, {}, None):
-        assert mlflow.active_run() is None
-    experiments = [e.experiment_id for e in MlflowClient().search_experiments(view_type=ViewType.ALL)]
-    assert {r.info.status for r in MlflowClient().search_runs(experiments)} == {"FINISHED"}
-
-
-def test_a_run_that_was_left_is_opened_again_and_ends_like_any_other(store: str) -> None:
-    with pytest.raises(ZeroDivisionError), open_run("demo", None, {}, None) as run:
-        _ = 1 / 0
-    assert (run.status, "som.failure" in run.facts().tags) == ("FAILED", True)
-    with reopened_run(run.run_id) as again:
-        assert again.status == "RUNNING"
-        assert again.facts().tags[PROCESS_TAG] == str(ProcessName.own())
-        again.metrics({"late": 1.0})
-    assert (again.run_id, run.status, run.last_metrics()["late"]) == (run.run_id, "FINISHED", 1.0)
-    assert "som.failure" not in run.facts().tags
-    with pytest.raises(ZeroDivisionError), reopened_run(run.run_id):
-        _ = 1 / 0
-    assert run.status == "FAILED"

@@ -23,7 +23,7 @@ from pipelines.settings.config import PipelineConfig
 from pipelines.training.analysis import analyze, measure
 from pipelines.training.fitting import train_som
 from pipelines.training.local_scores import learn_targets
-from pipelines.training.plan import inspect, plan_training, prepare, require_retrainable, require_trainable
+from pipelines.training.plan import Prepared, inspect, plan_training, prepare, require_retrainable, require_trainable
 from somlib.utils.grid import Grid
 from tests.pipelines.conftest import WEATHER, WriteDataset, table
 
@@ -231,7 +231,7 @@ def trained(content: Mapping[str, Any]) -> Outcome:
     measure(result, samples.heldout.samples, analysis.clusters)
     local = learn_targets(result.som, samples, config.jitl, seed=1) if plan.local.rows else None
     profile_training(result.som, dataset, samples, local)
-    flow_facts(result.som, config, source, dataset, samples, plan)
+    flow_facts(result.som, config, Prepared(source, dataset, samples, plan))
     return Outcome(
         train=len(samples.train),
         heldout=len(samples.heldout),
