@@ -11,7 +11,7 @@ the last `keep_days`, and of each neuron the newest `per_neuron`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +27,8 @@ from pipelines.settings.sections import JITLConfig
 from somlib import SOM
 from somlib.errors import SavedMapError
 from somlib.jitl import JITLPrediction, JITLRegressor, SampleIndex
+from somlib.jitl.base import OnStep
+from somlib.jitl.side_by_side import cores, side_by_side
 
 CONTENTS = "local.json"
 MICROSECONDS_A_DAY = 86_400e6
@@ -151,7 +153,9 @@ class LocalModels:
             raise ModelError(f"the local models in {folder} cannot be read: {error}") from error
 
 
-def fit_local_models(som: SOM, rows: Labelled, config: JITLConfig, seed: int) -> LocalModels | None:
+def fit_local_models(
+    som: SOM, rows: Labelled, config: JITLConfig, seed: int, jobs: int = 1, on_step: OnStep | None = None
+) -> LocalModels | None:
     """Models of the targets that get one by `plan_local_models`, None where no target does.
 
     Args:
@@ -159,21 +163,48 @@ def fit_local_models(som: SOM, rows: Labelled, config: JITLConfig, seed: int) ->
         rows: To learn from, scaled like those the map was trained on.
         config: How.
         seed: Of what is random in choosing settings and in boosting.
+        jobs: Threads that work side by side, at the targets first; -1 takes as many as there are cores.
+        on_step: Called after each step of any model; from any thread.
 
     Raises:
         ConfigError: `keep_days` with times that are no dates.
     """
     require_dates(config, None if rows.moments is None else rows.moments.dtype)
     planned = plan_local_models(rows, som.grid.m, config)
-    regressors = {t: _fitted(som, learnable(rows, t, config), t, config, seed) for t in planned.rows}
+    targets = list(planned.rows)
+    jobs = cores() if jobs == -1 else jobs
+    each = max(1, jobs // max(len(targets), 1))
+
+    def fitted(target: str) -> JITLRegressor:
+        return _fitted(som, learnable(rows, target, config), target, config, seed, each, steps_of[target])
+
+    steps_of = dict(zip(targets, shared_steps(on_step, targets), strict=True))
+    regressors = dict(zip(targets, side_by_side(fitted, targets, jobs), strict=True))
     return LocalModels(regressors) if regressors else None
 
 
-def _fitted(som: SOM, rows: Labelled, target: str, config: JITLConfig, seed: int) -> JITLRegressor:
+def shared_steps(on_step: OnStep | None, targets: Sequence[str]) -> Iterator[OnStep]:
+    """For each target what its model calls after a step, so that `on_step` hears of the steps of all together."""
+    done = dict.fromkeys(targets, 0)
+
+    def step_of(target: str) -> OnStep:
+        def step(number: int, of: int, name: str) -> None:
+            done[target] = number
+            if on_step is not None:
+                on_step(sum(done.values()), of * len(targets), f"{name} of {target}")
+
+        return step
+
+    return (step_of(target) for target in targets)
+
+
+def _fitted(
+    som: SOM, rows: Labelled, target: str, config: JITLConfig, seed: int, jobs: int, on_step: OnStep
+) -> JITLRegressor:
     regressor = JITLRegressor(
-        som=som, experts=config.experts, coverage=config.coverage, missing=som.missing, random_state=seed
+        som=som, experts=config.experts, coverage=config.coverage, missing=som.missing, random_state=seed, n_jobs=jobs
     )
-    regressor.fit(rows.samples, rows.targets[target], rows.moments)
+    regressor.fit(rows.samples, rows.targets[target], rows.moments, on_step=on_step)
     _forget(regressor, config)
     return regressor
 

@@ -8,7 +8,7 @@ answer the same ones: a ridge for each query has its price. Rows without a value
 Once they are judged, the models learn the held-out rows too: what is published knows the newest rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -21,11 +21,13 @@ from threadpoolctl import threadpool_limits
 from pipelines.data.samples import Labelled, Samples, evenly
 from pipelines.model.local_models import LocalModels, fit_local_models
 from pipelines.model.local_plan import learnable, plan_local_models
+from pipelines.progress import advance
 from pipelines.settings.sections import JITLConfig
 from pipelines.training.analysis import file_stems
 from pipelines.training.baselines import neighbor_answers, ridge_answers
 from pipelines.training.fitting import cpu_threads
 from somlib import SOM
+from somlib.jitl.side_by_side import side_by_side
 
 MOST_SCORED = 5_000
 Floats = NDArray[np.float64]
@@ -139,7 +141,7 @@ def learn_targets(
         samples: What it was trained on, and what was held out.
         config: How models are made.
         seed: Of what is random in it.
-        threads: CPU threads; None takes one, see below.
+        threads: CPU threads; None takes as many as there are cores. They change no result.
 
     Raises:
         ConfigError: `jitl.keep_days` with times that are no dates.
@@ -147,14 +149,16 @@ def learn_targets(
     """
     rows, names = samples.train, tuple(samples.targets)
     told = plan_local_models(rows, som.grid.m, config).reasons
+    report, jobs = advance(), threads or -1
+
     # Boosting on some thousand rows is made of short parallel regions. Where idle threads sleep (see environment.py),
     # waking one for each took ten times as long on two quiet cores as staying on one: 65 s and 6 for the shipped data.
-    one = threads or 1
-    with cpu_threads(one), threadpool_limits(one):
-        models = fit_local_models(som, rows, config, seed)
+    # So each computes in one thread, and several of them side by side.
+    with cpu_threads(1), threadpool_limits(1):
+        models = fit_local_models(som, rows, config, seed, jobs, report)
         if models is None:
             return LocalResults(None, {}, None, told, names)
-        judged = dict(_judged(models, samples, config))
+        judged = _judged(models, samples, config, jobs)
         models.learn(samples.heldout, config)
     answers = [table for _, table in judged.values()]
     return LocalResults(
@@ -167,15 +171,18 @@ def learn_targets(
 
 
 def _judged(
-    models: LocalModels, samples: Samples, config: JITLConfig
-) -> Iterator[tuple[str, tuple[TargetScores, pl.DataFrame]]]:
+    models: LocalModels, samples: Samples, config: JITLConfig, jobs: int
+) -> dict[str, tuple[TargetScores, pl.DataFrame]]:
     """Scores of each target and its answers, where held-out rows have its value."""
-    for target in models.regressors:
-        asked = asked_of(samples.heldout, target)
-        if len(asked):
-            learned = learnable(samples.train, target, config)
-            answers = answers_to(models, target, learned, asked)
-            yield target, (target_scores(answers, len(learned)), answers)
+
+    def judged(target: str) -> tuple[TargetScores, pl.DataFrame]:
+        learned = learnable(samples.train, target, config)
+        answers = answers_to(models, target, learned, asked[target])
+        return target_scores(answers, len(learned)), answers
+
+    asked = {target: asked_of(samples.heldout, target) for target in models.regressors}
+    targets = [target for target, rows in asked.items() if len(rows)]
+    return dict(zip(targets, side_by_side(judged, targets, jobs), strict=True))
 
 
 def asked_of(heldout: Labelled, target: str) -> Labelled:

@@ -7,7 +7,7 @@ milliseconds: sums over a neuron's samples grow or shrink, and the small systems
 import copy
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +32,8 @@ from somlib.utils.heuristics import map_size
 
 logger = logging.getLogger(__name__)
 
+OnStep = Callable[[int, int, str], None]  # of so many steps so many are done, the last one this
+
 FEWEST_NEURONS, MOST_NEURONS, ROWS_PER_NEURON = 16, 900, 10
 MOST_MOMENTS = 2**28  # numbers in the moments of all neurons: 2 GB
 
@@ -52,7 +54,7 @@ class JITLEstimator(ChosenSettings):
             self.__dict__.update(before)
             raise
 
-    def _fit(self, X: NDArray[Any], target: FloatArray, timestamps: Any) -> None:
+    def _fit(self, X: NDArray[Any], target: FloatArray, timestamps: Any, on_step: OnStep | None = None) -> None:
         """Learn from checked samples (n, d) and targets (n, o)."""
         self._require_parameters()
         self._keep_settings()
@@ -84,7 +86,7 @@ class JITLEstimator(ChosenSettings):
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
         self._ridge.add(rows, assigned.winner)
         self._ridge.solve(rows[:, -target.shape[1] :])
-        left_out, to_hidden = self._fit_experts(assigned, rows, splits, left_out, hidden, to_hidden)
+        left_out, to_hidden = self._fit_experts(assigned, rows, splits, left_out, hidden, to_hidden, on_step)
         self._finish_fit(assigned, rows, left_out, hidden, to_hidden)
 
     @property
@@ -94,13 +96,13 @@ class JITLEstimator(ChosenSettings):
 
     def _fit_experts(
         self, assigned: Assignment, rows: FloatArray, splits: list[Split], left_out: LeftOut, hidden: Hidden | None,
-        to_hidden: FloatArray | None,
+        to_hidden: FloatArray | None, on_step: OnStep | None,
     ) -> tuple[LeftOut, FloatArray | None]:  # fmt: skip
         """What else answers beside the local models, if anything; the left-out answers of all together.
 
         Also those to samples with hidden values, shape (t, o), where there are any.
         """
-        del assigned, rows, splits, hidden
+        del assigned, rows, splits, hidden, on_step
         return left_out, to_hidden
 
     def _finish_fit(
@@ -241,7 +243,8 @@ class JITLEstimator(ChosenSettings):
         return model
 
     def _saved(self) -> SavedMap:
-        settings = {name: value for name, value in self._used.get_params(deep=False).items() if name != "som"}
+        # Without the number of threads, so that the same model is the same files on every machine.
+        settings = {k: v for k, v in self._used.get_params(deep=False).items() if k not in ("som", "n_jobs")}
         if not isinstance(self._used.local_model, str):
             raise SavedMapError(
                 f"local_model must be a name to be saved, got {self._used.local_model!r}: it would be pickled"

@@ -19,7 +19,7 @@ References:
     Oxf. Bull. Econ. Stat. 71, 2009.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -37,6 +37,7 @@ from somlib.jitl.moments import FloatArray, IntArray
 from somlib.jitl.neighborhoods import Neighborhood
 from somlib.jitl.ridge import Shrinkage, global_coefficients
 from somlib.jitl.row_store import RowStore
+from somlib.jitl.side_by_side import side_by_side
 from somlib.jitl.validation import Candidate, LeftOut, Split, best_candidate, subset
 
 BOOSTED = ("boosting", "boosting_on_ridge")
@@ -159,6 +160,9 @@ def blend_fitted(
     seed: int,
     hidden: Hidden | None = None,
     ridge_hidden: FloatArray | None = None,
+    *,
+    jobs: int = 1,
+    step: Callable[[str], None] = lambda name: None,
 ) -> tuple[Blend, LeftOut, FloatArray | None]:
     """Experts fitted, their weights chosen; the left-out answers of the blend, also to samples with hidden values.
 
@@ -173,22 +177,35 @@ def blend_fitted(
         seed: Of the boosting.
         hidden: Samples with hidden values that `splits` leave out; None for none.
         ridge_hidden: Answers of the local ridges to these, shape (t, o).
+        jobs: Boostings that are fitted at the same time.
+        step: Called with the name of an expert after each of its boostings; from any thread.
     """
     position = ridge_left_out.position
     o, m = ridge_left_out.answer.shape[1], len(ridge.support)
     experts, answers = {}, {"ridge": ridge_left_out.answer}
     to_hidden = {} if ridge_hidden is None else {"ridge": ridge_hidden}
-    for name in BOOSTED:
-        on_ridge = name == "boosting_on_ridge"
-        errors, bases = _left_out_errors(assigned, rows, o, boosting_splits, on_ridge, seed)
+    every = Split(np.arange(len(rows)), position[:0])
+
+    def fitted(job: tuple[str, Split]) -> Base:
+        name, split = job
+        known = assigned if split is every else subset(assigned, split.learn)
+        learned = rows if split is every else rows[split.learn]
+        base = Base.fitted(known, learned, o, name == "boosting_on_ridge", seed)
+        step(name)
+        return base
+
+    # The largest first: what ends last shall not begin last.
+    found = side_by_side(fitted, [(name, split) for split in (every, *boosting_splits[::-1]) for name in BOOSTED], jobs)
+    for first, name in enumerate(BOOSTED):
+        base, *bases = found[first :: len(BOOSTED)]
+        bases = bases[::-1]
+        errors = _left_out_errors(assigned, rows, o, boosting_splits, bases)
         settings, corrections = _best_correction(assigned, errors, splits, neighborhoods, m)
         if hidden is not None:
             usable, winner = _usable(assigned.inputs, assigned.winner, errors)
             correction = ridge_answers_to(hidden, _candidate(settings, neighborhoods), usable, splits, winner, m, o)
             to_hidden[name] = base_answers_to(hidden, bases[-len(splits) :]) + correction
-        del bases
         answers[name] = rows[position, -o:] - errors[position] + corrections.answer
-        base = Base.fitted(assigned, rows, o, on_ridge, seed)
         expert = CorrectedBoosting(base, correction_for(settings, neighborhoods, m, ridge.d, o), settings)
         expert.learn(assigned.inputs, assigned.winner, errors)
         expert.solve()
@@ -225,18 +242,16 @@ def convex_weights(answers: FloatArray, target: FloatArray) -> FloatArray:
 
 
 def _left_out_errors(
-    assigned: Assignment, rows: FloatArray, o: int, splits: list[Split], on_ridge: bool, seed: int
-) -> tuple[FloatArray, list[Base]]:
-    """Errors (n, o) of the boosting on samples that took no part in it, NaN for those never left out; and the boosting.
+    assigned: Assignment, rows: FloatArray, o: int, splits: list[Split], bases: list[Base]
+) -> FloatArray:
+    """Errors (n, o) of boosting on samples that took no part in it, NaN for those never left out.
 
     Base number i has learned what the split of that number learns from.
     """
-    errors, bases = np.full((len(rows), o), np.nan), []
-    for split in splits:
-        base = Base.fitted(subset(assigned, split.learn), rows[split.learn], o, on_ridge, seed)
+    errors = np.full((len(rows), o), np.nan)
+    for split, base in zip(splits, bases, strict=True):
         errors[split.answer] = rows[split.answer, -o:] - base.answer(subset(assigned, split.answer))
-        bases.append(base)
-    return errors, bases
+    return errors
 
 
 def base_answers_to(hidden: Hidden, bases: list[Base]) -> FloatArray:

@@ -28,6 +28,11 @@ from somlib.jitl.moments import FloatArray, IntArray
 
 LEAF = 20  # fewest samples of a leaf, scikit-learn's default: a feature known in fewer can split nothing
 BINNED = 200_000  # rows that scikit-learn draws to bin features by
+# A blend fits a dozen of them, and half the time of scikit-learn's defaults (255 bins, 100 rounds of 31 leaves at rate
+# 0.1) brought nothing there; tables in benchmarks/README.md, "What the local models cost".
+SMALL: dict[str, Any] = {"max_bins": 64, "max_iter": 60, "max_leaf_nodes": 24, "learning_rate": 0.2}
+LARGE: dict[str, Any] = {"max_bins": 64, "max_iter": 70, "max_leaf_nodes": 31, "learning_rate": 0.15}
+MANY = 10_000
 WORDS = 2**17  # looked up at a time: half a megabyte, which stays in the cache
 ALL = np.uint32(2**32 - 1)  # all leaves; scikit-learn grows 31 a tree at most
 
@@ -60,14 +65,14 @@ class Trees:
 
     @classmethod
     def fitted(cls, X: NDArray[Any], y: FloatArray, seed: int) -> "Trees":
-        """Trees of scikit-learn's histogram gradient boosting in its default settings.
+        """Trees of scikit-learn's histogram gradient boosting, with `boosting_settings`.
 
         Args:
             X: Samples, NaN where missing, shape (n, d). A feature that hardly any sample has is not asked for.
             y: Targets, shape (n,).
             seed: For the samples set aside for early stopping, which scikit-learn does beyond 10 000.
         """
-        model = HistGradientBoostingRegressor(random_state=seed).fit(binnable(X), y)
+        model = HistGradientBoostingRegressor(random_state=seed, **boosting_settings(len(X))).fit(binnable(X), y)
         # Private, and pinned by a test against `model.predict`: there is no public way to the nodes.
         trees = [predictor.nodes for (predictor,) in model._predictors]
         size = np.array([len(nodes) for nodes in trees], dtype=np.int64)
@@ -196,6 +201,11 @@ class Strikes:
         row = np.where(np.isnan(values), self.missing, self.start + below)
         left: NDArray[np.uint32] = np.bitwise_and.reduce(self.word[row], axis=0)
         return left
+
+
+def boosting_settings(n: int) -> dict[str, Any]:
+    """Arguments of `HistGradientBoostingRegressor` for `n` samples: what `SMALL` says, or `LARGE` from `MANY` on."""
+    return SMALL if n < MANY else LARGE
 
 
 def predict_all(trees: Sequence[Trees], X: NDArray[Any]) -> FloatArray:

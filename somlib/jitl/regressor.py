@@ -10,7 +10,7 @@ True
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -23,13 +23,14 @@ from torch import Tensor
 from somlib.errors import ArgumentError, ShapeError, unknown_name
 from somlib.jitl.answering import Account
 from somlib.jitl.assignment import Assigner, Assignment, Standardizer
-from somlib.jitl.base import JITLEstimator
-from somlib.jitl.blend import Blend, Boosted, blend_fitted, blend_from, blend_state, blend_tensors
+from somlib.jitl.base import JITLEstimator, OnStep
+from somlib.jitl.blend import BOOSTED, Blend, Boosted, blend_fitted, blend_from, blend_state, blend_tensors
 from somlib.jitl.gaps import Hidden
 from somlib.jitl.intervals import AdaptiveIntervals
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood
 from somlib.jitl.sample_index import SampleIndex
+from somlib.jitl.side_by_side import step_counter
 from somlib.jitl.validation import BLOCKS, SIGMAS, LeftOut, Split, forward_splits, subset
 from somlib.utils.estimator_inputs import numbers
 
@@ -65,6 +66,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             and to answer. With fewer than 40 rows it is `"pure"`. `"auto"`: `"blend"` with `local_model="ridge"` and
             `shrink="global"`, else `"pure"`.
         gamma: How far one labelled sample moves the level of the intervals; 0 never adapts.
+        n_jobs: Boostings that are fitted at the same time, in a thread each; -1 takes the number of cores. None fits
+            one after the other, by as many threads as scikit-learn takes. It changes no result.
 
     All other parameters are those of `JITLParameters`. What is assigned to any of them after `fit` counts from the next
     `fit`.
@@ -85,8 +88,9 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     experts: str = "auto"
     coverage: float = 0.9
     gamma: float = 0.002
+    n_jobs: int | None = None
 
-    def fit(self, X: Any, y: Any, timestamps: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, timestamps: Any = None, *, on_step: OnStep | None = None) -> Self:
         """Train a map, unless one was given, choose the settings left open, and fit local models.
 
         Args:
@@ -94,6 +98,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             y: Targets, shape (n,) or (n, o).
             timestamps: Numbers or dates, shape (n,). Settings are then chosen by answering later samples from earlier
                 ones; without, by random folds.
+            on_step: Called after each step with how many are done, how many there are, and what has been done; from any
+                thread.
 
         Raises:
             ArgumentError: A parameter has a value that is not allowed; it is a `ValueError`.
@@ -106,12 +112,15 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             raise ArgumentError(f"coverage must lie between 0 and 1, got {self.coverage!r}")
         if not isinstance(self.gamma, Real) or not 0 <= self.gamma < 1:
             raise ArgumentError(f"gamma must be at least 0 and below 1, got {self.gamma!r}")
+        jobs = self.n_jobs
+        if jobs is not None and not (isinstance(jobs, Integral) and (jobs >= 1 or jobs == -1)):
+            raise ArgumentError(f"n_jobs must be a whole number of at least 1, -1 or None, got {self.n_jobs!r}")
         with self._all_or_nothing():
             X, y = self._checked(X, y, fresh=True, multi_output=True)
             target = numbers(y).reshape(len(y), -1)
             self._output_shape: tuple[int, ...] = y.shape[1:]
             self.n_outputs_: int = target.shape[1]
-            self._fit(X, target, timestamps)
+            self._fit(X, target, timestamps, on_step)
         return self
 
     def update(self, X: Any, y: Any, timestamps: Any = None, *, observed: bool = False) -> Self:
@@ -199,7 +208,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
 
     def _fit_experts(
         self, assigned: Assignment, rows: FloatArray, splits: list[Split], left_out: LeftOut, hidden: Hidden | None,
-        to_hidden: FloatArray | None,
+        to_hidden: FloatArray | None, on_step: OnStep | None,
     ) -> tuple[LeftOut, FloatArray | None]:  # fmt: skip
         self._blend: Blend | None = None
         wanted = self._blends
@@ -208,12 +217,15 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
                 "experts='blend' needs at least %d rows, got %d: local models alone", FEWEST_FOR_BLEND, len(rows)
             )
         if not wanted or len(rows) < FEWEST_FOR_BLEND:
+            step_counter(on_step, 1)("local ridges")
             return left_out, to_hidden
         timed = self.index_.clock != "rows"
         more = forward_splits(self.index_.time.numpy(), BLOCKS, BLOCKS - 1) if timed else splits
+        step = step_counter(on_step, 1 + len(BOOSTED) * (len(more) + 1))
+        step("local ridges")
         self._blend, left_out, to_hidden = blend_fitted(
             assigned, rows, left_out, more, splits, self._correction_neighborhoods, self._ridge, self._used._seed(),
-            hidden, to_hidden,
+            hidden, to_hidden, jobs=self._used.n_jobs or 1, step=step,
         )  # fmt: skip
         return left_out, to_hidden
 

@@ -7,6 +7,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from pipelines.data.samples import Labelled, Samples
 from pipelines.data.scaling import Scaler
 from pipelines.model.local_models import fit_local_models
+from pipelines.progress import LogListener, listening
 from pipelines.settings.sections import JITLConfig
 from pipelines.training import local_scores as scores
 from pipelines.training.baselines import neighbor_answers, ridge_answers
@@ -146,19 +147,33 @@ def test_too_large_a_map_is_left_out_and_told() -> None:
     assert found.remarks[0].startswith("no local models: 300 features on 375 neurons")
 
 
-@pytest.mark.parametrize(("asked", "taken"), [(None, 1), (2, 2)])
-def test_local_models_are_learned_on_one_thread_unless_more_are_asked_for(
-    som: SOM, asked: int | None, taken: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("asked", "jobs"), [(None, -1), (2, 2)])
+def test_local_models_are_learned_side_by_side_on_one_thread_each(
+    som: SOM, asked: int | None, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
-    def look(*_: object) -> None:
-        seen.append(torch.get_num_threads())
+    def look(*arguments: object) -> None:
+        seen.append((torch.get_num_threads(), arguments[4]))
 
     monkeypatch.setattr(scores, "fit_local_models", look)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     learn_targets(som, samples(rows(300), rows(50)), PURE, 0, asked)
-    assert seen == [taken]
+    assert seen == [(1, jobs)]
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
+
+
+def test_learning_says_how_far_it_is_for_all_targets_together(som: SOM) -> None:
+    rare = np.arange(240.0) % 2
+    heard: list[tuple[int, int, str]] = []
+
+    class Ear(LogListener):
+        def advanced(self, done: int, of: int, doing: str, result: str = "") -> None:
+            heard.append((done, of, doing))
+
+    with listening(Ear()):
+        learn_targets(som, samples(rows(rare=rare), rows(60, first=240, rare=rare[:60])), PURE, seed=1)
+    assert [(done, of) for done, of, _ in heard] == [(1, 2), (2, 2)]
+    assert {doing for *_, doing in heard} == {"local ridges of y", "local ridges of rare"}

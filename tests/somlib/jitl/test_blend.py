@@ -3,11 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from somlib.errors import ArgumentError
 from somlib.jitl import JITLRegressor
 from somlib.jitl.blend import convex_weights
+from somlib.jitl.boosting import boosting_settings
 from somlib.jitl.moments import FloatArray
+from somlib.jitl.validation import BLOCKS, forward_splits, random_splits
 
 
 def problem(n: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
@@ -67,6 +70,53 @@ def test_a_saved_blend_answers_and_learns_like_the_one_that_was_saved(model: JIT
     np.testing.assert_allclose(one.predict(new), other.predict(new), rtol=1e-8, atol=1e-8)
     gained = np.mean((one.predict(new) - target - 1) ** 2) / np.mean((model.predict(new) - target - 1) ** 2)
     assert gained < 0.9
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_left_out_errors_are_those_of_scikit_learns_boosting_on_the_other_samples(timed: bool) -> None:
+    X, y = problem(160)
+    time = np.random.default_rng(2).permutation(160).astype(np.float64)
+    model = JITLRegressor(x=3, y=3, n_jobs=2).fit(X, y[:, 1], time if timed else None)
+    assert model._blend is not None
+    assigned, target = model._assigner.assign(X), (y[:, 1] - y[:, 1].mean()) / y[:, 1].std()
+    point = assigned.point.numpy()
+    splits = forward_splits(time, BLOCKS, BLOCKS - 1) if timed else random_splits(160, 42)
+    expected = np.full(160, np.nan)
+    for split in splits:
+        boosting = HistGradientBoostingRegressor(random_state=42, **boosting_settings(len(split.learn)))
+        answer = boosting.fit(point[split.learn], target[split.learn]).predict(point[split.answer])
+        expected[split.answer] = target[split.answer] - answer
+    assert np.isnan(expected).any() == timed
+    np.testing.assert_allclose(model._blend.experts["boosting"].errors[:, 0], expected, rtol=1e-6, atol=1e-6)
+    whole = HistGradientBoostingRegressor(random_state=42, **boosting_settings(160)).fit(point, target)
+    found = model._blend.experts["boosting"].base.answer(assigned)[:, 0]
+    np.testing.assert_allclose(found, whole.predict(point), rtol=1e-6, atol=1e-6)
+
+
+def test_the_number_of_jobs_changes_neither_answers_nor_files(tmp_path: Path) -> None:
+    X, y = problem(160)
+    files = []
+    for jobs in (None, 2):
+        model = JITLRegressor(x=3, y=3, n_jobs=jobs).fit(X, y, np.arange(160))
+        model.save(tmp_path / str(jobs))
+        files.append({file.name: file.read_bytes() for file in (tmp_path / str(jobs)).iterdir()})
+    assert files[0] == files[1]
+    assert JITLRegressor.load(tmp_path / "2").n_jobs is None
+    for jobs in (0, -2, 1.5, "2"):
+        with pytest.raises(ArgumentError, match="n_jobs must be a whole number of at least 1, -1 or None, got"):
+            JITLRegressor(n_jobs=jobs).fit(X, y)  # type: ignore[arg-type]  # refused
+
+
+def test_every_step_of_a_fit_is_reported_once() -> None:
+    X, y = problem(100)
+    heard: list[tuple[int, int, str]] = []
+    JITLRegressor(x=3, y=3, n_jobs=2).fit(X, y, on_step=lambda *event: heard.append(event))
+    assert sorted(number for number, _, _ in heard) == list(range(1, 14))  # five folds and the whole, twice
+    assert {of for _, of, _ in heard} == {13}
+    assert sorted(name for *_, name in heard) == ["boosting"] * 6 + ["boosting_on_ridge"] * 6 + ["local ridges"]
+    heard.clear()
+    JITLRegressor(x=3, y=3, experts="pure").fit(X, y, on_step=lambda *event: heard.append(event))
+    assert heard == [(1, 1, "local ridges")]
 
 
 def test_random_folds_take_the_place_of_blocks_without_timestamps() -> None:

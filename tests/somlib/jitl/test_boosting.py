@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from somlib.jitl.boosting import Trees
+from somlib.jitl.boosting import MANY, Trees, boosting_settings
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-@pytest.mark.parametrize("n", [30, 900])
+@pytest.mark.parametrize("n", [30, 900, MANY + 1])
 def test_trees_answer_like_the_scikit_learn_model_they_come_from(missing: float, n: int) -> None:
     rng = np.random.default_rng(0)
     X, new = rng.normal(size=(n, 4)), rng.normal(size=(200, 4))
@@ -14,7 +14,7 @@ def test_trees_answer_like_the_scikit_learn_model_they_come_from(missing: float,
     for data in (X, new):
         data[rng.random(data.shape) < missing] = np.nan
     new[0] = np.nan
-    expected = HistGradientBoostingRegressor(random_state=0).fit(X, y)
+    expected = HistGradientBoostingRegressor(random_state=0, **boosting_settings(len(X))).fit(X, y)
     trees = Trees.fitted(X, y, seed=0)
     np.testing.assert_allclose(trees.predict(new), expected.predict(new), rtol=1e-10, atol=1e-12)
     again = Trees.from_tensors("t.", trees.tensors("t."))
@@ -25,7 +25,7 @@ def test_a_value_at_a_threshold_goes_the_way_that_scikit_learn_sends_it() -> Non
     rng = np.random.default_rng(1)
     X = rng.integers(0, 6, (600, 70)).astype(np.float64)
     y = X[:, 0] * X[:, 1] + X[:, 69]
-    expected = HistGradientBoostingRegressor(random_state=0).fit(X, y)
+    expected = HistGradientBoostingRegressor(random_state=0, **boosting_settings(len(X))).fit(X, y)
     trees = Trees.fitted(X, y, seed=0)
     at = np.repeat(np.unique(trees.threshold)[:, None], 70, axis=1)
     np.testing.assert_allclose(trees.predict(at), expected.predict(at), rtol=1e-10, atol=1e-12)
@@ -52,7 +52,7 @@ def test_a_feature_that_hardly_any_sample_has_changes_nothing(known: int, n: int
 def test_a_feature_is_used_as_soon_as_scikit_learn_could_split_by_it() -> None:
     X = np.column_stack((np.zeros(60), np.r_[np.full(40, np.nan), np.zeros(20)]))
     y = np.r_[np.zeros(40), np.ones(20)]
-    expected = HistGradientBoostingRegressor(random_state=0).fit(X, y)
+    expected = HistGradientBoostingRegressor(random_state=0, **boosting_settings(len(X))).fit(X, y)
     trees = Trees.fitted(X, y, seed=0)
     np.testing.assert_allclose(trees.predict(X), expected.predict(X), rtol=1e-10, atol=1e-12)
     assert trees.predict(X)[-1] > 0.9

@@ -8,6 +8,7 @@ from somlib.core import SOM
 from somlib.jitl import JITLRegressor
 from somlib.jitl.assignment import Assigner, Standardizer
 from somlib.jitl.blend import Base, base_answers_to
+from somlib.jitl.boosting import boosting_settings
 from somlib.jitl.gaps import hidden_samples
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.validation import Split, random_splits, subset
@@ -111,6 +112,7 @@ def test_left_out_answers_of_boosting_to_hidden_values_are_scikit_learns() -> No
     found = base_answers_to(hidden, bases)
     for number, split in enumerate(splits):
         point = assigned.point.numpy()
-        expected = HistGradientBoostingRegressor(random_state=0).fit(point[split.learn], y[split.learn])
+        model = HistGradientBoostingRegressor(random_state=0, **boosting_settings(len(split.learn)))
+        expected = model.fit(point[split.learn], y[split.learn])
         chosen, asked = hidden.of(number)
         np.testing.assert_allclose(found[chosen, 0], expected.predict(asked.point.numpy()), rtol=1e-6, atol=1e-6)

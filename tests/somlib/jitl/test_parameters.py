@@ -42,6 +42,7 @@ OTHERS: dict[str, Any] = {
     "experts": "nonsense",
     "coverage": 0.1,
     "gamma": 0.9,
+    "n_jobs": -7,
 }
 
 
@@ -112,7 +113,7 @@ def test_a_classifier_keeps_the_settings_of_its_fit() -> None:
     X, y, _ = problem(120)
     labels = np.where(y > 0, "high", "low")
     model, other = (JITLClassifier(x=3, y=2).fit(X, labels) for _ in range(2))
-    for name in set(OTHERS) - {"experts", "coverage", "gamma"}:
+    for name in set(OTHERS) - {"experts", "coverage", "gamma", "n_jobs"}:
         change_one(other, name)
     for _ in range(2):
         np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))

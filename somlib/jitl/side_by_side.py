@@ -1,0 +1,51 @@
+"""Work in several threads, each of which computes with one."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def side_by_side(work: Callable[[T], R], items: Sequence[T], jobs: int) -> list[R]:
+    """What `work` makes of each item, `jobs` at a time; -1 takes as many as there are cores.
+
+    With one job the work is done here, by as many threads as it takes itself. With more, each item gets one thread, and
+    none of OpenMP beside it: number of threads and order of the work change no result. The first error is raised, once
+    what had begun by then is done.
+    """
+    jobs = min(cores() if jobs == -1 else jobs, len(items))
+    if jobs <= 1:
+        return [work(item) for item in items]
+    pool = ThreadPoolExecutor(jobs, "side-by-side", initializer=_alone)
+    try:
+        return list(pool.map(work, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def step_counter(on_step: Callable[[int, int, str], None] | None, of: int) -> Callable[[str], None]:
+    """Calls `on_step` with how many of so many steps are done, and the name of the last; from any thread."""
+    numbers = count(1)
+
+    def step(name: str) -> None:
+        number = next(numbers)
+        if on_step is not None:
+            on_step(number, of, name)
+
+    return step
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _alone() -> None:
+    """Let what this thread computes stay in it: OpenMP keeps the number of its threads for each thread apart."""
+    threadpool_limits(1, user_api="openmp")
