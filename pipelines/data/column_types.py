@@ -116,6 +116,8 @@ def in_words(stored: pa.DataType) -> str:
         return "text"
     if is_moment(stored) or types.is_time(stored) or types.is_duration(stored):
         return "dates or times"
+    if types.is_binary(stored) or types.is_large_binary(stored) or types.is_binary_view(stored):
+        return "bytes"
     return str(stored)
 
 

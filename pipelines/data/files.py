@@ -19,6 +19,7 @@ from pipelines.settings.yaml_text import expanded
 from pipelines.wording import counted, some
 
 SUFFIXES = (".parquet", ".parq", ".pq")
+SUMMARIES = ("_metadata", "_common_metadata")  # of Spark, Hive and Dask: footers of other files, no rows
 MAGIC = b"PAR1"
 _NAMED = "*.parquet, *.parq or *.pq"
 
@@ -62,6 +63,8 @@ def _found(path: str) -> Found:
     if root.is_dir():
         return _of_folder(root)
     if root.is_file():
+        if root.name in SUMMARIES:
+            raise DatasetError(f"data.path: {path} is a summary of the files beside it: give their folder, {root.parent}")
         return Found((root,), root.parent)
     if root.exists():
         raise DatasetError(f"data.path must be a file, folder or pattern, got a device or pipe: {path}")
@@ -207,20 +210,22 @@ class _Walk:
 
 
 def _of_pattern(path: Path) -> Found:
-    """Files that match, whatever their ending."""
+    """Files that match, whatever their ending; those hidden or of a writer at work only where the pattern says so."""
     plain = next(i for i, part in enumerate(path.parts) if is_pattern(part) and not Path(*path.parts[: i + 1]).exists())
     root, pattern = Path(*path.parts[:plain]), path.parts[plain:]
     walk = _Walk(root, lambda parts: matches(parts, pattern, leads=True))
-    matching = [root.joinpath(*parts) for parts in walk.files() if matches(parts, pattern)] if root.is_dir() else []
+    matching = [parts for parts in walk.files() if matches(parts, pattern)] if root.is_dir() else []
     if walk.problems:
         raise DatasetError(*walk.problems)
-    files, links = _each_once(matching)
+    passed_over = [parts for parts in matching if _is_hidden(parts)] if not _is_hidden(pattern) else []
+    files, links = _each_once([root.joinpath(*parts) for parts in sorted({*matching} - {*passed_over})])
+    hidden = [file for parts in passed_over if _is_named_as_data(file := root.joinpath(*parts))]
     if not files:
         folders = (
             f": folders match, their files would match {path / '**' / '*'}" if _folders_match(root, pattern) else ""
         )
         raise DatasetError(f"data.path: no file matches {path}{folders}")
-    return Found(files, root, (*walk.notes(), *_notes(root, links, (), ())))
+    return Found(files, root, (*walk.notes(), *_notes(root, links, hidden, ())))
 
 
 def _folders_match(root: Path, pattern: Sequence[str]) -> bool:

@@ -1,6 +1,7 @@
 """The columns of a dataset of many files, what type each has in which file, and what that rules out."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,9 +14,24 @@ from pipelines.data import column_types as kinds
 from pipelines.data.files import is_pattern
 from pipelines.data.footers import Footer
 from pipelines.data.partitions import partition_types
-from pipelines.wording import counted, some
+from pipelines.wording import agreeing, counted, some
 
 LISTED = 20  # columns that a message names
+
+
+class _Alike:
+    """Columns of which the same is to be said: one line for all of them, not one each."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[str]] = {}
+
+    def add(self, what: str, column: str) -> None:
+        """Say that of a column."""
+        self._columns.setdefault(what, []).append(column)
+
+    def __iter__(self) -> Iterator[tuple[str, str, bool]]:
+        """What is to be said, the columns by name, and whether these are several."""
+        return ((what, _named(columns), len(columns) > 1) for what, columns in self._columns.items())
 
 
 @dataclass(frozen=True)
@@ -54,25 +70,34 @@ class Table:
         return kinds.common_type(set(self.types(name).values()))
 
     def expanded(self, names: Sequence[str], reserved: Sequence[str]) -> tuple[str, ...]:
-        """Column names with patterns replaced by the columns that match, `reserved` ones excepted; each column once."""
-        free = [name for name in self.names if name not in reserved]
+        """Column names with patterns replaced by the columns that match, each column once.
+
+        A pattern takes neither `reserved` columns nor those in which pandas and Dask keep the number of a row.
+        """
+        free = [name for name in self.names if name not in reserved and not _is_index(name)]
         found = {name: [name] if name in self.names else [k for k in free if fnmatchcase(k, name)] for name in names}
         return tuple(dict.fromkeys(column for name in names for column in (found[name] or [name])))
 
     # ------------------------------------------------------------ problems
 
     def presence_problems(self, setting: str, names: Iterable[str]) -> Iterator[str]:
-        """A line for each column that is not in every file, or twice in one."""
+        """A line for each way in which columns are not in every file, or twice in one."""
+        twice, absent = _Alike(), _Alike()
         for name in names:
             if name not in self.names:
                 yield f"{setting}: no column {self._unknown(name)}"
-            elif twice := [footer.file for footer in self.footers if name in footer.repeated]:
-                yield f"{setting}: column {name!r} occurs more than once in {some(twice)}: rename one of them"
+            elif repeating := [footer.file for footer in self.footers if name in footer.repeated]:
+                twice.add(some(repeating), name)
             elif without := [footer.file for footer in self.footers if footer.file not in self.types(name)]:
-                yield f"{setting}: no column {name!r} in {some(without)}, though other files of the dataset have it"
+                absent.add(some(without), name)
+        for files, columns, many in twice:
+            yield f"{setting}: {columns} {'occur' if many else 'occurs'} more than once in {files}: rename one of them"
+        for files, columns, many in absent:
+            it = "them" if many else "it"
+            yield f"{setting}: no {columns} in {files}, though other files of the dataset have {it}"
 
     def _unknown(self, name: str) -> str:
-        columns = f"columns are {some(self.names, LISTED)}"
+        columns = f"columns are {some(self.names, LISTED)}" if self.names else "it has no columns"
         if is_pattern(name):
             return f"matches {name} in {self.path}: {columns}"
         near = difflib.get_close_matches(name, self.names, n=3)
@@ -80,13 +105,16 @@ class Table:
         return f"{name!r} in {self.path}: {hint}"
 
     def numeric_problems(self, setting: str, names: Sequence[str]) -> Iterator[str]:
-        """A line for each column that is absent somewhere, or not made of numbers."""
+        """A line for each way in which columns are absent somewhere, or not made of numbers."""
         yield from self.presence_problems(setting, names)
+        found = _Alike()
         for name in names:
             stored = self.types(name)
             odd = next((file for file, dtype in stored.items() if not _is_numeric(dtype)), None)
             if odd is not None:
-                yield f"{setting}: column {name!r} must be numeric, got {self._beside(stored, odd)}{_cure(stored[odd])}"
+                found.add(f"{self._beside(stored, odd)}{_cure(stored[odd])}", name)
+        for what, columns, _ in found:
+            yield f"{setting}: {columns} must be numeric, got {what}"
 
     @staticmethod
     def _beside(stored: Mapping[Path, pa.DataType], odd: Path) -> str:
@@ -121,13 +149,27 @@ class Table:
         if len(zones) > 1:
             yield f"column {name!r} has times of {counted(len(zones), 'zone')}, {some(zones)}: they are read as UTC"
 
+    def passed_over(self, names: Iterable[str]) -> Iterator[str]:
+        """What patterns among these names would match, and do not take."""
+        index = [k for k in self.names if _is_index(k) and any(k != name and fnmatchcase(k, name) for name in names)]
+        if index:
+            yield f"{_named(index)} not taken by a pattern: pandas or Dask keeps the numbers of rows there"
+
+
+def _named(columns: Sequence[str]) -> str:
+    return f"{agreeing(len(columns), 'column', 'columns')} {some([repr(name) for name in columns])}"
+
+
+def _is_index(name: str) -> bool:
+    return re.fullmatch(r"__index_level_\d+__|__null_dask_index__", name) is not None
+
 
 def _is_numeric(dtype: pa.DataType) -> bool:
     return kinds.is_number(kinds.value_type(dtype))
 
 
 def _cure(dtype: pa.DataType) -> str:
-    if kinds.in_words(dtype) != "text":
+    if kinds.in_words(dtype) not in ("text", "bytes"):
         return ""
     return ": text must become numbers first, such as a column of 0 and 1 for each class or category"
 

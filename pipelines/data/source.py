@@ -63,7 +63,7 @@ def find_source(config: DataConfig) -> Source:
         features=features,
         target=config.target,
         time=config.time,
-        notes=(*notes, *(table.remarks(config.time) if config.time else ())),
+        notes=(*notes, *table.passed_over(config.features), *(table.remarks(config.time) if config.time else ())),
         rows=_rows(config, table, features, condition),
     )
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from pipelines.data import find_source
-from pipelines.data.files import matches
+from pipelines.data.files import data_files, matches
+from pipelines.errors import DatasetError
 from tests.pipelines.conftest import WriteDataset, table
 from tests.pipelines.data.reading import problems, read, wanted
 
@@ -80,6 +81,25 @@ def test_a_pattern_may_follow_a_folder_with_marks_and_finds_no_hidden_file(write
     assert (
         line == f"data.path: no file matches {root / 'L*'}: folders match, their files would match {root / 'L*/**/*'}"
     )
+
+
+def test_a_pattern_finds_no_file_of_a_writer_at_work_unless_it_names_it(write: WriteDataset) -> None:
+    """As Spark leaves them beside its files."""
+    path = write(table(), "d/a.parquet")
+    (path.parent / "_SUCCESS").touch()
+    (path.parent / ".a.parquet.crc").write_bytes(b"crc")
+    write(table(), "d/_temporary/0/b.parquet")
+    assert data_files(f"{path.parent}/*").files == (path,)
+    found = data_files(f"{path.parent}/**")
+    assert found.files == (path,)
+    assert [note for note in found.notes if "1 file in" in note and "_temporary/0/b.parquet" in note]
+    assert data_files(f"{path.parent}/_temporary/*/*").files == (path.parent / "_temporary/0/b.parquet",)
+
+
+def test_a_summary_of_other_files_is_no_data(write: WriteDataset) -> None:
+    path = write(table(), "d/_metadata")
+    with pytest.raises(DatasetError, match=f"_metadata is a summary of the files beside it: give their .*{path.parent}"):
+        data_files(str(path))
 
 
 def test_matching_is_that_of_the_standard_library(tmp_path: Path) -> None:

@@ -1,7 +1,13 @@
-import polars as pl
+from pathlib import Path
 
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.data import find_source
 from tests.pipelines.conftest import WriteDataset, table
-from tests.pipelines.data.reading import problems, read
+from tests.pipelines.data.reading import problems, read, wanted
 
 
 def test_patterns_take_matching_columns_in_order_but_never_target_or_time(write: WriteDataset) -> None:
@@ -41,6 +47,43 @@ def test_a_file_that_lacks_a_column_is_named(write: WriteDataset) -> None:
     assert problems(path.parent) == [
         f"data.features: no column 'b' in {path}, though other files of the dataset have it"
     ]
+
+
+def test_columns_of_one_fault_share_a_line(write: WriteDataset) -> None:
+    path = write(table().with_columns(**dict.fromkeys(("s1", "s2", "s3", "s4", "s5", "s6"), pl.lit("x"))), "d/1.parquet")
+    other = write(table().drop("a", "b"), "d/2.parquet")
+    assert problems(path, features=["a", "s*"]) == [
+        "data.features: columns 's1', 's2', 's3', 's4', 's5' and 1 more must be numeric, got text: text must become "
+        "numbers first, such as a column of 0 and 1 for each class or category",
+    ]
+    assert problems(path.parent) == [
+        f"data.features: no columns 'a', 'b' in {other}, though other files of the dataset have them"
+    ]
+
+
+def test_text_that_impala_stores_as_bytes_filters_rows_and_is_no_feature(write: WriteDataset) -> None:
+    path = write(table(4).with_columns(carrier=pl.Series([b"AA", b"OO", b"AA", None])))
+    expected = read(path).features[[0, 2]].tolist()
+    assert read(path, where="carrier = 'AA'").features.tolist() == expected
+    (line,) = problems(path, features=["a", "carrier"])
+    assert line.startswith("data.features: column 'carrier' must be numeric, got bytes: text must become numbers first")
+
+
+@pytest.mark.parametrize("index", ["__index_level_0__", "__null_dask_index__"])
+def test_a_pattern_takes_no_numbers_of_rows_and_says_so(write: WriteDataset, index: str) -> None:
+    path = write(table(8).select("a", "b", pl.int_range(8).alias(index)))
+    dataset, found = read(path, features=["*"]), find_source(wanted(path, features=["*"]))
+    assert dataset.feature_names == ("a", "b")
+    assert found.notes == (f"column {index!r} not taken by a pattern: pandas or Dask keeps the numbers of rows there",)
+    assert read(path, features=["a", index]).feature_names == ("a", index)
+    assert find_source(wanted(path, features=["a", index])).notes == ()
+
+
+def test_a_file_without_columns_is_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1.0, 2.0]}).select([]), tmp_path / "none.parquet")
+    file = tmp_path / "none.parquet"
+    (line,) = problems(file, features=["*"])
+    assert line == f"data.features: no column matches * in {file}: it has no columns"
 
 
 def test_columns_that_are_not_numbers_are_named_with_what_they_are(write: WriteDataset) -> None:
