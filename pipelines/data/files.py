@@ -64,7 +64,9 @@ def _found(path: str) -> Found:
         return _of_folder(root)
     if root.is_file():
         if root.name in SUMMARIES:
-            raise DatasetError(f"data.path: {path} is a summary of the files beside it: give their folder, {root.parent}")
+            raise DatasetError(
+                f"data.path: {path} is a summary of the files beside it: give their folder, {root.parent}"
+            )
         return Found((root,), root.parent)
     if root.exists():
         raise DatasetError(f"data.path must be a file, folder or pattern, got a device or pipe: {path}")

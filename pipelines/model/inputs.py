@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
@@ -22,9 +23,9 @@ def read_rows(rows: Any, features: Sequence[str]) -> tuple[Matrix, pd.Index]:
     """The values of the features, and the index of the rows.
 
     Args:
-        rows: A pandas or polars frame, a dict of columns or a list of dicts, whose columns are found by name, others
-            are ignored; or a NumPy array or list of lists of shape (n, d) in the order of the features. Whole numbers,
-            booleans (1 and 0), decimals and floats of any width are taken, with nulls in whatever form.
+        rows: A pandas, polars or Arrow table, a dict of columns or a list of dicts, whose columns are found by name,
+            others are ignored; or a NumPy array or list of lists of shape (n, d) in the order of the features. Whole
+            numbers, booleans (1 and 0), decimals and floats of any width are taken, with nulls in whatever form.
         features: The d columns that are needed.
 
     Returns:
@@ -55,6 +56,9 @@ def require_columns(what: str, columns: Sequence[Any], features: Sequence[str]) 
 
 
 def _without_index(rows: Any, features: Sequence[str]) -> Matrix:
+    if isinstance(rows, pa.Table | pa.RecordBatch):
+        require_columns("input", rows.schema.names, features)
+        rows = pl.from_arrow(rows.select(list(features)))
     if isinstance(rows, pl.DataFrame):
         require_columns("input", rows.columns, features)
         return _matrix({name: _from_polars(name, rows[name]) for name in features}, len(rows))
@@ -68,8 +72,8 @@ def _without_index(rows: Any, features: Sequence[str]) -> Matrix:
     if isinstance(rows, list | tuple):
         return _from_records(rows, features)
     raise ModelError(
-        "input must be a pandas or polars DataFrame, a NumPy array, a dict of columns, or a list of dicts or rows, "
-        f"got {type(rows).__name__}"
+        "input must be a pandas or polars DataFrame, an Arrow table, a NumPy array, a dict of columns, or a list of "
+        f"dicts or rows, got {type(rows).__name__}"
     )
 
 

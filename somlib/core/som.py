@@ -24,7 +24,7 @@ from somlib.core.starting import StartingSOM
 from somlib.core.trainer import Epoch, EpochReport, OnEpoch, train
 from somlib.errors import ArgumentError, DataError, NotFittedError
 from somlib.utils.anomaly import NormalDistances
-from somlib.utils.arguments import require_number
+from somlib.utils.arguments import require_function, require_number, require_truth
 from somlib.utils.decay import SCHEDULES
 from somlib.utils.heuristics import steps_per_epoch
 from somlib.utils.initialization import feature_means
@@ -157,8 +157,8 @@ class SOM(StartingSOM, AnsweringSOM):
             DataError: Data that is empty, not finite, or without any row that could have a winner.
             ArgumentError: Data of another width than `feature_weights`, or an `on_epoch` that cannot be called.
         """
-        if on_epoch is not None and not callable(on_epoch):
-            raise ArgumentError(f"on_epoch must be a function, got {type(on_epoch).__name__}")
+        require_function("on_epoch", on_epoch)
+        verbose = require_truth("verbose", verbose)
         rows = self._training_set(data, sample_weight)
         if self._runs:
             logger.info("fit goes on from the present weights, with its schedules from the start")
@@ -189,9 +189,14 @@ class SOM(StartingSOM, AnsweringSOM):
             Errors of all epochs, as `fit` returns them.
 
         Raises:
-            ArgumentError: The checkpoint is of other settings, or of another number of samples.
+            ArgumentError: What is no checkpoint, or one of other settings or of another number of samples; an
+                `on_epoch` that cannot be called.
             DataTypeError, ShapeError, DataError: As in `fit`.
         """
+        require_function("on_epoch", on_epoch)
+        verbose = require_truth("verbose", verbose)
+        if not isinstance(checkpoint, Checkpoint):
+            raise ArgumentError(f"checkpoint must be what SOM.checkpoint gave, got {type(checkpoint).__name__}")
         column_order(feature_names(data), checkpoint.map.state["feature_names"], "data")
         rows = self._training_set(data, sample_weight)
         checkpoint.require_fit(type(self).__name__, self.config.model_dump(mode="json"), len(rows.data))

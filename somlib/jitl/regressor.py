@@ -172,6 +172,9 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     def predict_one(self, x: Any) -> FloatArray:
         """Targets of one sample (d,), shape () or (o,): what `predict` says, much faster with `experts="pure"`.
 
+        A series with names is put in the order of `fit`; an array or a list goes by position, and unlike in `predict`
+        an array of float64 is not warned about after a `fit` with names, as that would take longer than the answer.
+
         Raises:
             ShapeError: Not of shape (d,).
             DataError: A value is not finite, and not merely missing where that is allowed.

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from somlib.errors import ArgumentError, DataTypeError, unknown_name
@@ -52,6 +53,27 @@ def require_whole(argument: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ArgumentError(f"{argument} must be a whole number of at least {least}, got {value!r}")
     return int(value)
+
+
+def require_function(argument: str, value: Any) -> None:
+    """Refuse what can neither be called nor is None.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    if value is not None and not callable(value):
+        raise ArgumentError(f"{argument} must be a function, got {type(value).__name__}")
+
+
+def require_truth(argument: str, value: Any) -> bool:
+    """The value as a bool, refused unless it is a truth value or a whole number.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    if not isinstance(value, bool | Integral | np.bool_):
+        raise ArgumentError(f"{argument} must be True or False, got {type(value).__name__}")
+    return bool(value)
 
 
 def require_indices(argument: str, value: Any) -> None:

@@ -22,6 +22,7 @@ from somlib.core.rule import TrainingSet
 from somlib.core.som import SOM
 from somlib.core.trainer import Epoch, EpochReport, OnEpoch, train
 from somlib.errors import NotFittedError
+from somlib.utils.arguments import require_function, require_truth
 from somlib.utils.grid import Grid
 from somlib.utils.heuristics import LARGEST_MAP
 
@@ -155,7 +156,10 @@ class GrowingSOM(SOM):
             DataTypeError: Data that is not numeric.
             ShapeError: Data of another shape.
             DataError: Data that is empty, not finite, or without any row that could have a winner.
+            ArgumentError: Data of another width than `feature_weights`, or an `on_epoch` that cannot be called.
         """
+        require_function("on_epoch", on_epoch)
+        verbose = require_truth("verbose", verbose)
         rows = self._training_set(data, sample_weight)
         if self.initialized:
             logger.info("fit grows on from the present map, with its schedules from the start")

@@ -35,6 +35,7 @@ from somlib.core.persistence import SavedMap, read_map, write_map
 from somlib.core.rule import TrainingSet
 from somlib.core.som import SOM
 from somlib.errors import NotFittedError, SavedMapError
+from somlib.utils.arguments import require_truth
 from somlib.utils.inputs import read_sample_weight
 from somlib.utils.maps import neuron_samples
 from somlib.utils.metrics import quantization_error
@@ -146,7 +147,9 @@ class HierarchicalSOM(FixedSettings):
             DataTypeError: Data that is not numeric.
             ShapeError: Data of another shape.
             DataError: Data that is empty, not finite, or without any row that could have a winner.
+            ArgumentError: Data of another width than `feature_weights`.
         """
+        verbose = require_truth("verbose", verbose)
         root = MapNode(_new_map(self.config.root))
         errors = root.som.fit(data, verbose, sample_weight=sample_weight)
         rows = root.som._training_set(data, sample_weight)

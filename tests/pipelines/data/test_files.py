@@ -98,7 +98,9 @@ def test_a_pattern_finds_no_file_of_a_writer_at_work_unless_it_names_it(write: W
 
 def test_a_summary_of_other_files_is_no_data(write: WriteDataset) -> None:
     path = write(table(), "d/_metadata")
-    with pytest.raises(DatasetError, match=f"_metadata is a summary of the files beside it: give their .*{path.parent}"):
+    with pytest.raises(
+        DatasetError, match=f"_metadata is a summary of the files beside it: give their .*{path.parent}"
+    ):
         data_files(str(path))
 
 

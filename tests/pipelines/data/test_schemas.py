@@ -50,7 +50,9 @@ def test_a_file_that_lacks_a_column_is_named(write: WriteDataset) -> None:
 
 
 def test_columns_of_one_fault_share_a_line(write: WriteDataset) -> None:
-    path = write(table().with_columns(**dict.fromkeys(("s1", "s2", "s3", "s4", "s5", "s6"), pl.lit("x"))), "d/1.parquet")
+    path = write(
+        table().with_columns(**dict.fromkeys(("s1", "s2", "s3", "s4", "s5", "s6"), pl.lit("x"))), "d/1.parquet"
+    )
     other = write(table().drop("a", "b"), "d/2.parquet")
     assert problems(path, features=["a", "s*"]) == [
         "data.features: columns 's1', 's2', 's3', 's4', 's5' and 1 more must be numeric, got text: text must become "

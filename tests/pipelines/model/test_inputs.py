@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,10 @@ FORMS: dict[str, Callable[[], Any]] = {
     "array of objects": lambda: FRAME.to_numpy().astype(object),
     "structured array": lambda: FRAME.to_records(index=False),
     "polars": lambda: pl.DataFrame({"b": [False, True], "a": [1, 3], "note": ["x", "y"]}),
+    "arrow table": lambda: pa.table({"note": ["x", "y"], "b": [False, True], "a": pa.array([1, 3], pa.int8())}),
+    "arrow batch": lambda: pa.RecordBatch.from_pydict(
+        {"b": [0, 1], "a": pa.array(["1.0", "3.0"]).cast(pa.decimal128(5, 1))}
+    ),
     "list of dicts": lambda: [{"b": 0, "a": 1}, {"a": 3, "b": True, "c": "x"}],
     "dict of lists": lambda: {"b": [0, 1], "a": [1, 3]},
     "dict of arrays": lambda: {"b": np.array([0, 1]), "a": pl.Series([1, 3])},
@@ -55,6 +60,7 @@ def test_a_table_is_the_same_in_every_form(form: str) -> None:
         pl.DataFrame({"a": [1, None]}),
         [{"a": 1}, {"a": None}],
         {"a": [1, None]},
+        pa.table({"a": [1, None]}),
     ],
 )
 def test_nothing_is_nan_in_every_form(rows: Any) -> None:
@@ -71,6 +77,9 @@ def test_nothing_is_nan_in_every_form(rows: Any) -> None:
         (FRAME.assign(b=pd.Timestamp(0)), "column b must hold numbers, got the type datetime64"),
         (FRAME.assign(b=1j), "column b must hold numbers, got the type complex128"),
         (pl.DataFrame({"a": [1], "b": ["x"]}), "column b must hold numbers, got the type String"),
+        (pa.table({"a": [1]}), "input must have the columns a, b; absent: b"),
+        (pa.table({"a": [1], "b": ["x"]}), "column b must hold numbers, got the type String"),
+        (pa.table([[1], [2], [3]], names=["a", "b", "b"]), "each column once, got b twice"),
         (np.zeros((2, 3)), r"in this order: shape \(n, 2\), got \(2, 3\)"),
         (np.zeros(2), r"got \(2,\)"),
         ({"a": [1], "b": [1, 2]}, "columns must be of one length, got a 1, b 2"),

@@ -29,6 +29,10 @@ X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.arange(12.0)
 SOM_MADE = SOM(4, 2, 3, epochs=2)
 SOM_MADE.fit(X, verbose=False)
+STOPPED = SOM(4, 2, epochs=2)
+CHECKPOINTS: list[Any] = []
+STOPPED.fit(X, False, on_epoch=lambda report: CHECKPOINTS.append(STOPPED.checkpoint()))
+CHECKPOINT = CHECKPOINTS[0]
 PLACES = SOM_MADE.build_map("bmus_data", X)
 NESTED = torch.nested.nested_tensor([torch.ones(3), torch.ones(2)], layout=torch.jagged)
 
@@ -67,7 +71,7 @@ STRANGE: dict[str, Any] = {
     "meta tensor": torch.empty(4, 3, device="meta"),
 }
 
-LEGAL = {("map name", "text"), ("outputs", "missing"), ("outputs", "infinite")}
+LEGAL = {("map name", "text"), ("outputs", "missing"), ("outputs", "infinite"), ("size of growing", "no dimension")}
 
 # The same numbers in another wrapping.
 NUMBERS: dict[str, Any] = {
@@ -127,6 +131,11 @@ def test_what_are_no_samples_is_refused_by_every_call(call: str) -> None:
         require_own_error(lambda odd=odd: DATA_CALLS[call](SOM_MADE, odd))  # type: ignore[misc]  # bound by default
 
 
+def _uncalled(odd: Any) -> Any:
+    """What is no function."""
+    return "a name" if callable(odd) else odd
+
+
 ARGUMENT_CALLS: dict[str, Callable[[SOM, Any], Any]] = {
     "map type": lambda som, odd: som.build_map(odd, X),
     "map name": lambda som, odd: som.build_multiple_maps([{"type": "hit", "name": odd}], X),
@@ -143,6 +152,20 @@ ARGUMENT_CALLS: dict[str, Callable[[SOM, Any], Any]] = {
     "threshold": lambda som, odd: som.collect_samples(X[0], X, Y, PLACES, min_buffer_threshold=odd),
     "mode": lambda som, odd: som.collect_samples(X[0], X, Y, PLACES, retrieval_mode=odd),
     "start": lambda som, odd: SOM(4, 2).initialize_weights(X, odd),
+    "on_epoch": lambda som, odd: SOM(4, 2, epochs=1).fit(X, False, on_epoch=_uncalled(odd)),
+    "on_epoch of resume": lambda som, odd: SOM(4, 2, epochs=2).resume(CHECKPOINT, X, False, on_epoch=_uncalled(odd)),
+    "on_epoch of growing": lambda som, odd: GrowingSOM(epochs=1).fit(X, False, on_epoch=_uncalled(odd)),
+    "verbose": lambda som, odd: SOM(4, 2, epochs=1).fit(X, odd),
+    "verbose of resume": lambda som, odd: SOM(4, 2, epochs=2).resume(CHECKPOINT, X, odd),
+    "verbose of growing": lambda som, odd: GrowingSOM(epochs=1).fit(X, odd),
+    "verbose of a tree": lambda som, odd: HierarchicalSOM().fit(X, odd),
+    "weights of growing": lambda som, odd: GrowingSOM(epochs=1).fit(X, False, sample_weight=odd),
+    "weights of a tree": lambda som, odd: HierarchicalSOM().fit(X, False, sample_weight=odd),
+    "checkpoint": lambda som, odd: SOM(4, 2, epochs=2).resume(odd, X, False),
+    "spread factor": lambda som, odd: GrowingSOM(spread_factor=odd),
+    "size of growing": lambda som, odd: GrowingSOM(odd, odd),
+    "tree": lambda som, odd: HierarchicalSOM(tau_2=odd),
+    "root": lambda som, odd: HierarchicalSOM(root=odd),
     "k": lambda som, odd: som.winners(X, odd),
     "flat": lambda som, odd: som.places(odd),
     "adjacency": lambda som, odd: som.topographic_error(X, adjacency=odd),
