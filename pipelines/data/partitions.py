@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from pipelines.errors import DatasetError
+
 MISSING = "__HIVE_DEFAULT_PARTITION__"
 LARGEST = 2**63 - 1
 
@@ -18,18 +20,30 @@ def named_by_folders(files: Sequence[Path], root: Path) -> dict[Path, dict[str, 
     """What the folders of each file say: those below `root`, and those like them in a row that `root` lies in.
 
     Names and values are decoded where a writer had to encode them (%20, %2F).
+
+    Raises:
+        DatasetError: Two folders of a file say different values of one name.
     """
     above: list[str] = []
     for folder in (root, *root.parents):
         if "=" not in folder.name:
             break
         above.insert(0, folder.name)
-    return {file: _pairs((*above, *file.relative_to(root).parts[:-1])) for file in files}
+    return {file: _pairs(file, (*above, *file.relative_to(root).parts[:-1])) for file in files}
 
 
-def _pairs(folders: Iterable[str]) -> dict[str, str | None]:
-    pairs = (folder.partition("=") for folder in folders if not folder.startswith("=") and "=" in folder)
-    return {unquote(name): None if text == MISSING else unquote(text) for name, _, text in pairs}
+def _pairs(file: Path, folders: Iterable[str]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for folder in folders:
+        encoded, equals, text = folder.partition("=")
+        if not encoded or not equals:
+            continue
+        name, value = unquote(encoded), None if text == MISSING else unquote(text)
+        if found.setdefault(name, value) != value:
+            raise DatasetError(
+                f"data.path: the folders of {file} say {name}={found[name]} and {name}={value}: rename one of them"
+            )
+    return found
 
 
 def partition_types(partitions: Iterable[Mapping[str, str | None]]) -> dict[str, pa.DataType]:

@@ -100,6 +100,8 @@ class Table:
         columns = f"columns are {some(self.names, LISTED)}" if self.names else "it has no columns"
         if is_pattern(name):
             return f"matches {name} in {self.path}: {columns}"
+        if (parts := re.split(r"\s*[,;]\s*", name.strip())) != [name] and set(parts) & set(self.names):
+            return f"{name!r} in {self.path}: several columns are a list, write [{', '.join(parts)}]"
         near = difflib.get_close_matches(name, self.names, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else columns
         return f"{name!r} in {self.path}: {hint}"

@@ -197,6 +197,8 @@ def _apply(settings: dict[str, Any], override: str) -> None:
     *sections, field = name.strip().split(".")
     if not equals or not field:
         raise ConfigError(f"--set must look like som.sigma=2.5, got {masked(override)!r}")
+    if not text.strip():  # such as a variable of the shell that is not set
+        raise ConfigError(f"--set {override} must have a value: write {name.strip()}=null to leave it open")
     value = parse_yaml(text, f"--set {masked(override)}")
     for section in sections:
         inner = settings.setdefault(section, {})

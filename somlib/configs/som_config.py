@@ -147,6 +147,21 @@ class SOMConfig(BaseModel):
             raise ValueError(f"must be a number, not a truth value, got {value}")
         return value
 
+    @field_validator("device")
+    @classmethod
+    def _device_of_torch(cls, value: str | None) -> str | None:
+        if value is None or value in ("cpu", "cuda", "mps"):
+            return value
+        from torch import device  # a config of the usual settings is read without torch
+
+        try:
+            device(value)
+        except RuntimeError:
+            lower = "cuda" if value.lower() == "gpu" else value.lower()
+            cure = lower if lower != value else "cpu, cuda or cuda:1"
+            raise ValueError(f"must be one that torch can use here, got {value!r}: write {cure}") from None
+        return value
+
     @field_validator("feature_weights", mode="before")
     @classmethod
     def _weights_as_tuple(cls, value: Any) -> Any:
@@ -171,7 +186,8 @@ class SOMConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.x is None) != (self.y is None):
-            raise ValueError(f"x and y must both be given or both be left out, got x={self.x}, y={self.y}")
+            only = f"x={self.x} without y" if self.y is None else f"y={self.y} without x"
+            raise ValueError(f"x and y must both be given or both be left out, got {only}")
         if self.topology == "hexagonal" and self.pbc and self.x is not None and self.x % 2:
             raise ValueError(f"a hexagonal torus (pbc=True) needs an even number of rows, got x={self.x}")
         given = self.feature_weights

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.data.partitions import named_by_folders, partition_types, partition_value
 from tests.pipelines.conftest import WriteDataset, table
-from tests.pipelines.data.reading import read
+from tests.pipelines.data.reading import problems, read
 
 
 def test_folders_are_decoded_as_writers_encode_them() -> None:
@@ -22,6 +22,15 @@ def test_folders_are_decoded_as_writers_encode_them() -> None:
     assert named_by_folders([root / "k=__HIVE_DEFAULT_PARTITION__" / "x"], root) == {
         root / "k=__HIVE_DEFAULT_PARTITION__" / "x": {"k": None}
     }
+
+
+def test_two_values_of_one_name_in_a_path_are_refused_and_one_value_twice_is_not(write: WriteDataset) -> None:
+    root = Path("/d")
+    twice = root / "month=1" / "site=a" / "month=1" / "x"
+    assert named_by_folders([twice], root) == {twice: {"month": "1", "site": "a"}}
+    file = write(table(), "d/month=1/month=2/1.parquet")
+    line = f"data.path: the folders of {file} say month=1 and month=2: rename one of them"
+    assert problems(file.parents[2], features=["a"]) == [line]
 
 
 def test_partitions_that_the_path_itself_lies_in_count_but_not_those_further_up() -> None:

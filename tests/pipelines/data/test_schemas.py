@@ -41,6 +41,15 @@ def test_absent_columns_are_told_with_the_nearest_names(write: WriteDataset) -> 
     ]
 
 
+@pytest.mark.parametrize("text", ["a, b", "a,b", "a; b"])
+def test_columns_in_one_text_are_told_as_a_list(write: WriteDataset, text: str) -> None:
+    path = write(table())
+    assert problems(path, features=text) == [
+        f"data.features: no column {text!r} in {path}: several columns are a list, write [a, b]"
+    ]
+    assert read(write(table().rename({"a": text}), "odd.parquet"), features=text).feature_names == (text,)
+
+
 def test_a_file_that_lacks_a_column_is_named(write: WriteDataset) -> None:
     write(table(), "d/1.parquet")
     path = write(table().drop("b"), "d/2.parquet")

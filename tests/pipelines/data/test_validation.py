@@ -122,4 +122,4 @@ def test_settings_that_do_not_fit_the_features_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"^som\.num_features must be"):
         require_map(SOMConfig(num_features=5), features=3)
     with pytest.raises(ConfigError, match=r"^som\.device must be one that torch can use"):
-        require_map(SOMConfig(device="nonsense"), features=3)
+        require_map(SOMConfig(device="cuda:99"), features=3)

@@ -54,7 +54,7 @@ def test_the_path_of_the_data_starts_at_the_file_but_an_overriding_one_does_not(
     ("override", "section", "field", "value"),
     [
         ("som.sigma=2.5", "som", "sigma", 2.5),
-        ("som.sigma=", "som", "sigma", None),
+        ("som.sigma=null", "som", "sigma", None),
         ("som.pbc=true", "som", "pbc", True),
         ("data.features=[a]", "data", "features", ("a",)),
         ("data.where=a > 3 and b = 'x=y'", "data", "where", "a > 3 and b = 'x=y'"),
@@ -174,7 +174,7 @@ def test_a_problem_is_one_line_with_field_rule_and_value(file: Path, override: s
 
 
 @pytest.mark.parametrize(
-    ("override", "start"), [("som.epochs=true", "som.epochs must"), ("som.x=", "som.x and y must")]
+    ("override", "start"), [("som.epochs=true", "som.epochs must"), ("som.x=null", "som.x and y must")]
 )
 def test_problems_that_the_map_finds_in_its_section_carry_the_name_of_the_section(
     file: Path, override: str, start: str
@@ -231,6 +231,7 @@ def test_a_missing_file_is_named_with_the_nearest_one(file: Path) -> None:
     ("override", "expected"),
     [
         ("som", "--set must look like som.sigma=2.5, got 'som'"),
+        ("som.x=", "--set som.x= must have a value: write som.x=null to leave it open"),
         ("name.x=1", "--set name.x=1: name is not a section, it is set to 'demo'"),
     ],
 )

@@ -207,7 +207,7 @@ def test_a_seed_is_a_whole_number_that_a_generator_takes(seed: object) -> None:
 
 @pytest.mark.parametrize("values", [{"x": 3}, {"y": 3}])
 def test_one_side_alone_is_no_size(values: dict[str, Any]) -> None:
-    with pytest.raises(ArgumentError, match="x and y must both be given or both be left out, got x="):
+    with pytest.raises(ArgumentError, match=r"x and y must both be given or both be left out, got [xy]=3 without"):
         SOM(**values)
 
 
@@ -328,3 +328,15 @@ def test_a_map_from_a_config_has_all_of_its_settings() -> None:
     assert {name: getattr(som, name) for name in FULL if name != "device"} == {
         name: value for name, value in FULL.items() if name != "device"
     }
+
+
+@pytest.mark.parametrize(
+    ("device", "cure"),
+    [("gpu", "write cuda$"), ("CPU", "write cpu$"), ("warp", "write cpu, cuda or cuda:1$"), ("cuda:x", "write cpu, ")],
+)
+def test_what_is_no_device_is_refused_with_what_to_write(device: str, cure: str) -> None:
+    with pytest.raises(ValidationError, match="device"):
+        SOMConfig(device=device)
+    with pytest.raises(ArgumentError, match=f"^device must be one that torch can use here, got '{device}': {cure}"):
+        SOM(2, 2, device=device)
+    assert SOMConfig(device="cuda:1").device == "cuda:1"  # it may be there on the machine that trains
