@@ -33,10 +33,10 @@ run: setup ## train, map, cluster and register a map of the shipped weather data
 	$(BIN)/som train data/weather.yaml
 
 test: setup ## run the whole test suite, on two cores
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2
 
 test-portable: setup ## run the numerical tests with plainer instructions, as on another processor
-	$(PORTABLE) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(NUMERICAL)
+	$(PORTABLE) $(BIN)/python -m pytest --numprocesses 2 $(NUMERICAL)
 
 check: setup ## lint, types, import contracts and declared dependencies
 	$(BIN)/ruff check .

@@ -1,12 +1,37 @@
-"""What holds for every test: one CPU thread, so that small tensors do not wait for each other.
+"""What holds for every test: one thread of computation, so that small tensors do not wait for each other; and an order.
 
 Where there is no CUDA device, Triton interprets its kernels; it wants to know before it is imported.
 """
 
 import os
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a library reads it; commands that tests start inherit it
+
+import pytest
 import torch
+from xdist.scheduler import LoadFileScheduling
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+LIVE = "tests/pipelines/operations/"  # its tests share servers
+# What takes longest comes first, so that no worker is left alone with it at the end.
+FIRST = (LIVE, "tests/pipelines/flows/", "tests/pipelines/test_first_run.py", "tests/somlib/jitl/", "tests/pipelines/")
+
+
+class FilesOfOneWorker(LoadFileScheduling):
+    """The tests of a file run in one worker, in the order of the files; those that share live servers do too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return LIVE if nodeid.startswith(LIVE) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesOfOneWorker:
+    config.option.loadscopereorder = False  # it would put files of few tests last, which are the long ones
+    return FilesOfOneWorker(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: [not item.nodeid.startswith(each) for each in FIRST])

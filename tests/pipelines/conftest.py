@@ -10,8 +10,6 @@ import polars as pl
 import pytest
 
 from pipelines.settings.config import PipelineConfig
-from tests.pipelines.deployment import Deployment, deployed_on
-from tests.pipelines.live import Live, started
 
 REPOSITORY = Path(__file__).parents[2]
 WEATHER = REPOSITORY / "data" / "weather.yaml"
@@ -101,33 +99,3 @@ def prefect_api() -> Iterator[None]:
         prefect_test_harness(server_startup_timeout=120),
     ):
         yield
-
-
-@pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A Prefect server, an MLflow server and a worker that really run."""
-    with started(tmp_path_factory.mktemp("live")) as servers:
-        yield servers
-
-
-@pytest.fixture(scope="session")
-def deployed(live: Live) -> Iterator[Deployment]:
-    """An experiment that `som deploy` has deployed there."""
-    with deployed_on(live, table()) as deployment:
-        yield deployment
-
-
-@pytest.fixture
-def connected(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Commands of this process use the servers that run."""
-    import mlflow
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    monkeypatch.chdir(live.folder)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", live.mlflow)
-    monkeypatch.setenv("PREFECT_API_URL", f"{live.prefect}/api")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(live.mlflow)  # another test may have set one, and then the variable does not count
-    with temporary_settings({PREFECT_API_URL: f"{live.prefect}/api"}):
-        yield
-    mlflow.set_tracking_uri(before)

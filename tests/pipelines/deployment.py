@@ -22,6 +22,7 @@ SETTINGS = """
 name: {name}
 data: {{path: {path}, features: [a, b, c], target: y, time: time}}
 som: {{x: 4, y: 3, epochs: 2, algorithm: batch}}
+jitl: {{experts: pure}}
 """
 RETRAIN = """
 from prefect import flow
@@ -95,7 +96,7 @@ def deployed_on(live: Live, data: pl.DataFrame) -> Iterator[Deployment]:
     retrain = {**train, "entrypoint": "retrain.py:retrain", "parameters": {"config": "x"}, "schedules": []}
     failing = {**train, "name": "failing", "parameters": {"config": str(configs["failing"])}, "schedules": []}
     file = live.folder / "prefect.yaml"
-    due = {**train, "schedules": [{"interval": 5}]}
+    due = {**train, "schedules": [{"interval": 15}]}
     file.write_text(yaml.safe_dump({"deployments": [due, shipped("housekeeping"), retrain, failing]}))
     with receiver() as (url, received):
         done = live.som("deploy", "boiler.yaml", "--file", "prefect.yaml", SOM_NOTIFY_URL=url)

@@ -30,7 +30,7 @@ def som(*arguments: str) -> Result:
 
 
 def test_deploy_tells_what_runs_when(deployed: Deployment) -> None:
-    for text in ("som-train/boiler", "every 0:00:05", "37 * * * * (Etc/UTC)", "som-retrain/boiler", "on demand"):
+    for text in ("som-train/boiler", "every 0:00:15", "37 * * * * (Etc/UTC)", "som-retrain/boiler", "on demand"):
         assert text in deployed.done.stdout
     for automation in ("som: notify of failed runs", "som: retrain boiler on drift"):
         assert automation in deployed.done.stdout

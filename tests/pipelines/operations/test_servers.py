@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -114,10 +115,12 @@ def test_ended_while_they_start_they_leave_nothing_behind(number: signal.Signals
     heeded = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by its children too
     up = subprocess.Popen(command, cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     signal.signal(signal.SIGHUP, heeded)
-    family = eventually(lambda: psutil.Process(up.pid).children(recursive=True), seconds=30)
-    time.sleep(0.5)
-    up.send_signal(number)
-    told, problems = up.communicate(timeout=60)
+    with contextlib.ExitStack() as at_worst:
+        at_worst.callback(up.terminate)
+        family = eventually(lambda: psutil.Process(up.pid).children(recursive=True))
+        time.sleep(0.5)
+        up.send_signal(number)
+        told, problems = up.communicate(timeout=60)
     assert (up.returncode, told) == (code, b"")
     line = {signal.SIGINT: "interrupted", signal.SIGHUP: "ended by SIGHUP"}[number]
     assert [line for line in problems.decode().splitlines() if "error" in line] == [f"error: {line}"]
