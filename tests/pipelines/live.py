@@ -72,7 +72,7 @@ class Live:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,  # on a machine that does much else
             check=False,
         )
 
