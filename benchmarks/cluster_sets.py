@@ -36,7 +36,8 @@ def hepta(rng: Generator) -> Labelled:
     """Seven clear balls, the middle one denser: 212 x 3."""
     centers = [np.zeros(3), *(sign * 3.5 * axis for axis in np.eye(3) for sign in (1, -1))]
     sizes = [32, *[30] * 6]
-    return _joined(*(c + _ball(rng, n, 3, 0.6 if i == 0 else 1.0) for i, (c, n) in enumerate(zip(centers, sizes))))
+    radii = [0.6, *[1.0] * 6]
+    return _joined(*(c + _ball(rng, n, 3, r) for c, n, r in zip(centers, sizes, radii, strict=True)))
 
 
 def lsun(rng: Generator) -> Labelled:
@@ -152,7 +153,7 @@ def _gaussians(sizes: tuple[int, ...], d: int, apart: float, spread: tuple[float
             center = rng.uniform(-box, box, d) / (1 if d <= 3 else np.sqrt(d / 3))
             if all(np.linalg.norm(center - other) >= apart for other in centers):
                 centers.append(center)
-        return _joined(*(c + s * rng.normal(size=(n, d)) for c, s, n in zip(centers, scales, sizes)))
+        return _joined(*(c + s * rng.normal(size=(n, d)) for c, s, n in zip(centers, scales, sizes, strict=True)))
 
     return maker
 

@@ -40,7 +40,13 @@ SEPARATION: tuple[tuple[float, str], ...] = (
     (0.25, "weakly apart"),
     (-math.inf, "hardly apart"),
 )
-CLUSTERINGS = {"kmeans": "K-Means", "gmm": "Gaussian mixture", "hdbscan": "HDBSCAN", "ward": "Ward's method"}
+CLUSTERINGS = {
+    "kmeans": "K-Means",
+    "gmm": "Gaussian mixture",
+    "hdbscan": "HDBSCAN",
+    "ward": "Ward's method",
+    "connectivity": "density and shared rows",
+}
 MANY_EMPTY = 0.25  # share of neurons
 MANY_MISSING = 0.20  # share of training rows that lack a feature's value
 STILL_FALLING = 0.02  # by which the QE fell in the last epoch

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pipelines.masking import holds_secret
 
 ScalingMethod = Literal["standard", "minmax", "robust", "none"]
-ClusteringMethod = Literal["kmeans", "gmm", "hdbscan", "ward"]
+ClusteringMethod = Literal["kmeans", "gmm", "hdbscan", "ward", "connectivity"]
 FeatureSpace = Literal["weights", "positions", "combined"]
 Experts = Literal["blend", "pure"]
 Direction = Literal["lower", "higher"]

@@ -14,9 +14,9 @@ from somlib.core.remembering import RememberingSOM
 from somlib.errors import ArgumentError, NotFittedError, ShapeError
 from somlib.utils import quality
 from somlib.utils.anomaly import NormalDistances
-from somlib.utils.clustering import ClusterResult, cluster_neurons
+from somlib.utils.clustering import ClusterResult, Connections, cluster_neurons
 from somlib.utils.decay import DecayFn, sigma_schedule
-from somlib.utils.inputs import read_outputs
+from somlib.utils.inputs import read_outputs, read_sample_weight
 from somlib.utils.maps import hit_map, neuron_samples
 from somlib.utils.neighborhood import KERNELS
 from somlib.utils.quality import QualityReport
@@ -129,14 +129,44 @@ class AnsweringSOM(RememberingSOM):
     # ---------------------------------------------------------------- clusters and quality
 
     def cluster(
-        self, method: str = "kmeans", n_clusters: int | None = None, feature_space: str = "weights", **kwargs: Any
+        self,
+        method: str = "kmeans",
+        n_clusters: int | None = None,
+        feature_space: str = "weights",
+        *,
+        data: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
     ) -> ClusterResult:
         """Clusters of neurons; see `somlib.utils.clustering.cluster_neurons`, which this calls with the codebook.
 
-        `random_state` among the options replaces the map's `random_seed`.
+        Args:
+            method: See there.
+            n_clusters: See there.
+            feature_space: See there.
+            data: Rows, shape (n, d), for the methods that ask how rows lie on the map; None takes those of the latest
+                training.
+            sample_weight: Of `data`, shape (n,); weight k acts like k copies of the row. None for 1 each.
+            **kwargs: Options of the method; `random_state` replaces the map's `random_seed`.
+
+        Raises:
+            ArgumentError: As there, or a `sample_weight` without `data`.
         """
         seed = _seed(kwargs.pop("random_state", None), self.random_seed)
-        return cluster_neurons(self.codebook, self.grid, method, n_clusters, feature_space, random_seed=seed, **kwargs)
+        if data is None and sample_weight is not None:
+            raise ArgumentError("sample_weight must be given together with data, got no data")
+        connections = self._connections if data is None else self._connections_of(data, sample_weight)
+        return cluster_neurons(
+            self.codebook, self.grid, method, n_clusters, feature_space, seed, connections=connections, **kwargs
+        )
+
+    def _connections_of(self, data: Any, sample_weight: Any) -> Connections:
+        samples = self._samples(data)
+        weight = read_sample_weight(sample_weight, len(samples), samples)
+        index = self._winners(samples, k=min(2, self.grid.m)).index
+        if index.shape[1] == 1:
+            index = torch.cat((index, torch.full_like(index, -1)), dim=1)
+        return Connections.of_winners(index, self.grid.m, weight)
 
     def quality_report(
         self,

@@ -10,14 +10,16 @@ from torch import Tensor
 from somlib.core.base_som import BaseSOM
 from somlib.utils.alignment import require_symmetry
 from somlib.utils.anomaly import NormalDistances
+from somlib.utils.clustering import Connections
 from somlib.utils.training import WinnerSums
 
 
 class RememberingSOM(BaseSOM):
-    """A map with the sums and the distances of its latest training, where there are any."""
+    """A map with the sums, distances and connections of its latest training, where there are any."""
 
     _sums: WinnerSums | None
     _normal: NormalDistances | None
+    _connections: Connections | None
 
     def reoriented(self, permutation: Tensor) -> Self:
         """A copy of the map, turned: its neuron k is neuron `permutation[k]` of this one, with all that is known of it.
@@ -35,6 +37,8 @@ class RememberingSOM(BaseSOM):
             turned._sums = WinnerSums(self._sums.values[order], self._sums.center)
         if self._normal is not None:
             turned._normal = self._normal.reordered(order)
+        if self._connections is not None:
+            turned._connections = self._connections.reordered(order)
         return turned
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
@@ -52,7 +56,7 @@ class RememberingSOM(BaseSOM):
         problems = rest[-1]
         if f"{prefix}weights" in state_dict and not problems:
             self.initialized = True
-            self._sums = self._normal = None
+            self._sums = self._normal = self._connections = None
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = super()._tensors()
@@ -64,6 +68,8 @@ class RememberingSOM(BaseSOM):
             }
         if self._normal is not None:
             tensors |= self._normal.tensors()
+        if self._connections is not None:
+            tensors |= self._connections.tensors()
         return tensors
 
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -73,3 +79,4 @@ class RememberingSOM(BaseSOM):
             values = torch.cat((tensors["sums.total"], tensors["sums.count"]), dim=1)
             self._sums = WinnerSums(values, tensors["sums.center"])
         self._normal = NormalDistances.of_tensors(tensors)
+        self._connections = Connections.of_tensors(tensors)

@@ -25,6 +25,7 @@ from somlib.core.trainer import Epoch, EpochReport, OnEpoch, train
 from somlib.errors import ArgumentError, DataError, NotFittedError
 from somlib.utils.anomaly import NormalDistances
 from somlib.utils.arguments import require_function, require_number, require_truth
+from somlib.utils.clustering import Connections
 from somlib.utils.decay import SCHEDULES
 from somlib.utils.heuristics import steps_per_epoch
 from somlib.utils.initialization import feature_means
@@ -129,6 +130,7 @@ class SOM(StartingSOM, AnsweringSOM):
         self._course: Course | None = None
         self._sums: WinnerSums | None = None
         self._normal: NormalDistances | None = None
+        self._connections: Connections | None = None
 
     # ---------------------------------------------------------------- training
 
@@ -315,13 +317,14 @@ class SOM(StartingSOM, AnsweringSOM):
         """Take over the codebook of an epoch, and of the last one what is known about its samples."""
         self.weights = epoch.codebook.reshape(self.grid.x, self.grid.y, -1)
         self.initialized = True
-        self._sums = self._normal = None
+        self._sums = self._normal = self._connections = None
         if epoch.found is not None:
             self._sums = epoch.found.sums
             count = epoch.found.sums.count
             smoother = Smoother(self.grid, count.device, count.dtype)
             influence = smoother.smooth(count, KERNELS[self.neighborhood_function], epoch.report.sigma)[:, 0]
             self._normal = NormalDistances.of_training(epoch.found.winners, influence, rows.weight)
+            self._connections = Connections.of_winners(epoch.found.winners.index, self.grid.m, rows.weight)
 
     def _training_set(self, data: Any, sample_weight: Any) -> TrainingSet:
         samples = trainable(self._samples(data))

@@ -105,4 +105,4 @@ class StartingSOM(RememberingSOM):
         self.weights = flat.reshape(self.grid.x, self.grid.y, -1)
         self._take(num_features=flat.shape[1])
         self.initialized = True
-        self._sums = self._normal = None
+        self._sums = self._normal = self._connections = None

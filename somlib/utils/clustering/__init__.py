@@ -5,6 +5,8 @@ r"""Groups of similar neurons, and how well they stand apart.
     hdbscan   dense regions, the rest is noise; finds its own k
     ward      merges the two neighboring clusters that add the least variance: every cluster is one connected piece of
               the grid, torus included; k by silhouette
+    connectivity  dense regions of neurons that share rows, with valleys between them that counts can prove; finds its
+              own k, 1 included
 
 Neurons are compared by Euclidean distance in one of three feature spaces, whatever the map's own distance is:
 
@@ -23,6 +25,7 @@ is kept and released together with the other three.
 """
 
 from somlib.utils.clustering.clusters import CLUSTERING_METHODS, cluster_neurons
+from somlib.utils.clustering.connections import Connections
 from somlib.utils.clustering.contiguity import topological_quality
 from somlib.utils.clustering.kmeans import kmeans_inertias
 from somlib.utils.clustering.method import ClusteringMethod, Partition
@@ -38,6 +41,7 @@ __all__ = [
     "ClusterMetrics",
     "ClusterResult",
     "ClusteringMethod",
+    "Connections",
     "FeatureSpace",
     "Neurons",
     "Partition",

@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from somlib.errors import ArgumentError, warn
+from somlib.errors import ArgumentError, ShapeError, warn
 from somlib.utils.arguments import require_choice
+from somlib.utils.clustering.connections import Connections
+from somlib.utils.clustering.connectivity import CONNECTIVITY
 from somlib.utils.clustering.gmm import GMM
 from somlib.utils.clustering.hdbscan import HDBSCAN
 from somlib.utils.clustering.kmeans import KMEANS
@@ -33,6 +35,7 @@ CLUSTERING_METHODS: dict[str, ClusteringMethod] = {
     "gmm": GMM,
     "hdbscan": HDBSCAN,
     "ward": WARD,
+    "connectivity": CONNECTIVITY,
 }
 
 
@@ -43,6 +46,7 @@ def cluster_neurons(
     n_clusters: int | None = None,
     feature_space: str = "weights",
     random_seed: int = 0,
+    connections: Connections | None = None,
     **kwargs: Any,
 ) -> ClusterResult:
     """The neurons of a map in clusters.
@@ -57,22 +61,24 @@ def cluster_neurons(
         n_clusters: From 1 to the number of distinct neurons; None chooses, up to sqrt(m) and at most 20. `"kmeans"`
             and `"ward"` take the best silhouette from 2 up. `"gmm"` does so among mixtures whose every component
             holds enough neurons to estimate its covariance, and takes 1 where no silhouette reaches 0.5. `"hdbscan"`
-            finds its own and warns if a number is asked for.
+            finds its own and warns if a number is asked for. `"connectivity"` finds its own, 1 included, or merges down
+            to the number.
         feature_space: `"weights"`, `"positions"` or `"combined"`.
         random_seed: Fixes the starts of `"kmeans"` and `"gmm"`, and the sample of the silhouette on large maps; >= 0.
+        connections: How rows lie on the neurons; `"connectivity"` needs it.
         **kwargs: Options of the scikit-learn estimator: for `"kmeans"` n_init, max_iter, tol, algorithm; for `"gmm"`
             covariance_type, tol, reg_covar (in units of the features' mean variance), max_iter, n_init, init_params;
             for `"hdbscan"` min_cluster_size (half the root of m unless given, at least 5), min_samples (2 unless
             given: neurons are means of samples already), max_cluster_size, cluster_selection_epsilon,
-            cluster_selection_method, allow_single_cluster, alpha; none for `"ward"`.
+            cluster_selection_method, allow_single_cluster, alpha; none for `"ward"` and `"connectivity"`.
 
     Returns:
         Labels, centers, metrics and what the method adds.
 
     Raises:
-        ArgumentError: An unknown method, feature space or option, an option's value that scikit-learn refuses, or
-            `n_clusters` below 1 or beyond the distinct neurons.
-        ShapeError: `codebook` is not of shape (m, d) for the grid.
+        ArgumentError: An unknown method, feature space or option, an option's value that scikit-learn refuses,
+            `n_clusters` below 1 or beyond the distinct neurons, or no rows where the method needs them.
+        ShapeError: `codebook` is not of shape (m, d) for the grid, or `connections` not of its neurons.
         DataError: `codebook` is not finite.
         DataTypeError: `codebook` is not of a float type.
 
@@ -91,7 +97,9 @@ def cluster_neurons(
     chosen = _method(method, kwargs)
     features = features_of(codebook, grid, feature_space)
     uniform = feature_space == "positions"
-    neurons = neurons_of(features, torch.finfo(codebook.dtype).eps, grid, random_seed, uniform)
+    if connections is not None and len(connections.rows) != grid.m:
+        raise ShapeError(f"connections must be of {grid.m} neurons, got {len(connections.rows)}")
+    neurons = neurons_of(features, torch.finfo(codebook.dtype).eps, grid, random_seed, uniform, connections)
     _require_n_clusters(n_clusters, neurons, feature_space)
     if n_clusters is not None and not chosen.takes_n_clusters:
         warn(f"n_clusters={n_clusters} has no effect: method={method!r} finds the number of clusters itself")

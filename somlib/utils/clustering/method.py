@@ -33,13 +33,15 @@ class ClusteringMethod:
 
     Attributes:
         fit: From neurons, the number of clusters (None: the method chooses) and options to a partition.
-        options: Names of the options, which are those of the scikit-learn estimator.
+        options: Names of the options, which are those of the scikit-learn estimator where there is one.
         takes_n_clusters: Whether the number of clusters can be asked for.
+        needs_rows: Whether it asks how rows lie on the neurons.
     """
 
     fit: Callable[[Neurons, int | None, Mapping[str, Any]], Partition]
     options: tuple[str, ...] = ()
     takes_n_clusters: bool = True
+    needs_rows: bool = False
 
 
 def starts(m: int, most: int, together: int) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from somlib.errors import ArgumentError, DataError, DataTypeError, ShapeError
 from somlib.utils.arguments import require_choice
+from somlib.utils.clustering.connections import Connections
 from somlib.utils.grid import Grid
 
 FeatureSpace = Literal["weights", "positions", "combined"]
@@ -33,6 +34,7 @@ class Neurons:
         grid: Their grid.
         seed: Fixes everything random, below 2^32.
         uniform: Whether all neurons lie equally dense, as cells do on the grid.
+        connections: How rows lie on them; None where that is not known.
     """
 
     points: FloatArray
@@ -40,6 +42,7 @@ class Neurons:
     grid: Grid
     seed: int
     uniform: bool = False
+    connections: Connections | None = None
 
     @property
     def most_clusters(self) -> int:
@@ -100,7 +103,14 @@ def features_of(codebook: Tensor, grid: Grid, feature_space: str) -> FloatArray:
     return np.hstack([block / (_spread(_deviations(block, eps)) or 1.0) for block in (weights, positions)])
 
 
-def neurons_of(features: FloatArray, eps: float, grid: Grid, random_seed: int, uniform: bool = False) -> Neurons:
+def neurons_of(
+    features: FloatArray,
+    eps: float,
+    grid: Grid,
+    random_seed: int,
+    uniform: bool = False,
+    connections: Connections | None = None,
+) -> Neurons:
     """The features (m, f) as a method sees them; `eps` is the rounding of the weights.
 
     Raises:
@@ -110,7 +120,7 @@ def neurons_of(features: FloatArray, eps: float, grid: Grid, random_seed: int, u
         raise ArgumentError(f"random_seed must be a whole number of at least 0, got {random_seed!r}")
     points = on_lattice(features, eps)
     seed = int(np.random.SeedSequence(int(random_seed)).generate_state(1)[0])  # scikit-learn's seeds end at 2^32
-    return Neurons(points, len(np.unique(points, axis=0)), grid, seed, uniform)
+    return Neurons(points, len(np.unique(points, axis=0)), grid, seed, uniform, connections)
 
 
 def on_lattice(features: FloatArray, eps: float) -> FloatArray:

@@ -54,7 +54,8 @@ class ClusterResult(TypedDict):
             features are left out of the density.
         aic: `"gmm"`: Akaike's criterion, likewise.
         probabilities: `"gmm"`: of each cluster by neuron, shape (m, k), rows sum to 1. `"hdbscan"`: strength of each
-            neuron's membership in its cluster, shape (m,), 0 for noise.
+            neuron's membership in its cluster, shape (m,), 0 for noise. `"connectivity"`: share of its cluster in the
+            density of rows there, shape (m,).
     """
 
     labels: Tensor
