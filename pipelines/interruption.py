@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ENDED_BY_SIGNAL = 128  # what shells report for a command ended by a signal is this plus its number
 GRACE_SECONDS = 3.0  # for the work to unwind
+POLL_SECONDS = 0.05
 LAST_SECONDS = 1.5  # for the acts after that
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
@@ -43,6 +44,7 @@ class _State:
 
     def __init__(self) -> None:
         self.first: Interrupted | None = None
+        self.handled = False
         self.said = False
         self.limited = True
         self.deferring = 0
@@ -98,7 +100,13 @@ def last_act(act: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """A block that a signal does not interrupt, but its end: for what must be done wholly or not at all."""
+    """A block that a signal does not interrupt, but its end: for what must be done wholly or not at all.
+
+    Signals interrupt the main thread, so in any other there is nothing to defer.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
     before = _state.first
     _state.deferring += 1
     try:
@@ -129,6 +137,7 @@ def until_asked() -> Iterator[None]:
 
 
 def _on_signal(number: int, _: FrameType | None) -> None:
+    _state.handled = True
     if _state.first is None:
         _state.first = Interrupted(signal.Signals(number))
         if not _state.deferring:
@@ -160,9 +169,16 @@ def _watch_signals() -> None:
 def _watch(listening: socket.socket) -> None:
     import psutil  # here: before the handlers are in place nothing is imported that takes time
 
-    while not (heard := [number for number in listening.recv(64) if number in SIGNALS]) or not _state.limited:
-        pass
-    time.sleep(GRACE_SECONDS)
+    limited = False
+    while not limited:
+        heard = [number for number in listening.recv(64) if number in SIGNALS]
+        deadline, limited = time.monotonic() + GRACE_SECONDS, bool(heard) and _state.limited
+        while heard and not _state.handled and time.monotonic() < deadline:
+            # The signal came to another thread, or just before the main thread began to wait for something: there it is
+            # noticed only when the wait is over, unless another one cuts it short.
+            signal.pthread_kill(main_thread().ident or 0, heard[0])
+            time.sleep(POLL_SECONDS)
+    time.sleep(max(deadline - time.monotonic(), 0.0))
     acts = Thread(target=_act, daemon=True)
     acts.start()
     acts.join(LAST_SECONDS)

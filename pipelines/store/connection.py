@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.errors import TrackingError
+from pipelines.interruption import deferred
 from pipelines.masking import masked, masked_uri
 from pipelines.store.addresses import (
     ARTIFACTS,
@@ -151,9 +152,14 @@ def registry_store() -> str:
 
 @contextmanager
 def mlflow_errors() -> Iterator[None]:
-    """Turns what MLflow raises inside into one line with the address of the store, without the secrets in either."""
+    """Turns what MLflow raises inside into one line with the address of the store, without the secrets in either.
+
+    A signal does not interrupt what MLflow does to a database itself: in the middle of a transaction that would leave a
+    connection behind that locks the file for everyone, and first of all for the end of the run.
+    """
     try:
-        yield
+        with nullcontext() if is_server(_uri()) else deferred():
+            yield
     except ModuleNotFoundError as error:  # the driver of a database
         raise TrackingError(f"MLflow at {_store()} needs the package {error.name}, which is not installed") from error
     except TrackingError:

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import mlflow
 from mlflow import MlflowClient
 
 from pipelines.errors import TrackingError
-from pipelines.interruption import interruption, last_act
+from pipelines.interruption import deferred, interruption, last_act
 from pipelines.masking import masked
 from pipelines.store.connection import experiment_id, mlflow_errors, tracking_store
 from pipelines.store.names import FAILURE_TAG, PROCESS_TAG
@@ -41,13 +41,14 @@ def open_run(
     Raises:
         TrackingError: The store cannot be reached, or refuses.
     """
-    with tracking_store(uri):
-        with mlflow_errors():
-            client = MlflowClient()
-            given = {key: value for key, value in tags.items() if value} | {PROCESS_TAG: str(ProcessName.own())}
-            run = client.create_run(experiment_id(client, experiment), run_name=name, tags=given)
-        with _until_its_end(TrackedRun(run.info.run_id)) as tracked:
-            yield tracked
+    with tracking_store(uri), ExitStack() as stack:
+        with deferred():  # a run that is there has somebody who ends it
+            with mlflow_errors():
+                client = MlflowClient()
+                given = {key: value for key, value in tags.items() if value} | {PROCESS_TAG: str(ProcessName.own())}
+                run = client.create_run(experiment_id(client, experiment), run_name=name, tags=given)
+            tracked = stack.enter_context(_until_its_end(TrackedRun(run.info.run_id)))
+        yield tracked
 
 
 @contextmanager
@@ -58,12 +59,14 @@ def reopened_run(run_id: str) -> Iterator[TrackedRun]:
         TrackingError: The store cannot be reached, or refuses.
     """
     tracked = TrackedRun(run_id)
-    with mlflow_errors():
-        tracked.client.update_run(run_id, status="RUNNING")
-        tracked.client.set_tag(run_id, PROCESS_TAG, str(ProcessName.own()))
-        if FAILURE_TAG in tracked.client.get_run(run_id).data.tags:
-            tracked.client.delete_tag(run_id, FAILURE_TAG)
-    with _until_its_end(tracked):
+    with ExitStack() as stack:
+        with deferred():
+            with mlflow_errors():
+                tracked.client.update_run(run_id, status="RUNNING")
+                tracked.client.set_tag(run_id, PROCESS_TAG, str(ProcessName.own()))
+                if FAILURE_TAG in tracked.client.get_run(run_id).data.tags:
+                    tracked.client.delete_tag(run_id, FAILURE_TAG)
+            stack.enter_context(_until_its_end(tracked))
         yield tracked
 
 
@@ -73,17 +76,19 @@ def _until_its_end(tracked: TrackedRun) -> Iterator[TrackedRun]:
         try:
             yield tracked
             tracked.flush()
-            if not tracked.discarded:
-                with mlflow_errors():
+            if not tracked.ended:
+                with deferred(), mlflow_errors():  # what has ended well is not ended otherwise by a signal just then
                     tracked.client.set_terminated(tracked.run_id, "FINISHED")
+                    tracked.ended = True
         except BaseException as error:
-            if not tracked.discarded:
-                _close(tracked, interruption() or error)  # whatever a library has made of it on its way up
+            _close(tracked, interruption() or error)  # whatever a library has made of it on its way up
             raise
 
 
 def _close(tracked: TrackedRun, error: BaseException) -> None:
-    """End a run that failed; must not hide why, so what goes wrong here is only logged."""
+    """End a run that failed, unless it has ended; must not hide why, so what goes wrong here is only logged."""
+    if tracked.ended:
+        return
     interrupted = not isinstance(error, Exception)
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".rstrip(": ")
     try:

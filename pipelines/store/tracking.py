@@ -61,7 +61,7 @@ class TrackedRun:
         run_id: Its id.
         experiment_id: That of its experiment.
         name: Its name.
-        discarded: Whether `discard` was called.
+        ended: Whether it was discarded, or has ended well: nothing ends it any more.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -71,7 +71,7 @@ class TrackedRun:
             info = self.client.get_run(run_id).info
         self.experiment_id = info.experiment_id
         self.name = info.run_name
-        self.discarded = False
+        self.ended = False
         self._waiting: list[Metric] = []
         self._flushed = time.monotonic()
 
@@ -157,7 +157,7 @@ class TrackedRun:
 
     def discard(self) -> None:
         """Delete the run, which had nothing to do; MLflow keeps it among the deleted ones until `mlflow gc`."""
-        self.discarded = True
+        self.ended = True
         with mlflow_errors():
             self.client.set_terminated(self.run_id, "FINISHED")
             self.client.delete_run(self.run_id)

@@ -142,6 +142,53 @@ def test_a_deferred_block_is_finished_first(start: Start) -> None:
     assert (process.returncode, told) == (130, "whole\n")
 
 
+def test_a_main_thread_that_waits_hears_of_a_signal_that_came_to_another_thread(start: Start) -> None:
+    script = """
+import signal
+from threading import Event, Thread, get_ident
+waiting = Event()
+def other():
+    waiting.wait()
+    time.sleep(0.3)
+    signal.pthread_kill(get_ident(), signal.SIGINT)
+    time.sleep(600)
+with orderly_end():
+    Thread(target=other, daemon=True).start()
+    try:
+        say('working')
+        waiting.set()
+        time.sleep(600)
+    finally:
+        say('unwinding')
+"""
+    process = start(script)
+    told, problems = process.communicate(timeout=60)
+    assert (process.returncode, told, problems) == (130, "unwinding\n", "error: interrupted\n")
+
+
+def test_a_deferred_block_of_another_thread_holds_nobody_up(start: Start) -> None:
+    script = """
+from threading import Event, Thread
+inside, over = Event(), Event()
+def other():
+    with deferred():
+        inside.set()
+        over.wait()
+with orderly_end():
+    Thread(target=other, daemon=True).start()
+    inside.wait()
+    try:
+        say('working')
+        time.sleep(600)
+    finally:
+        say('unwinding')
+"""
+    process = start(script)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "unwinding\n")
+
+
 def test_a_block_that_runs_until_it_is_asked_to_end_ends_well(start: Start) -> None:
     process = start("with orderly_end():\n    with until_asked():\n        say('working')\n        time.sleep(600)")
     process.terminate()

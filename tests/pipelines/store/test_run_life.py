@@ -1,6 +1,10 @@
 """Runs are opened and end with what became of them."""
 
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -97,3 +101,55 @@ def test_a_run_that_was_left_is_opened_again_and_ends_like_any_other(store: str)
     with pytest.raises(ZeroDivisionError), reopened_run(run.run_id):
         _ = 1 / 0
     assert run.status == "FAILED"
+
+
+SIGNALLED = """
+import json, os, signal, sys
+from mlflow import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from pipelines import interruption
+from pipelines.store.connection import connect, tracking_store
+from pipelines.store.run_life import open_run
+
+uri, moment = sys.argv[1:]
+connect(uri)
+interruption.take_signals()
+count, at, statuses = 0, 0, []
+
+def signalled(*_, **__):
+    global count
+    count += 1
+    if count == at:
+        os.kill(os.getpid(), signal.SIGINT)
+
+event.listen(Engine, moment, signalled)
+while True:
+    interruption._state.first, count, at = None, 0, at + 1
+    try:
+        with open_run("signalled", uri, {"a": "b"}, None) as run:
+            run.params({"p": 1})
+            run.metrics({"m": 1.0})
+            run.tags({"t": "x"})
+    except interruption.Interrupted:
+        continue
+    break
+at = 0
+with tracking_store(uri):
+    experiment = MlflowClient().get_experiment_by_name("signalled").experiment_id
+    runs = MlflowClient().search_runs([experiment], order_by=["attributes.start_time"])
+print(json.dumps([run.info.status for run in runs]), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("moment", ["after_cursor_execute", "commit"])
+def test_a_signal_at_any_statement_leaves_no_run_open_and_the_database_free(tmp_path: Path, moment: str) -> None:
+    command = [sys.executable, "-c", SIGNALLED, f"sqlite:///{tmp_path}/mlflow.db", moment]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=250)
+    statuses = json.loads(done.stdout)
+    assert "could not be recorded" not in done.stderr
+    assert "RUNNING" not in statuses
+    assert statuses.count("KILLED") >= 4
+    assert statuses[-1] == "FINISHED"
