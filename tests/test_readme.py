@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipelines.settings.config import PipelineConfig
-from somlib.core.map_builder import MAP_ARGUMENTS
+from somlib.core.map_builder import MAPS
 from somlib.utils.clustering import CLUSTERING_METHODS
 from somlib.utils.decay import DECAY_FUNCTIONS
 from somlib.utils.distances import DISTANCE_FUNCTIONS
@@ -39,7 +39,7 @@ def test_the_config_of_five_lines_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "registry", [DISTANCE_FUNCTIONS, NEIGHBORHOOD_FUNCTIONS, DECAY_FUNCTIONS, MAP_ARGUMENTS, CLUSTERING_METHODS]
+    "registry", [DISTANCE_FUNCTIONS, NEIGHBORHOOD_FUNCTIONS, DECAY_FUNCTIONS, MAPS, CLUSTERING_METHODS]
 )
 def test_every_registered_name_is_told(registry: dict[str, object]) -> None:
     assert [name for name in registry if f"`{name}`" not in README] == []

@@ -26,6 +26,7 @@ KERNELS = DistantRegistry(
 DISTANCES = DistantRegistry(
     "somlib.utils.distances", "DISTANCES", built_in=("euclidean", "manhattan", "cosine", "chebyshev")
 )
+INITIALIZATIONS = DistantRegistry("somlib.utils.initialization", "INITIALIZATIONS", built_in=("random", "pca"))
 
 Topology = Literal["rectangular", "hexagonal"]
 Algorithm = Literal["minibatch", "batch"]
@@ -33,7 +34,7 @@ LearningRateDecay = Annotated[str, registered(SCHEDULES, lambda schedule: schedu
 SigmaDecay = Annotated[str, registered(SCHEDULES, lambda schedule: schedule.radius)]
 Neighborhood = Annotated[str, registered(KERNELS)]
 Distance = Annotated[str, registered(DISTANCES)]
-Initialization = Literal["random", "pca"]
+Initialization = Annotated[str, registered(INITIALIZATIONS)]
 SearchBackend = Literal["auto", "torch", "faiss", "faiss_ivf"]
 Missing = Literal["error", "mask"]
 

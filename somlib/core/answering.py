@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from somlib.core import map_builder
-from somlib.core.map_builder import MapConfig, SamplesByPlace
+from somlib.core.map_builder import MapConfig, MapInput, SamplesByPlace
 from somlib.core.remembering import RememberingSOM
 from somlib.errors import ArgumentError, NotFittedError, ShapeError
 from somlib.utils import quality
@@ -17,7 +18,6 @@ from somlib.utils.anomaly import NormalDistances
 from somlib.utils.clustering import ClusterResult, Connections, cluster_neurons
 from somlib.utils.decay import DecayFn, sigma_schedule
 from somlib.utils.inputs import read_outputs, read_sample_weight
-from somlib.utils.maps import hit_map, neuron_samples
 from somlib.utils.neighborhood import KERNELS
 from somlib.utils.quality import QualityReport
 from somlib.utils.retrieval import Retrieved, groups_from_dict, retrieve
@@ -50,7 +50,7 @@ class AnsweringSOM(RememberingSOM):
         | `metric` | target | mean or std (`reduction_parameter`) of the targets |
         | `score` | target | `std / sqrt(n_k) * ln(N / n_k)`; lower is more reliable |
         | `rank` | target | rank by std, 1 the lowest |
-        | `classification` | target | most frequent class, ties by the neighborhood, then the smallest label |
+        | `classification` | target | most frequent class, ties by the neighborhood up to `neighborhood_order`, then the smallest label |
 
         Args:
             map_type: A type of the table.
@@ -70,7 +70,8 @@ class AnsweringSOM(RememberingSOM):
         """  # noqa: E501  # a table row cannot be broken
         map_builder.require_map_arguments(map_type, kwargs)
         samples = None if data is None else self._samples(data)
-        winner = None if samples is None or map_type == "distance" else self._winners(samples).index[:, 0]
+        unused = map_builder.MAPS[map_type].needs == "codebook"
+        winner = None if samples is None or unused else self._winners(samples).index[:, 0]
         return self._map(map_type, samples, winner, target, bmus_data_map, kwargs)
 
     def build_multiple_maps(
@@ -107,24 +108,17 @@ class AnsweringSOM(RememberingSOM):
         bmus_data_map: SamplesByPlace | None,
         arguments: Mapping[str, Any],
     ) -> Any:
-        grid = self.grid
-        if map_type == "distance":
-            return map_builder.distance_map(self.codebook, grid, self.metric, self.neighborhood_order, arguments)
-        if map_type in map_builder.TARGET_MAPS:
-            if winner is not None:
-                bmus_data_map = None
-            groups = map_builder.grouped(winner, bmus_data_map, grid, map_type)
-            n = None if winner is None else len(winner)
-            all_assigned = self.missing == "error" and not self.metric.angular
-            targets = map_builder.targets_for(groups, target, n, map_type, all_assigned, self.missing)
-            built = map_builder.target_map(map_type, groups, targets, grid, self.neighborhood_order, arguments)
-            return built.to(self.device)
-        if samples is None or winner is None:
+        kind = map_builder.MAPS[map_type]
+        given = MapInput(self.codebook, self.grid, self.metric, self.neighborhood_order, arguments, samples, winner)
+        if kind.needs == "data" and winner is None:
             raise ArgumentError(f"build_map({map_type!r}) needs data, got none")
-        if map_type == "hit":
-            return hit_map(winner, grid.m).reshape(grid.x, grid.y)
-        rows = None if arguments.get("return_indices", True) else samples
-        return map_builder.samples_by_place(neuron_samples(winner, grid.m), grid, rows)
+        if kind.needs != "target":
+            return kind.build(given)
+        groups = map_builder.grouped(winner, None if winner is not None else bmus_data_map, self.grid, map_type)
+        n = None if winner is None else len(winner)
+        all_assigned = self.missing == "error" and not self.metric.angular
+        targets = map_builder.targets_for(groups, target, n, map_type, all_assigned, self.missing)
+        return map_builder.target_map(kind, replace(given, groups=groups, target=targets)).to(self.device)
 
     # ---------------------------------------------------------------- clusters and quality
 

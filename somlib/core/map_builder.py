@@ -1,7 +1,13 @@
-"""From a map type and its arguments to a map: the dispatch behind `build_map` and `build_multiple_maps`."""
+"""The kinds of maps behind `build_map` and `build_multiple_maps`: each one record of `MAPS`.
+
+A record says what the map needs and takes, and builds it. A map of a target is handed checked targets without missing
+values, one column at a time where columns lack different ones, and gives flat values; `target_map` puts them on the
+grid.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +23,8 @@ from somlib.utils.retrieval import groups_from_dict
 from somlib.utils.topology import require_order
 
 SamplesByPlace = dict[tuple[int, int], Any]
+Needs = Literal["codebook", "data", "target"]
+C = TypeVar("C")
 
 
 class MapConfig(TypedDict, total=False):
@@ -27,18 +35,123 @@ class MapConfig(TypedDict, total=False):
     kwargs: dict[str, Any]
 
 
-# What each type takes beside data and target. `batch_size` is taken everywhere and bounds nothing: the search bounds
-# its own memory.
-MAP_ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "hit": (),
-    "distance": ("distance_metric", "neighborhood_order", "scaling"),
-    "bmus_data": ("return_indices",),
-    "metric": ("reduction_parameter",),
-    "score": (),
-    "rank": (),
-    "classification": ("neighborhood_order",),
+@dataclass(frozen=True)
+class MapInput:
+    """What a map is built from.
+
+    Attributes:
+        codebook: Neurons, shape (m, d).
+        grid: Their grid.
+        metric: The map's distance.
+        order: The map's `neighborhood_order`.
+        arguments: Those of `MapType.arguments` that the caller gave.
+        samples: Checked samples, shape (n, d); None without data.
+        winner: Nearest neuron of each, -1 for none, shape (n,); None without data.
+        groups: Samples by neuron, for maps of a target.
+        target: Checked targets, shape (n, o), for maps of a target.
+    """
+
+    codebook: Tensor
+    grid: Grid
+    metric: Metric
+    order: int
+    arguments: Mapping[str, Any]
+    samples: Tensor | None = None
+    winner: Tensor | None = None
+    groups: NeuronSamples | None = None
+    target: Tensor | None = None
+
+    def neighborhood_order(self, least: int = 1) -> int:
+        """The order that was asked for, else the map's own."""
+        order = self.arguments.get("neighborhood_order")
+        if order is None:
+            return self.order
+        require_order(order, least)
+        return int(order)
+
+    def choice(self, name: str, known: Mapping[str, C], default: str) -> C:
+        """What the argument of that name selects.
+
+        Raises:
+            ArgumentError: An unknown name.
+        """
+        chosen = self.arguments.get(name, default)
+        require_choice(name, chosen, known)
+        return known[chosen]
+
+
+@dataclass(frozen=True)
+class MapType:
+    """One kind of map that `build_map` knows.
+
+    Attributes:
+        build: The map from what it needs. For a target (n, o): flat values (o, m).
+        needs: `"codebook"`, `"data"`, or `"target"`, which goes with data or samples grouped earlier.
+        arguments: What it takes beside data and target.
+    """
+
+    build: Callable[[MapInput], Any]
+    needs: Needs = "data"
+    arguments: tuple[str, ...] = ()
+
+
+def _hits(given: MapInput) -> Tensor:
+    assert given.winner is not None
+    return maps.hit_map(given.winner, given.grid.m).reshape(given.grid.x, given.grid.y)
+
+
+def _distances(given: MapInput) -> Tensor:
+    """The U-matrix divided by its maximum, shape (x, y)."""
+    scaling = given.choice("scaling", {"sum": "sum", "mean": "mean"}, "sum")
+    name = given.arguments.get("distance_metric")
+    name = given.metric.name if name is None else name
+    require_choice("distance_metric", name, DISTANCE_FUNCTIONS)
+    metric = Metric(name, given.metric.feature_weights)
+    values = maps.distance_map(given.codebook, given.grid, metric, given.neighborhood_order(), scaling)
+    return maps.scaled_to_one(values).reshape(given.grid.x, given.grid.y)
+
+
+def _samples_by_place(given: MapInput) -> SamplesByPlace:
+    """Dict `(row, col) ->` list of sample indices, or the rows themselves."""
+    assert given.samples is not None
+    assert given.winner is not None
+    groups = neuron_samples(given.winner, given.grid.m)
+    filled = torch.nonzero(groups.count).flatten().tolist()
+    owned = {divmod(k, given.grid.y): groups.of(k) for k in filled}
+    as_indices = given.arguments.get("return_indices", True)
+    return {place: index.tolist() if as_indices else given.samples[index] for place, index in owned.items()}
+
+
+def _of_groups(function: Callable[[NeuronSamples, Tensor], Tensor]) -> Callable[[MapInput], Tensor]:
+    """A statistic of each neuron's targets as the `build` of a map type."""
+
+    def build(given: MapInput) -> Tensor:
+        assert given.groups is not None
+        assert given.target is not None
+        return function(given.groups, given.target)
+
+    return build
+
+
+def _reduced(given: MapInput) -> Tensor:
+    return _of_groups(given.choice("reduction_parameter", {"mean": maps.mean_map, "std": maps.std_map}, "mean"))(given)
+
+
+def _classes(given: MapInput) -> Tensor:
+    order = given.neighborhood_order(least=0)
+    return _of_groups(lambda groups, target: maps.classification_map(groups, target, given.grid, order))(given)
+
+
+# `batch_size` is taken by all and bounds nothing: the search bounds its own memory.
+MAPS: dict[str, MapType] = {
+    "hit": MapType(_hits),
+    "distance": MapType(_distances, "codebook", ("distance_metric", "neighborhood_order", "scaling")),
+    "bmus_data": MapType(_samples_by_place, arguments=("return_indices",)),
+    "metric": MapType(_reduced, "target", ("reduction_parameter",)),
+    "score": MapType(_of_groups(maps.score_map), "target"),
+    "rank": MapType(_of_groups(maps.rank_map), "target"),
+    "classification": MapType(_classes, "target", ("neighborhood_order",)),
 }
-TARGET_MAPS = ("metric", "score", "rank", "classification")
 
 
 def require_map_arguments(map_type: str, arguments: Mapping[str, Any]) -> None:
@@ -47,8 +160,8 @@ def require_map_arguments(map_type: str, arguments: Mapping[str, Any]) -> None:
     Raises:
         ArgumentError: With the names that are known.
     """
-    require_choice("map_type", map_type, MAP_ARGUMENTS)
-    known = (*MAP_ARGUMENTS[map_type], "batch_size")
+    require_choice("map_type", map_type, MAPS)
+    known = (*MAPS[map_type].arguments, "batch_size")
     for name in arguments:
         if name not in known:
             raise ArgumentError(f"build_map({map_type!r}) takes {', '.join(known)}, got {name!r}")
@@ -56,44 +169,20 @@ def require_map_arguments(map_type: str, arguments: Mapping[str, Any]) -> None:
         raise ArgumentError(f"return_indices must be True or False, got {type(arguments['return_indices']).__name__}")
 
 
-def distance_map(codebook: Tensor, grid: Grid, metric: Metric, order: int, arguments: Mapping[str, Any]) -> Tensor:
-    """The U-matrix divided by its maximum, shape (x, y)."""
-    scaling = arguments.get("scaling", "sum")
-    require_choice("scaling", scaling, ("sum", "mean"))
-    name = arguments.get("distance_metric")
-    name = metric.name if name is None else name
-    require_choice("distance_metric", name, DISTANCE_FUNCTIONS)
-    order = _order(arguments, order)
-    values = maps.distance_map(codebook, grid, Metric(name, metric.feature_weights), order, scaling)
-    return maps.scaled_to_one(values).reshape(grid.x, grid.y)
-
-
-def target_map(
-    map_type: str, groups: NeuronSamples, target: Tensor, grid: Grid, order: int, arguments: Mapping[str, Any]
-) -> Tensor:
+def target_map(map_type: MapType, given: MapInput) -> Tensor:
     """A map of target statistics, float64: shape (x, y), or (o, x, y) for targets (n, o) with o > 1.
 
     A target that is NaN counts as not observed: its column leaves the sample out.
     """
-    if target.shape[1] > 1 and bool(torch.isnan(target).any()):
-        columns = target.split(1, dim=1)  # type: ignore[no-untyped-call]  # torch does not annotate it
-        return torch.stack([target_map(map_type, groups, column, grid, order, arguments) for column in columns])
-    groups = groups.without(torch.isnan(target).any(dim=1))
-    if map_type == "metric":
-        flat = _reduction(arguments.get("reduction_parameter", "mean"))(groups, target)
-    elif map_type == "classification":
-        flat = maps.classification_map(groups, target, grid, _order(arguments, order, least=0))
-    else:
-        flat = {"score": maps.score_map, "rank": maps.rank_map}[map_type](groups, target)
-    on_grid = flat.reshape(-1, grid.x, grid.y)
+    assert given.groups is not None
+    assert given.target is not None
+    missing = torch.isnan(given.target)
+    if given.target.shape[1] > 1 and bool(missing.any()):
+        columns = given.target.split(1, dim=1)  # type: ignore[no-untyped-call]  # torch does not annotate it
+        return torch.stack([target_map(map_type, replace(given, target=column)) for column in columns])
+    flat = map_type.build(replace(given, groups=given.groups.without(missing.any(dim=1))))
+    on_grid: Tensor = flat.reshape(-1, given.grid.x, given.grid.y)
     return on_grid[0] if len(on_grid) == 1 else on_grid
-
-
-def samples_by_place(groups: NeuronSamples, grid: Grid, samples: Tensor | None) -> SamplesByPlace:
-    """Dict `(row, col) ->` list of sample indices, or the rows themselves where `samples` are given."""
-    filled = torch.nonzero(groups.count).flatten().tolist()
-    owned = {divmod(k, grid.y): groups.of(k) for k in filled}
-    return {place: index.tolist() if samples is None else samples[index] for place, index in owned.items()}
 
 
 def grouped(winner: Tensor | None, bmus_data_map: SamplesByPlace | None, grid: Grid, map_type: str) -> NeuronSamples:
@@ -181,17 +270,3 @@ def _map_config(i: int, config: Any) -> MapConfig:
     if name is not None and not isinstance(name, str):
         raise ArgumentError(f"map_configs[{i}]['name'] must be text, got {type(name).__name__}")
     return {"type": config["type"], "name": name or "", "kwargs": dict(kwargs)}
-
-
-def _reduction(name: str) -> Callable[[NeuronSamples, Tensor], Tensor]:
-    known = {"mean": maps.mean_map, "std": maps.std_map}
-    require_choice("reduction_parameter", name, known)
-    return known[name]
-
-
-def _order(arguments: Mapping[str, Any], default: int, least: int = 1) -> int:
-    order = arguments.get("neighborhood_order")
-    if order is None:
-        return default
-    require_order(order, least)
-    return int(order)

@@ -10,7 +10,7 @@ from somlib.core.remembering import RememberingSOM
 from somlib.errors import ArgumentError, DataTypeError, ShapeError, warn
 from somlib.utils.arguments import require_choice
 from somlib.utils.heuristics import map_size, minibatch_size
-from somlib.utils.initialization import interpolated_weights, pca_weights, sampled_weights
+from somlib.utils.initialization import INITIALIZATIONS, interpolated_weights
 from somlib.utils.inputs import column_order, feature_names, read_samples
 from somlib.utils.precision import trainable
 
@@ -27,18 +27,14 @@ class StartingSOM(RememberingSOM):
             ArgumentError: Unknown mode, or data of another width than `feature_weights`.
         """
         mode = self.initialization_mode if mode is None else mode
-        require_choice("mode", mode, ("random", "pca"))
+        require_choice("mode", mode, INITIALIZATIONS)
         samples = trainable(self._samples(data))
         self._require_feature_weights(samples.shape[1])
         names = self._names_with(data)
         self._size_for(samples)
         self.feature_names = names
-        if mode == "pca":
-            flat = pca_weights(samples, self.grid, self.metric)
-        else:
-            generator = torch.Generator().manual_seed(self.random_seed)
-            flat = sampled_weights(samples, self.grid, generator, self.metric)
-        self._start_from(flat)
+        generator = torch.Generator().manual_seed(self.random_seed)
+        self._start_from(INITIALIZATIONS[mode](samples, self.grid, self.metric, generator))
 
     def initialize_from(self, other: BaseSOM | Tensor) -> None:
         """Start from given weights (x, y, d), or warm from another map, also of another size or topology.

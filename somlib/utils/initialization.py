@@ -13,6 +13,8 @@ cosine with rows at one length (`in_metric`). A plane there is carried back into
 the plane itself where every feature has a weight, and gives a feature of weight 0 the mean that goes with each place.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -64,6 +66,13 @@ def sampled_weights(data: Tensor, grid: Grid, generator: torch.Generator, metric
     order = torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-grid.m // n))])[: grid.m]
     chosen = data[order.to(data.device)]
     return arranged(torch.where(torch.isnan(chosen), feature_means(data).to(data.dtype), chosen), grid, metric)
+
+
+# Name -> the codebook (m, d) from samples (n, d), the grid, the metric, and a generator for what is left to chance.
+INITIALIZATIONS: dict[str, Callable[[Tensor, Grid, Metric, torch.Generator], Tensor]] = {
+    "random": lambda data, grid, metric, generator: sampled_weights(data, grid, generator, metric),
+    "pca": lambda data, grid, metric, _: pca_weights(data, grid, metric),
+}
 
 
 def arranged(codebook: Tensor, grid: Grid, metric: Metric = PLAIN) -> Tensor:

@@ -37,7 +37,11 @@ def test_what_is_no_text_is_refused(value: Any) -> None:
         Settings(any_name=value)
 
 
-@pytest.mark.parametrize("registry", [som_config.KERNELS, som_config.DISTANCES], ids=lambda registry: registry.name)
+@pytest.mark.parametrize(
+    "registry",
+    [som_config.KERNELS, som_config.DISTANCES, som_config.INITIALIZATIONS],
+    ids=lambda registry: registry.name,
+)
 def test_a_distant_registry_knows_what_its_module_begins_with(registry: DistantRegistry) -> None:
     code = f"from {registry.module} import {registry.name} as names\nassert tuple(names) == {registry.built_in!r}"
     assert "torch" in loaded_by(code)

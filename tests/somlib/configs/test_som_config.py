@@ -17,6 +17,7 @@ from somlib.errors import ArgumentError
 from somlib.utils.decay import DECAY_FUNCTIONS
 from somlib.utils.distances import DISTANCE_FUNCTIONS
 from somlib.utils.grid import TOPOLOGIES
+from somlib.utils.initialization import INITIALIZATIONS
 from somlib.utils.neighborhood import KERNELS, NEIGHBORHOOD_FUNCTIONS
 
 FULL: dict[str, Any] = {
@@ -105,6 +106,7 @@ def test_every_list_of_names_is_that_of_the_registry_it_selects_from() -> None:
     assert rates & radii == {"asymptotic_decay"}
     assert set(NAMES["neighborhood_function"]) == set(NEIGHBORHOOD_FUNCTIONS) == set(KERNELS)
     assert set(NAMES["distance_function"]) == set(DISTANCE_FUNCTIONS)
+    assert set(NAMES["initialization_mode"]) == set(INITIALIZATIONS)
 
 
 @pytest.mark.parametrize("value", [3, None, ["euclidean"], b"euclidean"])

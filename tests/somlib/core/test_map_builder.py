@@ -16,7 +16,7 @@ from torch import Tensor
 
 from somlib import SOM
 from somlib.core import base_som
-from somlib.core.map_builder import MAP_ARGUMENTS, map_keys, require_map_configs
+from somlib.core.map_builder import MAPS, map_keys, require_map_configs
 from somlib.errors import ArgumentError, DataError, DataTypeError, ShapeError
 from somlib.utils import search
 from tests.somlib import oracle
@@ -24,7 +24,7 @@ from tests.somlib.oracle import FOUR, Lattice
 
 N, D = 60, 3
 NAN = float("nan")
-TARGET_TYPES = ("metric", "score", "rank", "classification")
+TARGET_TYPES = tuple(name for name, kind in MAPS.items() if kind.needs == "target")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -289,10 +289,18 @@ def test_an_unknown_type_lists_the_seven() -> None:
         random_map().build_map("umatrix", DATA)
     names = {"hit", "distance", "bmus_data", "metric", "score", "rank", "classification"}
     assert all(repr(name) in str(caught.value) for name in names)
-    assert set(MAP_ARGUMENTS) == names
+    assert set(MAPS) == names
 
 
-@pytest.mark.parametrize(("map_type", "known"), MAP_ARGUMENTS.items())
+@pytest.mark.parametrize("map_type", MAPS)
+def test_the_table_of_build_map_says_what_each_type_needs_and_takes(map_type: str) -> None:
+    (row,) = [line for line in str(SOM.build_map.__doc__).splitlines() if line.strip().startswith(f"| `{map_type}` |")]
+    needs, kind = row.split("|")[2].strip(), MAPS[map_type]
+    assert needs == {"codebook": "nothing"}.get(kind.needs, kind.needs)
+    assert [name for name in kind.arguments if f"`{name}`" not in row and f"`{name}=" not in row] == []
+
+
+@pytest.mark.parametrize(("map_type", "known"), [(name, kind.arguments) for name, kind in MAPS.items()])
 def test_an_unknown_argument_lists_those_of_the_type(map_type: str, known: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=rf"build_map\('{map_type}'\) takes ") as caught:
         random_map().build_map(map_type, DATA, LABELS, radius=3)
@@ -325,14 +333,14 @@ def test_an_order_may_be_any_kind_of_whole_number() -> None:
 NO_MATTER: tuple[dict[str, Any], ...] = ({}, {"batch_size": 7})
 
 
-@pytest.mark.parametrize("map_type", MAP_ARGUMENTS)
+@pytest.mark.parametrize("map_type", MAPS)
 def test_every_type_takes_a_batch_size_that_changes_nothing(map_type: str) -> None:
     som = random_map()
     one, other = (som.build_map(map_type, DATA, LABELS, **kwargs) for kwargs in NO_MATTER)
     assert str(one) == str(other)
 
 
-@pytest.mark.parametrize("map_type", ["hit", "bmus_data"])
+@pytest.mark.parametrize("map_type", [name for name, kind in MAPS.items() if kind.needs == "data"])
 def test_a_map_of_data_needs_data(map_type: str) -> None:
     with pytest.raises(ValueError, match=rf"build_map\('{map_type}'\) needs data, got none"):
         random_map().build_map(map_type)
@@ -395,7 +403,7 @@ def test_building_a_map_changes_neither_data_nor_target_nor_samples_nor_map(map_
 # ---- targets that are not known
 
 
-@pytest.mark.parametrize("map_type", ["metric", "score", "rank", "classification"])
+@pytest.mark.parametrize("map_type", TARGET_TYPES)
 def test_a_sample_whose_target_is_missing_counts_for_the_other_targets_only(map_type: str) -> None:
     generator = torch.Generator().manual_seed(0)
     data = torch.rand(60, 2, generator=generator)
