@@ -14,12 +14,12 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 class DistantRegistry(Mapping[str, Any]):
     """A registry in a module that imports PyTorch, which takes a second: it is imported once a record is asked for.
 
-    Whether a name is known needs no record: as long as nobody has imported the module, nobody can have changed it.
+    A built-in name is known without that: as long as nobody has imported the module, nobody can have taken it out.
 
     Attributes:
         module: Where it is.
         name: What it is called there.
-        built_in: The names that it has from the start.
+        built_in: Names that it has from the start; one that is not listed here is found all the same, a second later.
     """
 
     module: str
@@ -32,7 +32,7 @@ class DistantRegistry(Mapping[str, Any]):
         return self.module not in sys.modules
 
     def __contains__(self, name: object) -> bool:
-        return name in (self.built_in if self.untouched else self._records)
+        return (self.untouched and name in self.built_in) or name in self._records
 
     def __getitem__(self, name: str) -> Any:
         return self._records[name]
