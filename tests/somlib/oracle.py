@@ -152,7 +152,7 @@ def feature_distance(sample: Array, neuron: Array, metric: str = "euclidean", fa
         return float(share * sum(factor[a] * abs(sample[a] - neuron[a]) for a in seen))
     if metric == "chebyshev":
         return float(max(factor[a] * abs(sample[a] - neuron[a]) for a in seen))
-    assert metric == "cosine"
+    assert metric == "cosine", f"the definition of {metric!r} as a loop belongs here"
     product = sum(factor[a] * sample[a] * neuron[a] for a in seen)
     length = math.sqrt(sum(factor[a] * sample[a] ** 2 for a in seen))
     length *= math.sqrt(sum(factor[a] * neuron[a] ** 2 for a in seen))
