@@ -235,8 +235,8 @@ def problems_as_lines() -> Iterator[None]:
     """Ends the process with a line for each problem, where it is the user's to solve; a bug keeps its traceback."""
     try:
         yield
-    except Exception as error:
-        if interruption() is not None:  # whatever it has become on its way up
+    except Exception as error:  # broad: an interruption may have become any error on its way up
+        if interruption() is not None:
             raise
         if isinstance(error, PipelineError):
             _exit(error.problems, error.exit_code)

@@ -70,10 +70,10 @@ def orderly_end() -> Iterator[None]:
     take_signals(taken)
     try:
         yield
-    except BaseException as error:
+    except BaseException as error:  # broad: an interruption may have become any error on its way up
         if _state.first is None:
             raise
-        raise _said() from error  # whatever it has become on its way up
+        raise _said() from error
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_IGN)

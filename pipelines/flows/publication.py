@@ -19,6 +19,7 @@ from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
 from pipelines.store.names import DRIFT_TAG, VERDICT_REASON_TAG, VERDICT_TAG
 from pipelines.store.run_life import reopened_run
+from pipelines.store.run_place import place_of
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun
 from pipelines.store.versions import Version
 from pipelines.training.figures import U_MATRICES
@@ -86,12 +87,8 @@ def _result(
     """The result of a run that has one, as it is on record there."""
     tags, serving = run.facts().tags, registry.champion(config.model_name)
     return RetrainResult(
-        experiment=config.experiment_name,
+        **place_of(run, config.experiment_name),
         model=config.model_name,
-        run_id=run.run_id,
-        run_name=run.name,
-        page=run.page,
-        how_to_open=run.how_to_open,
         outcome=tags[VERDICT_TAG],
         reason=tags[VERDICT_REASON_TAG],
         evaluation=evaluation,

@@ -16,7 +16,7 @@ from pipelines.operations.events import drift_detected
 from pipelines.progress import Stages, tell
 from pipelines.refreshing.acceptance import settings_digest
 from pipelines.refreshing.new_rows import NewRows, require_dated_models
-from pipelines.refreshing.refresh_result import RefreshResult, RunPlace, idle_reason
+from pipelines.refreshing.refresh_result import RefreshResult, idle_reason
 from pipelines.serving.smoke import smoke_test
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
@@ -37,6 +37,7 @@ from pipelines.store.names import (
 )
 from pipelines.store.origin import RunFacts, environment_tags
 from pipelines.store.run_life import open_run
+from pipelines.store.run_place import RunPlace, place_of
 from pipelines.store.runs import last_run
 from pipelines.store.tracking import REASON_CHARACTERS, TrackedRun
 from pipelines.store.versions import Version
@@ -118,7 +119,7 @@ def _refresh(config: PipelineConfig) -> RefreshResult:
             watermarks=(before, str(local.watermark)),
             seconds=stages.seconds,
             acceptance=acceptance,
-            run=RunPlace.of(run, config.experiment_name),
+            run=RunPlace(**place_of(run, config.experiment_name)),
             published=published,
         )
         _record(run, facts, result, folder)

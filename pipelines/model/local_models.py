@@ -176,7 +176,18 @@ def fit_local_models(
     each = max(1, jobs // max(len(targets), 1))
 
     def fitted(target: str) -> JITLRegressor:
-        return _fitted(som, learnable(rows, target, config), target, config, seed, each, steps_of[target])
+        known = learnable(rows, target, config)
+        regressor = JITLRegressor(
+            som=som,
+            experts=config.experts,
+            coverage=config.coverage,
+            missing=som.missing,
+            random_state=seed,
+            n_jobs=each,
+        )
+        regressor.fit(known.samples, known.targets[target], known.moments, on_step=steps_of[target])
+        _forget(regressor, config)
+        return regressor
 
     steps_of = dict(zip(targets, shared_steps(on_step, targets), strict=True))
     regressors = dict(zip(targets, side_by_side(fitted, targets, jobs), strict=True))
@@ -196,17 +207,6 @@ def shared_steps(on_step: OnStep | None, targets: Sequence[str]) -> Iterator[OnS
         return step
 
     return (step_of(target) for target in targets)
-
-
-def _fitted(
-    som: SOM, rows: Labelled, target: str, config: JITLConfig, seed: int, jobs: int, on_step: OnStep
-) -> JITLRegressor:
-    regressor = JITLRegressor(
-        som=som, experts=config.experts, coverage=config.coverage, missing=som.missing, random_state=seed, n_jobs=jobs
-    )
-    regressor.fit(rows.samples, rows.targets[target], rows.moments, on_step=on_step)
-    _forget(regressor, config)
-    return regressor
 
 
 def _forget(regressor: JITLRegressor, config: JITLConfig) -> None:

@@ -191,7 +191,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise ModelError(f"{path}: {error}") from error
     except SavedMapError as error:
         raise ModelError(f"the map of the model in {path.parent} cannot be read: {error}") from error
-    except Exception as error:
+    except Exception as error:  # broad: a damaged file makes json, safetensors, polars or pydantic raise anything
         raise ModelError(f"{path} is damaged: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 

@@ -72,7 +72,7 @@ def run_flow(flow: Flow[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         take_signals()  # Prefect has its own handler of SIGTERM, which every further one interrupts
         try:
             results.append(flow.fn(*arguments, **named))
-        except Exception as error:
+        except Exception as error:  # broad: whatever the flow raises is kept, and raised once Prefect is done with it
             problems.append(error)
             raise
         return results[0]

@@ -101,7 +101,7 @@ class TemporaryServer:
     def _main(self) -> None:
         try:
             asyncio.run(self._serve())
-        except Exception as error:
+        except Exception as error:  # broad: what ends this thread, whatever it is, the main thread has to see
             self._problem = error
             logger.debug("the Prefect API of this process ended", exc_info=True)
         finally:

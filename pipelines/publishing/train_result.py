@@ -1,4 +1,4 @@
-"""What a run came to, for a terminal and for a Prefect artifact."""
+"""The result of a training, for a terminal and for a Prefect artifact."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Self
 from pipelines.publishing.log_map import LoggedMap
 from pipelines.settings.config import PipelineConfig
 from pipelines.store.names import UNDEFINED_TAG
+from pipelines.store.run_place import RunPlace, place_of
 from pipelines.store.tracking import TrackedRun
 from pipelines.store.versions import Version
 from pipelines.training.analysis import file_stems
@@ -16,15 +17,10 @@ from somlib import SOM
 
 
 @dataclass(frozen=True)
-class TrainResult:
-    """What a training run came to.
+class TrainResult(RunPlace):
+    """The result of a training.
 
     Attributes:
-        experiment: Name of the MLflow experiment.
-        run_id: MLflow run.
-        run_name: Its name.
-        page: Address of the run in the MLflow UI.
-        how_to_open: What a user types or visits to see it.
         model_uri: What `mlflow.pyfunc.load_model` takes.
         published: The registered version, None if it was not registered.
         rows: Numbers of rows: `found`, `left_out`, `train`, `heldout`.
@@ -37,11 +33,6 @@ class TrainResult:
         targets: Names of the targets.
     """
 
-    experiment: str
-    run_id: str
-    run_name: str
-    page: str
-    how_to_open: str
     model_uri: str
     published: Version | None
     rows: Mapping[str, int]
@@ -65,11 +56,7 @@ class TrainResult:
     ) -> Self:
         """The result of a run that is about to end."""
         return cls(
-            experiment=config.experiment_name,
-            run_id=run.run_id,
-            run_name=run.name,
-            page=run.page,
-            how_to_open=run.how_to_open,
+            **place_of(run, config.experiment_name),
             model_uri=logged.model_uri,
             published=logged.published,
             rows=rows,
@@ -89,11 +76,7 @@ class TrainResult:
         undefined = run.facts().tags.get(UNDEFINED_TAG, "").split(", ")
         parts = {part: _below(logged, f"{part}/") for part in ("rows", "seconds")}
         return cls(
-            experiment=config.experiment_name,
-            run_id=run.run_id,
-            run_name=run.name,
-            page=run.page,
-            how_to_open=run.how_to_open,
+            **place_of(run, config.experiment_name),
             model_uri=run.model_uri(),
             published=published,
             rows={name: int(count) for name, count in parts["rows"].items()},
@@ -123,7 +106,7 @@ class TrainResult:
             "seconds",
             f"{sum(self.seconds.values()):.1f}: " + ", ".join(f"{k} {v:.1f}" for k, v in self.seconds.items()),
         )
-        yield "MLflow run", f"{self.run_name} ({self.run_id}) in {self.experiment}"
+        yield "MLflow run", self.run_line
         yield "model", _model(self.published, self.model_uri)
 
     def markdown(self) -> str:

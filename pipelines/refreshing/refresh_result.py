@@ -1,13 +1,13 @@
-"""What a refresh came to, for a terminal and for a Prefect artifact."""
+"""The result of a refresh, for a terminal and for a Prefect artifact."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Self
+from typing import Literal
 
 from pipelines.refreshing.acceptance import Acceptance, Prequential
 from pipelines.refreshing.new_rows import NewRows
-from pipelines.store.tracking import TrackedRun
+from pipelines.store.run_place import RunPlace
 from pipelines.store.versions import Version
 from pipelines.wording import percent, some
 
@@ -16,32 +16,8 @@ REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
-class RunPlace:
-    """The MLflow run of a refresh, and where to see it.
-
-    Attributes:
-        name: Of the run.
-        run_id: Its id.
-        experiment: Name of its experiment.
-        page: Its address in the MLflow UI.
-        how_to_open: What a user types or visits to see it.
-    """
-
-    name: str
-    run_id: str
-    experiment: str
-    page: str
-    how_to_open: str
-
-    @classmethod
-    def of(cls, run: TrackedRun, experiment: str) -> Self:
-        """The place of a run."""
-        return cls(run.name, run.run_id, experiment, run.page, run.how_to_open)
-
-
-@dataclass(frozen=True)
 class RefreshResult:
-    """What a refresh came to.
+    """The result of a refresh.
 
     Attributes:
         outcome: `promoted`: a new version serves; `kept`: new rows were refused; `idle`: there was nothing to do.
@@ -81,13 +57,13 @@ class RefreshResult:
         times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items())
         yield "seconds", f"{sum(self.seconds.values()):.1f}: {times}"
         if self.run is not None:
-            yield "MLflow run", f"{self.run.name} ({self.run.run_id}) in {self.run.experiment}"
+            yield "MLflow run", self.run.run_line
         yield "model", self._model()
 
     def markdown(self) -> str:
         """The summary as a Markdown table with a link to the run."""
         table = "\n".join(f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in self.lines())
-        link = "" if self.run is None else f"\n[MLflow run {self.run.name}]({self.run.page})\n"
+        link = "" if self.run is None else f"\n[MLflow run {self.run.run_name}]({self.run.page})\n"
         return f"| | |\n| --- | --- |\n{table}\n{link}"
 
     def _model(self) -> str:

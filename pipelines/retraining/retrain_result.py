@@ -1,4 +1,4 @@
-"""What a retraining came to: as files of its run, for a terminal, and for a Prefect artifact."""
+"""The result of a retraining: as files of its run, for a terminal, and for a Prefect artifact."""
 
 import json
 import math
@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pipelines.errors import TrackingError
 from pipelines.retraining.verdict import Comparison, Verdict
+from pipelines.store.run_place import RunPlace
 from pipelines.store.tracking import TrackedRun
 from pipelines.store.versions import Version
 
@@ -98,16 +99,11 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 @dataclass(frozen=True)
-class RetrainResult:
-    """What a retraining came to.
+class RetrainResult(RunPlace):
+    """The result of a retraining.
 
     Attributes:
-        experiment: Name of the MLflow experiment.
         model: Name of the registered model.
-        run_id: MLflow run.
-        run_name: Its name.
-        page: Address of the run in the MLflow UI.
-        how_to_open: What a user types or visits to see it.
         outcome: `promoted`, `kept`, `awaits approval` or `skipped`.
         reason: Why.
         evaluation: What was compared; None where nothing was trained.
@@ -116,12 +112,7 @@ class RetrainResult:
         drift: What the held-out rows looked like; empty where that is not known.
     """
 
-    experiment: str
     model: str
-    run_id: str
-    run_name: str
-    page: str
-    how_to_open: str
     outcome: str
     reason: str
     evaluation: Evaluation | None
@@ -138,7 +129,7 @@ class RetrainResult:
         if self.outcome == AWAITED and self.challenger is not None:
             yield "to approve", f"som promote {self.model} {self.challenger.version}"
         yield "drift", self.drift or "not known"
-        yield "MLflow run", f"{self.run_name} ({self.run_id}) in {self.experiment}"
+        yield "MLflow run", self.run_line
 
     def markdown(self) -> str:
         """The summary and the comparison, with a link to the run."""

@@ -108,7 +108,7 @@ class Service:
             self.current = _warm(find(self.name, wanted))
         except TrackingError:
             raise
-        except Exception:
+        except Exception:  # broad: a version that cannot be loaded, for whatever reason, is not tried again
             self._refused = wanted
             raise
         logger.info("version %s of model %r serves now", wanted, self.name)

@@ -80,8 +80,8 @@ def _until_its_end(tracked: TrackedRun) -> Iterator[TrackedRun]:
                 with deferred(), mlflow_errors():  # what has ended well is not ended otherwise by a signal just then
                     tracked.client.set_terminated(tracked.run_id, "FINISHED")
                     tracked.ended = True
-        except BaseException as error:
-            _close(tracked, interruption() or error)  # whatever a library has made of it on its way up
+        except BaseException as error:  # broad: whatever ends the block ends the run; a library may have changed it
+            _close(tracked, interruption() or error)
             raise
 
 

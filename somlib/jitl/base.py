@@ -49,7 +49,7 @@ class JITLEstimator(ChosenSettings):
         before = dict(self.__dict__)
         try:
             yield
-        except BaseException:
+        except BaseException:  # broad: an interruption, too, must not leave half a fit
             self.__dict__.clear()
             self.__dict__.update(before)
             raise

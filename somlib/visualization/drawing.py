@@ -20,24 +20,7 @@ from somlib.visualization.lattice import Floats
 
 
 class MapDrawing:
-    """A map and how it is drawn.
-
-    Every method returns a `matplotlib.figure.Figure` that pyplot knows nothing of, and saves it as
-    `<fig_name>.<format>` where `save_path` (a folder, made if need be) is given. Row 0 is on top in every figure. The
-    border of a torus is dashed.
-
-    Args:
-        som: The map.
-        config: How figures look; None takes the defaults.
-
-    Attributes:
-        topology: Which maps a subclass draws.
-        outline: Corners of their cells around the center, (row, column) in cell widths, in order, shape (c, 2). With
-            the positions of the grid this is all that squares and hexagons do not share.
-
-    Raises:
-        ArgumentError: The map has another topology.
-    """
+    """A map and how it is drawn; arguments, attributes and errors are those of `BaseVisualizer`."""
 
     topology: Topology
     outline: Floats

@@ -9,7 +9,8 @@ from pipelines.data.samples import Labelled
 from pipelines.monitoring.drift import DriftReport
 from pipelines.refreshing.acceptance import Acceptance, Prequential
 from pipelines.refreshing.new_rows import NewRows
-from pipelines.refreshing.refresh_result import RefreshResult, RunPlace, idle_reason
+from pipelines.refreshing.refresh_result import RefreshResult, idle_reason
+from pipelines.store.run_place import RunPlace
 from pipelines.store.versions import Version
 from pipelines.training.local_scores import Errors
 
@@ -31,7 +32,7 @@ RESULT = RefreshResult(
     watermarks=MARKS,
     seconds={"fetch": 0.5, "find": 1.25},
     acceptance=Acceptance(SCORES, (), DRIFT, {}),
-    run=RunPlace("swift-fox", "abc", "demo", "http://mlflow/#/runs/abc", "mlflow ui"),
+    run=RunPlace("demo", "abc", "swift-fox", "http://mlflow/#/runs/abc", "mlflow ui"),
     published=Version("demo", "5"),
 )
 

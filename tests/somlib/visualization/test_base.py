@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from somlib import SOM, GrowingSOM, SOMVisualizer, VisualizationConfig
 from somlib.errors import NotFittedError
-from somlib.visualization import ClusteringVisualizer, HexagonalVisualizer, RectangularVisualizer
+from somlib.visualization import BaseVisualizer, ClusteringVisualizer, HexagonalVisualizer, RectangularVisualizer
 from tests.somlib.visualization.reading import outside, overlapping, rising_map, shown_texts
 
 CONFIG = VisualizationConfig(dpi=60)
@@ -61,6 +61,14 @@ def test_the_topology_of_the_map_picks_the_visualizer(som: SOM) -> None:
     assert isinstance(visualizer.clusters, ClusteringVisualizer)
     assert visualizer.som is som
     assert visualizer.config is CONFIG
+
+
+@pytest.mark.parametrize("part", [BaseVisualizer, ClusteringVisualizer])
+def test_every_figure_of_a_part_is_one_of_the_whole_and_can_be_saved(part: type) -> None:
+    figures = {name: method for name, method in inspect.getmembers(part, callable) if name.startswith("plot_")}
+    assert [name for name in figures if not hasattr(SOMVisualizer, name)] == []
+    taken = {name: set(inspect.signature(method).parameters) for name, method in figures.items()}
+    assert [name for name, arguments in taken.items() if not {"save_path", "fig_name"} <= arguments] == []
 
 
 def test_delegated_methods_bring_their_documentation(som: SOM) -> None:
