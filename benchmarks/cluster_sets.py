@@ -93,7 +93,7 @@ def wingnut(rng: Generator) -> Labelled:
 def engytime(rng: Generator) -> Labelled:
     """Two Gaussians of different variance that overlap: 4 096 x 2."""
     wide = rng.normal((0, 0), (1.0, 1.0), (2048, 2))
-    return _joined(wide, rng.normal((2.8, 2.8), (0.9, 1.3), (2048, 2)))
+    return _joined(wide, rng.normal((3.1, 3.1), (0.9, 1.3), (2048, 2)))
 
 
 SUITE: dict[str, Maker] = {
@@ -213,6 +213,23 @@ def _bars(rng: Generator) -> Labelled:
     return _joined(*(rng.uniform((i * 1.3, 0), (i * 1.3 + 1, 5), (200, 2)) for i in range(3)))
 
 
+def _ring(rng: Generator, n: int, d: int, noise: float) -> Array:
+    angle, ring = rng.uniform(0, 2 * np.pi, n), noise * rng.normal(size=(n, d))
+    ring[:, 0] += np.cos(angle)
+    ring[:, 1] += np.sin(angle)
+    return ring
+
+
+def _stacked_rings(rng: Generator) -> Labelled:
+    return _joined(_ring(rng, 400, 3, 0.07), _ring(rng, 400, 3, 0.07) + np.array([0, 0, 0.8]))
+
+
+def _shell_and_ball(rng: Generator) -> Labelled:
+    shell = rng.normal(size=(400, 3))
+    shell *= rng.normal(1, 0.05, (400, 1)) / np.linalg.norm(shell, axis=1, keepdims=True)
+    return _joined(shell, 0.2 * rng.normal(size=(300, 3)).clip(-1.2, 1.2))
+
+
 def _touching(rng: Generator) -> Labelled:
     disks = (np.array([2.05 * i, 0]) + _ball(rng, 500, 2, 1) for i in range(2))
     return _joined(*disks)
@@ -236,7 +253,7 @@ def _swiss_roll(rng: Generator) -> Array:
     return np.asarray(datasets.make_swiss_roll(1500, noise=0.3, random_state=int(rng.integers(2**31)))[0])
 
 
-# Two seldom, three often: where what is sought is one cluster, the index is 1 or 0.
+# Where one cluster is right, the index is 1 or 0.
 TUNING: dict[str, Maker] = {
     "moons": _moons(0.07),
     "circles": _circles,
@@ -244,6 +261,13 @@ TUNING: dict[str, Maker] = {
     "core and shell, 4": _core_and_shell,
     "bars": _bars,
     "touching disks": _touching,
+    "stacked rings": _stacked_rings,
+    "shell and ball": _shell_and_ball,
+    "one ring, 2": _one(lambda rng: _ring(rng, 300, 2, 0.05)),
+    "one ring, 3": _one(lambda rng: _ring(rng, 800, 3, 0.08)),
+    "few uniform, 2": _one(lambda rng: rng.uniform(size=(150, 2))),
+    "few normal, 4": _one(lambda rng: rng.normal(size=(150, 4))),
+    "many uniform, 2": _one(lambda rng: rng.uniform(size=(1500, 2))),
     "3 blobs in noise": _noisy,
     "uneven, 2": _gaussians((1200, 300, 80), 2, 6.5),
     "uneven, 8": _gaussians((600, 150, 60), 8, 7, (0.5, 1.5)),

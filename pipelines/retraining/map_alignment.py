@@ -128,9 +128,10 @@ def _with_numbers(clusters: ClusterResult, labels: Tensor, numbers: Tensor) -> C
     centers = clusters["centers"].new_full((count, clusters["centers"].shape[1]), torch.nan)
     centers[new] = clusters["centers"][old]
     changed = dict(clusters) | {"labels": numbers.to(clusters["labels"].device), "centers": centers}
-    probabilities = clusters.get("probabilities")
-    if probabilities is not None and probabilities.ndim == 2:
-        columns = probabilities.new_zeros((len(probabilities), count))
-        columns[:, new] = probabilities[:, old]
-        changed["probabilities"] = columns
+    for name in ("probabilities", "membership"):
+        values = clusters.get(name)
+        if isinstance(values, Tensor) and values.ndim == 2:
+            columns = values.new_zeros((len(values), count))
+            columns[:, new] = values[:, old]
+            changed[name] = columns
     return cast(ClusterResult, changed)

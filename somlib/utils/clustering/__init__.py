@@ -20,8 +20,8 @@ Positions are those of the flat grid. On a torus the cells at the seam are there
 Neurons that training pulled together differ by rounding only. Splitting on that would be noise, so the methods see
 features rounded to about a millionth of their spread, and neurons equal on that lattice count as one distinct neuron.
 
-HDBSCAN is scikit-learn's: its spanning tree is exact (that of the `hdbscan` package is approximate by default), and it
-is kept and released together with the other three.
+HDBSCAN is that of the `hdbscan` package, with an exact spanning tree: it knows soft membership, outlier scores and a
+relative validity beside what scikit-learn's gives.
 """
 
 from somlib.utils.clustering.clusters import CLUSTERING_METHODS, cluster_neurons

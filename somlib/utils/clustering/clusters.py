@@ -66,17 +66,18 @@ def cluster_neurons(
         feature_space: `"weights"`, `"positions"` or `"combined"`.
         random_seed: Fixes the starts of `"kmeans"` and `"gmm"`, and the sample of the silhouette on large maps; >= 0.
         connections: How rows lie on the neurons; `"connectivity"` needs it.
-        **kwargs: Options of the scikit-learn estimator: for `"kmeans"` n_init, max_iter, tol, algorithm; for `"gmm"`
-            covariance_type, tol, reg_covar (in units of the features' mean variance), max_iter, n_init, init_params;
-            for `"hdbscan"` min_cluster_size (half the root of m unless given, at least 5), min_samples (2 unless
-            given: neurons are means of samples already), max_cluster_size, cluster_selection_epsilon,
-            cluster_selection_method, allow_single_cluster, alpha; none for `"ward"` and `"connectivity"`.
+        **kwargs: Options of the estimator in scikit-learn or hdbscan: for `"kmeans"` n_init, max_iter, tol, algorithm;
+            for `"gmm"` covariance_type, tol, reg_covar (in units of the features' mean variance), max_iter, n_init,
+            init_params; for `"hdbscan"` min_cluster_size (half the root of m unless given, at least 5), min_samples (1
+            unless given: neurons are means of samples already), max_cluster_size, cluster_selection_epsilon,
+            cluster_selection_method, cluster_selection_persistence, allow_single_cluster, alpha; none for `"ward"` and
+            `"connectivity"`.
 
     Returns:
         Labels, centers, metrics and what the method adds.
 
     Raises:
-        ArgumentError: An unknown method, feature space or option, an option's value that scikit-learn refuses,
+        ArgumentError: An unknown method, feature space or option, an option's value that the estimator refuses,
             `n_clusters` below 1 or beyond the distinct neurons, or no rows where the method needs them.
         ShapeError: `codebook` is not of shape (m, d) for the grid, or `connections` not of its neurons.
         DataError: `codebook` is not finite.
@@ -168,6 +169,10 @@ def _result(
     }
     if partition.probabilities is not None:
         result["probabilities"] = torch.from_numpy(_renumbered(partition.probabilities, order)).to(codebook)
+    if partition.membership is not None:
+        result["membership"] = torch.from_numpy(partition.membership[:, order]).to(codebook)
+    if partition.outlier_scores is not None:
+        result["outlier_scores"] = torch.from_numpy(partition.outlier_scores).to(codebook)
     return {**result, **partition.scores}  # type: ignore[typeddict-item]  # the scores are keys of ClusterResult
 
 

@@ -31,7 +31,9 @@ from somlib.utils.winners import row_chunks
 
 logger = logging.getLogger(__name__)
 
-FALSE_VALLEYS = 0.4  # expected a map; of 0.1, 0.2 and 0.4 the best on the sets of TUNING in benchmarks/cluster_sets.py
+# Expected a map. Of 0.1, 0.2 and 0.4 the best on the sets of TUNING in benchmarks/cluster_sets.py: more of them find
+# groups that touch, and cut rings, which one sparse place divides.
+FALSE_VALLEYS = 0.1
 
 
 @dataclass(frozen=True)

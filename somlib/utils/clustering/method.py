@@ -19,12 +19,16 @@ class Partition:
         centers: Row c for cluster c, around the mean of the features; None for the mean of the members.
         probabilities: By neuron, shape (m,), or by neuron and cluster, one column for each row of `centers`.
         scores: Further numbers for the result.
+        membership: Of each cluster by neuron where a neuron may belong to several, one column a cluster, shape (m, k).
+        outlier_scores: Of each neuron, shape (m,).
     """
 
     labels: IntArray
     centers: FloatArray | None = None
     probabilities: FloatArray | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    membership: FloatArray | None = None
+    outlier_scores: FloatArray | None = None
 
 
 @dataclass(frozen=True)

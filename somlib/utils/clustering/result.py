@@ -56,6 +56,10 @@ class ClusterResult(TypedDict):
         probabilities: `"gmm"`: of each cluster by neuron, shape (m, k), rows sum to 1. `"hdbscan"`: strength of each
             neuron's membership in its cluster, shape (m,), 0 for noise. `"connectivity"`: share of its cluster in the
             density of rows there, shape (m,).
+        membership: `"hdbscan"`: probability of each cluster by neuron, noise too, shape (m, k), rows sum to at most 1.
+        outlier_scores: `"hdbscan"`: how far each neuron lies from dense regions, in [0, 1], shape (m,).
+        relative_validity: `"hdbscan"`: density within clusters against that between them, in [-1, 1], higher is better,
+            to compare settings on one map; NaN below two clusters.
     """
 
     labels: Tensor
@@ -69,6 +73,9 @@ class ClusterResult(TypedDict):
     bic: NotRequired[float]
     aic: NotRequired[float]
     probabilities: NotRequired[Tensor]
+    membership: NotRequired[Tensor]
+    outlier_scores: NotRequired[Tensor]
+    relative_validity: NotRequired[float]
 
 
 def undefined_score(score: str, reason: str) -> float:
