@@ -88,6 +88,6 @@ class Training:
             tasks.write_report(self.run, data, findings, artifacts, self.config.to_yaml())
         with self.stages("log"):
             (artifacts / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
-            profile = tasks.profile_training(som, prepared.dataset, prepared.samples, findings.local)
+            profile = tasks.profile_training(som, prepared.dataset, prepared.samples, findings.local, findings.analysis)
             example = prepared.dataset.features[:100]
             return tasks.log_map(self.run, findings, example, artifacts, profile=profile)

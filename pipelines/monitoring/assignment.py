@@ -14,6 +14,7 @@ from pipelines.model.local_models import LocalModels
 from pipelines.model.map_model import MapModel
 from pipelines.model.profile import AssignedRows, Profile
 from pipelines.model.profiling import training_profile
+from pipelines.training.analysis import Analysis
 from pipelines.training.local_scores import LocalResults
 from somlib import SOM
 
@@ -22,7 +23,9 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 
-def profile_training(som: SOM, dataset: Dataset, samples: Samples, local: LocalResults | None) -> Profile | None:
+def profile_training(
+    som: SOM, dataset: Dataset, samples: Samples, local: LocalResults | None, analysis: Analysis | None = None
+) -> Profile | None:
     """What has to be kept with a model to recognize drift later; None, with a warning, where rows are too few for it.
 
     Args:
@@ -30,12 +33,17 @@ def profile_training(som: SOM, dataset: Dataset, samples: Samples, local: LocalR
         dataset: The rows, in the units of the data.
         samples: What the map was trained and measured on.
         local: Local models with their answers to held-out rows; None without any.
+        analysis: Where its training rows fall; None searches for it.
     """
     answers = {} if local is None else _answers(local, samples.heldout)
     train, heldout = samples.train, samples.heldout
     try:
         return training_profile(
-            som.grid, _assigned(som, dataset, train, {}), _assigned(som, dataset, heldout, answers) if heldout else None
+            som.grid,
+            _assigned(som, dataset, train, {})
+            if analysis is None
+            else _in_time(dataset, train, analysis.winner, analysis.distance, {}),
+            _assigned(som, dataset, heldout, answers) if heldout else None,
         )
     except DatasetError as error:
         logger.warning("drift from this model will not be recognized: %s", error)
@@ -61,13 +69,25 @@ def assigned_rows(model: MapModel, dataset: Dataset, rows: NDArray[np.int64]) ->
 
 def _assigned(som: SOM, dataset: Dataset, rows: Labelled, predictions: Mapping[str, Floats]) -> AssignedRows:
     """Rows with their places, in the order of time."""
-    order = rows.by_time()
     found = som.winners(torch.from_numpy(rows.samples).to(som.device), distances=True)
-    values = dataset.features[rows.numbers[order]]
+    winner, distance = found.index[:, 0].cpu().numpy(), found.distance[:, 0].double().cpu().numpy()
+    return _in_time(dataset, rows, winner, distance, predictions)
+
+
+def _in_time(
+    dataset: Dataset,
+    rows: Labelled,
+    winner: NDArray[np.int64],
+    distance: Floats,
+    predictions: Mapping[str, Floats],
+) -> AssignedRows:
+    """Rows with their places (n,) as they were found, in the order of time."""
+    order = rows.by_time()
+    numbers = rows.numbers[order]
     return AssignedRows(
-        features=dict(zip(dataset.feature_names, values.T, strict=True)),
-        winner=found.index[:, 0].cpu().numpy()[order],
-        distance=found.distance[:, 0].cpu().numpy()[order],
+        features={name: dataset.features[numbers, i] for i, name in enumerate(dataset.feature_names)},
+        winner=winner[order],
+        distance=distance[order],
         predictions={target: answers[order] for target, answers in predictions.items()},
     )
 

@@ -1,7 +1,7 @@
 """What a trained map says: maps of hits, distances and targets, clusters of neurons, and how good it is."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,12 @@ from pipelines.settings.sections import AnalysisConfig
 from pipelines.training.fitting import TrainedMap
 from somlib import SOM
 from somlib.utils.clustering import ClusterResult
+from somlib.utils.maps import NeuronSamples, mean_map, neuron_samples, rank_map, score_map, std_map
+from somlib.utils.metrics import quantization_error, topographic_error
 
-TARGET_MAPS: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("mean", "metric", {"reduction_parameter": "mean"}),
-    ("std", "metric", {"reduction_parameter": "std"}),
-    ("score", "score", {}),
-    ("rank", "rank", {}),
-)
-Place = tuple[int, int]
-Rows = Mapping[Place, NDArray[np.int64]]  # numbers of the rows on a neuron, by its (row, col)
+TARGET_MAPS: Mapping[str, Callable[[NeuronSamples, torch.Tensor], torch.Tensor]] = {
+    "mean": mean_map, "std": std_map, "score": score_map, "rank": rank_map
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,11 @@ class TargetMaps:
     """How one target is spread over the map.
 
     Attributes:
-        values: The target of the training rows that have it, shape (k,).
-        rows: Which of these k rows lie on a neuron, by its (row, col); neurons without one are left out.
-        maps: `mean`, `std`, `score` and `rank`, shape (x, y) each; NaN where a neuron has no such row.
+        counts: Training rows of each neuron that have a value of it, int64, shape (x, y).
+        maps: `mean`, `std`, `score` and `rank` of these, shape (x, y) each; NaN where a neuron has no such row.
     """
 
-    values: NDArray[np.float64]
-    rows: Rows
+    counts: NDArray[np.int64]
     maps: Mapping[str, NDArray[np.float64]]
 
 
@@ -55,6 +50,8 @@ class Analysis:
         features: Their names.
         targets: By name.
         clusters: Of neurons.
+        winner: Nearest neuron of each training row, flat index, -1 for none, int64, shape (n,).
+        distance: To it, NaN for none, float64, shape (n,).
     """
 
     hits: NDArray[np.float64]
@@ -65,6 +62,8 @@ class Analysis:
     features: tuple[str, ...]
     targets: Mapping[str, TargetMaps]
     clusters: ClusterResult
+    winner: NDArray[np.int64]
+    distance: NDArray[np.float64]
 
 
 def analyze(
@@ -83,47 +82,41 @@ def analyze(
         scaler: How the samples were scaled.
         config: How neurons are clustered.
     """
-    wanted: list[Any] = [{"type": "hit"}, {"type": "distance", "kwargs": {"scaling": "mean"}}, {"type": "bmus_data"}]
-    hits, distances, rows = som.build_multiple_maps(wanted, torch.from_numpy(samples)).values()
-    # Arrays, not lists: Prefect looks at every entry of a list that goes into a task, a minute for two million rows.
-    rows = {place: np.asarray(owned, dtype=np.int64) for place, owned in rows.items()}
-    means, counts = _row_means(samples, rows, (som.grid.x, som.grid.y))
+    found = som.winners(torch.from_numpy(samples), distances=True)  # one search serves all
+    winner, shape = found.index[:, 0].cpu(), (som.grid.x, som.grid.y)
+    groups = neuron_samples(winner, som.grid.m)
+    means, counts = _row_means(samples, groups)
     return Analysis(
-        hits=_array(hits),
-        distances=_array(distances),
+        hits=_array(groups.count).reshape(shape),
+        distances=_array(som.build_map("distance", scaling="mean")),
         planes=scaler.inverse(_array(som.weights)),
-        means=scaler.inverse(means),
-        counts=counts,
+        means=scaler.inverse(means).reshape(*shape, -1),
+        counts=counts.reshape(*shape, -1),
         features=scaler.features,
-        targets={name: _target_maps(som, values, rows) for name, values in targets.items()},
+        targets={name: _target_maps(groups, values, shape) for name, values in targets.items()},
         clusters=som.cluster(config.clustering, config.n_clusters, config.feature_space),
+        winner=winner.numpy(),
+        distance=_array(found.distance[:, 0]),
     )
 
 
-def _row_means(samples: NDArray[np.float32], rows: Rows, shape: Place) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Mean of each feature over the observed values of the rows of each neuron, and their number, (x, y, d) each."""
-    d = samples.shape[1]
-    sums, counts = np.zeros((*shape, d)), np.zeros((*shape, d), dtype=np.int64)
-    for place, owned in rows.items():
-        values = samples[owned].astype(np.float64)
-        sums[place], counts[place] = np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0)
+def _row_means(samples: NDArray[np.float32], groups: NeuronSamples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Mean of each feature over the observed values of the rows of each neuron, and their number, (m, d) each."""
+    offset = groups.offset.numpy()
+    m, d = len(offset) - 1, samples.shape[1]
+    sums, counts = np.zeros((m, d)), np.zeros((m, d), dtype=np.int64)
+    for neuron in np.flatnonzero(np.diff(offset)).tolist():  # few rows at a time: no copy of all in float64
+        values = samples[groups.sample[offset[neuron] : offset[neuron + 1]].numpy()].astype(np.float64)
+        sums[neuron], counts[neuron] = np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0)
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0), counts
 
 
-def _target_maps(som: SOM, values: NDArray[np.float64], rows: Rows) -> TargetMaps:
+def _target_maps(groups: NeuronSamples, values: NDArray[np.float64], shape: tuple[int, int]) -> TargetMaps:
     """The maps of a target on the rows that have a value of it."""
-    observed = np.isfinite(values)
-    position = np.cumsum(observed) - 1  # among the rows with a value
-    known, held = values[observed], {place: owned[observed[owned]] for place, owned in rows.items()}
-    numbered = {place: position[kept] for place, kept in held.items() if len(kept)}
-    if not numbered:
-        nothing = np.full((som.grid.x, som.grid.y), np.nan)
-        return TargetMaps(known, numbered, {name: nothing for name, _, _ in TARGET_MAPS})
-    maps = {
-        name: _array(som.build_map(kind, target=torch.from_numpy(known), bmus_data_map=numbered, **arguments))
-        for name, kind, arguments in TARGET_MAPS
-    }
-    return TargetMaps(known, numbered, maps)
+    target = torch.from_numpy(values)[:, None]
+    known = groups.without(~torch.isfinite(target[:, 0]))
+    maps = {name: _array(build(known, target)).reshape(shape) for name, build in TARGET_MAPS.items()}
+    return TargetMaps(known.count.numpy().reshape(shape), maps)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float64]:
@@ -142,8 +135,8 @@ def heldout_scores(som: SOM, heldout: NDArray[np.float32]) -> dict[str, float]:
     """Both errors on scaled samples that did not train, shape (k, d); nothing where there are none."""
     if not len(heldout):
         return {}
-    samples = torch.from_numpy(heldout)
-    return {"heldout_qe": som.quantization_error(samples), "heldout_te": som.topographic_error(samples)}
+    found = som.winners(torch.from_numpy(heldout), k=2, distances=True)  # one search serves both
+    return {"heldout_qe": quantization_error(found), "heldout_te": topographic_error(found, som.grid)}
 
 
 def measure(trained: TrainedMap, heldout: NDArray[np.float32], clusters: ClusterResult) -> dict[str, float]:
@@ -192,29 +185,30 @@ def cluster_profiles(analysis: Analysis) -> pl.DataFrame:
         training rows of the cluster have a value; `row_mean`, their mean in the units of the data, null where none has;
         and `neuron_mean`, the mean weight of the cluster's neurons, whether rows fell on them or not, null for targets.
     """
-    labels, places = analysis.clusters["labels"].cpu().numpy(), np.indices(analysis.hits.shape).reshape(2, -1).T
-    d, nothing = len(analysis.features), np.empty(0, dtype=np.int64)
+    labels, d = analysis.clusters["labels"].cpu().numpy(), len(analysis.features)
     means, counts, planes = (each.reshape(-1, d) for each in (analysis.means, analysis.counts, analysis.planes))
     lines: list[tuple[int | None, str, str, int, float, float]] = []
     for cluster in (*np.unique(labels).tolist(), None):
         inside = np.ones(len(labels), dtype=bool) if cluster is None else labels == cluster
-        rows = counts[inside].sum(axis=0)
-        sums = np.where(counts[inside] > 0, counts[inside] * means[inside], 0.0).sum(axis=0)
-        row_means = np.divide(sums, rows, out=np.full(d, np.nan), where=rows > 0)
+        rows, row_means = _pooled(means[inside], counts[inside])
         weights = planes[inside].mean(axis=0)
         lines += [
             (cluster, name, "feature", int(rows[i]), float(row_means[i]), float(weights[i]))
             for i, name in enumerate(analysis.features)
         ]
-        own = [tuple(place) for place in places[inside].tolist()]
         for name, target in analysis.targets.items():
-            values = target.values[np.concatenate([nothing, *(target.rows.get(place, nothing) for place in own)])]
-            lines.append(
-                (cluster, name, "target", len(values), float(values.mean()) if len(values) else np.nan, np.nan)
-            )
+            rows, row_means = _pooled(target.maps["mean"].ravel()[inside, None], target.counts.ravel()[inside, None])
+            lines.append((cluster, name, "target", int(rows[0]), float(row_means[0]), np.nan))
     schema = {"cluster": pl.Int64, "column": pl.String, "role": pl.String, "rows": pl.Int64}
     table = pl.DataFrame(lines, schema=schema | {"row_mean": pl.Float64, "neuron_mean": pl.Float64}, orient="row")
     return table.with_columns(pl.col("row_mean", "neuron_mean").fill_nan(None))
+
+
+def _pooled(means: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows (d,) and mean (d,) of several neurons together, from those of each (m, d); NaN where there is no row."""
+    rows: NDArray[np.int64] = counts.sum(axis=0)
+    sums = np.where(counts > 0, counts * means, 0.0).sum(axis=0)
+    return rows, np.divide(sums, rows, out=np.full(len(rows), np.nan), where=rows > 0)
 
 
 def _beside(places: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:

@@ -53,7 +53,7 @@ def _drawings(trained: TrainedMap, analysis: Analysis) -> Iterator[tuple[str, Ca
     yield "cluster_map", partial(draw.plot_cluster_map, analysis.clusters, hits=analysis.hits)
     yield "cluster_profiles", partial(draw.plot_cluster_profiles, analysis.clusters)
     for stem, (name, target) in zip(file_stems(analysis.targets), analysis.targets.items(), strict=True):
-        for statistic in ("mean", "std") if target.rows else ():
+        for statistic in ("mean", "std") if target.counts.any() else ():
             words = partial(draw.plot_metric_map, reduction_parameter=statistic, target_names=[name])
             yield f"{statistic}_{stem}", partial(words, statistic=target.maps[statistic])
 

@@ -11,6 +11,7 @@ from pipelines.model.map_model import MapModel
 from pipelines.model.profile import Profile
 from pipelines.monitoring.assignment import assigned_rows, profile_training
 from pipelines.settings.config import PipelineConfig
+from pipelines.training.analysis import analyze
 from pipelines.training.fitting import train_som
 from pipelines.training.local_scores import LocalResults, learn_targets
 from tests.pipelines.conftest import WriteDataset, table
@@ -68,6 +69,12 @@ def test_placed_rows_answer_like_the_model_in_the_order_of_time(trained: Trained
     np.testing.assert_array_equal(assigned.winner, expected["row"] * 3 + expected["col"])
     np.testing.assert_allclose(assigned.distance, expected["quantization_error"], rtol=1e-5)
     np.testing.assert_allclose(assigned.predictions["y"], expected["prediction"], rtol=1e-5)
+
+
+def test_what_the_analysis_has_found_gives_the_same_profile(trained: Trained, config: PipelineConfig) -> None:
+    som, samples = trained.model.som, trained.samples
+    found = analyze(som, samples.train.samples, samples.targets, samples.scaler, config.analysis)
+    assert profile_training(som, trained.dataset, samples, trained.local, found) == trained.profile
 
 
 def test_the_order_of_features_does_not_matter(trained: Trained) -> None:

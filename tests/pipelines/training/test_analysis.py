@@ -39,6 +39,19 @@ def test_hits_count_the_samples_of_each_neuron(trained: TrainedMap, found: Any) 
     np.testing.assert_array_equal(found.hits.ravel(), np.bincount(winners(trained), minlength=12))
 
 
+def test_the_neuron_of_each_row_and_how_far_it_is_are_kept(trained: TrainedMap, found: Any) -> None:
+    np.testing.assert_array_equal(found.winner, winners(trained))
+    codebook = trained.som.weights.double().numpy().reshape(12, 3)
+    away = np.linalg.norm(SAMPLES.astype(np.float64) - codebook[winners(trained)], axis=1)
+    np.testing.assert_allclose(found.distance, away, rtol=1e-5)
+
+
+def test_targets_are_counted_where_they_are_known(trained: TrainedMap, found: Any) -> None:
+    known = ~np.isnan(TARGET)
+    expected = np.bincount(winners(trained)[known], minlength=12)
+    np.testing.assert_array_equal(found.targets["y"].counts.ravel(), expected)
+
+
 def test_planes_are_the_weights_in_the_units_of_the_data(trained: TrainedMap, found: Any) -> None:
     weights = trained.som.weights.double().numpy()
     np.testing.assert_allclose(found.planes, weights * RAW.std(axis=0) + RAW.mean(axis=0), rtol=1e-6)

@@ -230,7 +230,7 @@ def trained(content: Mapping[str, Any]) -> Outcome:
     analysis = analyze(result.som, samples.train.samples, samples.targets, samples.scaler, config.analysis)
     measure(result, samples.heldout.samples, analysis.clusters)
     local = learn_targets(result.som, samples, config.jitl, seed=1) if plan.local.rows else None
-    profile_training(result.som, dataset, samples, local)
+    profile_training(result.som, dataset, samples, local, analysis)
     flow_facts(result.som, config, Prepared(source, dataset, samples, plan))
     return Outcome(
         train=len(samples.train),
