@@ -90,7 +90,8 @@ class LocalModels:
         """Learn new rows, those of each target that have its value, then forget by the rules of `config`.
 
         The models answer the rows before they learn them, and their intervals adapt to these errors: an interval never
-        rests on an answer to a row that its model knew.
+        rests on an answer to a row that its model knew. Of more rows than a model may hold it learns those that
+        `learnable` says.
 
         Returns:
             How many rows the model of each target has learned.
@@ -101,6 +102,8 @@ class LocalModels:
         counts = {}
         for target, regressor in self.regressors.items():
             known = rows.take(rows.known(target))
+            if len(known) > config.max_rows:
+                known = learnable(rows, target, config)
             if len(known):
                 regressor.update(known.samples, known.targets[target], known.moments)
                 _forget(regressor, config)

@@ -177,7 +177,9 @@ class Assigner:
         neuron, distance = self._nearest(point, incomplete)
         if incomplete:
             inputs = np.where(holes, self._stand_in_for(neuron[:, 0]), inputs)
-        return Assignment(inputs, neuron, distance, shares(distance), self._trust(distance[:, 0]), point, holes[:, 1:])
+        return Assignment(
+            inputs, neuron, distance, shares(distance), self.trust_at(distance[:, 0]), point, holes[:, 1:]
+        )
 
     def assign_one(self, x: FloatArray) -> tuple[FloatArray, IntArray, FloatArray, float] | None:
         """Inputs (1 + d,), neurons (k,), shares (k,) and trust for one complete sample (d,), in few steps.
@@ -218,7 +220,8 @@ class Assigner:
         known = distance[~np.isnan(distance)]
         self.reach = float(np.quantile(known, REACH)) if len(known) else np.inf
 
-    def _trust(self, distance: FloatArray) -> FloatArray:
+    def trust_at(self, distance: FloatArray) -> FloatArray:
+        """Trust in the map's answer at distances (n,) from the nearest neuron, NaN where there is none, shape (n,)."""
         beyond = distance > self.reach
         trust = np.where(np.isnan(distance), 0.0, 1.0)
         trust[beyond] = (self.reach / distance[beyond]) ** 2

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -71,7 +72,7 @@ class JITLEstimator(ChosenSettings):
         if not (assigned.winner >= 0).any():
             raise DataError(f"X must have a row with a nearest neuron, got {len(X)} rows with nothing observed")
         assigner.learn_reach(assigned.distance[:, 0])
-        assigned = assigner.assign(X)
+        assigned = replace(assigned, trust=assigner.trust_at(assigned.distance[:, 0]))  # without a second search
 
         targets = Standardizer.of(target)
         rows = np.hstack((assigned.inputs, targets.apply(target)))

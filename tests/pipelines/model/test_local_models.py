@@ -176,6 +176,17 @@ def test_no_more_than_the_newest_rows_are_held(som: SOM) -> None:
     assert index.number.min() == 50
 
 
+def test_of_more_new_rows_than_are_held_the_newest_are_learned(som: SOM) -> None:
+    config = JITLConfig(experts="pure", max_rows=1_000)
+    many, last = fitted(som, rows(990), config), fitted(som, rows(990), config)
+    new = rows(1_500, first=990)
+    assert many.learn(new, config) == {"y": 1_000}
+    assert last.learn(new.take(np.arange(500, 1_500)), config) == {"y": 1_000}
+    queries = rows(20, first=5_000).samples
+    for name, column in many.answer(queries).items():
+        np.testing.assert_array_equal(column, last.answer(queries)[name])
+
+
 def test_a_neuron_holds_no_more_than_its_newest_rows(som: SOM) -> None:
     config = JITLConfig(experts="pure", per_neuron=4)
     models = fitted(som, rows(), config)

@@ -77,6 +77,7 @@ def test_trust_fades_by_the_square_of_the_distance_beyond_reach() -> None:
     assigner = Assigner(som, Standardizer(np.zeros(1), np.ones(1)), own_units=False, reach=2.0)
     assigned = assigner.assign(np.array([[1.0], [2.0], [14.0]]))
     assert assigned.trust.tolist() == [1.0, 1.0, 0.25]
+    assert assigner.trust_at(np.array([np.nan, 0.0, 4.0])).tolist() == [0.0, 1.0, 0.25]
 
 
 def test_missing_inputs_take_the_value_of_the_nearest_neuron() -> None:

@@ -81,3 +81,23 @@ def test_with_too_many_systems_to_solve_part_of_the_neurons_choose_for_all(
     assert judged == [5, M]
     assert candidates[by_part].name == candidates[chosen].name == "0.5"
     assert sorted(all_answers.position) == sorted(left_out.position) == list(range(300))
+
+
+def test_of_very_many_samples_some_of_each_split_choose_and_all_are_answered(
+    problem: tuple[Assignment, FloatArray, list[Candidate]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assigned, rows, candidates = problem
+    chosen, left_out = best_candidate(candidates, assigned, rows, SPLITS, M, 1)
+    judged: list[list[int]] = []
+
+    def counted(*arguments: object) -> list[validation.LeftOut]:
+        judged.append([len(split.answer) for split in arguments[3]])  # type: ignore[attr-defined]  # splits
+        return ridge_answers(*arguments)  # type: ignore[arg-type]  # as given
+
+    monkeypatch.setattr(validation, "ridge_answers", counted)
+    monkeypatch.setattr(validation, "JUDGED", 150)
+    by_part, all_answers = best_candidate(candidates, assigned, rows, SPLITS, M, 1)
+    assert judged == [[30] * 5, [60] * 5]
+    assert by_part == chosen
+    np.testing.assert_array_equal(all_answers.position, left_out.position)
+    np.testing.assert_allclose(all_answers.answer, left_out.answer, rtol=1e-9, atol=1e-12)
