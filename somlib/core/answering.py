@@ -15,7 +15,7 @@ from somlib.core.remembering import RememberingSOM
 from somlib.errors import ArgumentError, NotFittedError, ShapeError
 from somlib.utils import quality
 from somlib.utils.anomaly import NormalDistances
-from somlib.utils.clustering import ClusterResult, Connections, cluster_neurons
+from somlib.utils.clustering import ClusterResult, Connections, RowClusters, cluster_neurons, row_clusters
 from somlib.utils.decay import DecayFn, sigma_schedule
 from somlib.utils.inputs import read_outputs, read_sample_weight
 from somlib.utils.neighborhood import KERNELS
@@ -153,6 +153,25 @@ class AnsweringSOM(RememberingSOM):
         return cluster_neurons(
             self.codebook, self.grid, method, n_clusters, feature_space, seed, connections=connections, **kwargs
         )
+
+    def labels_of(self, data: Any, clusters: ClusterResult, alpha: float | None = None) -> RowClusters:
+        """The cluster of each row, that of its nearest neuron, with its strength.
+
+        Args:
+            data: Rows, shape (n, d).
+            clusters: What `cluster` gave of this map.
+            alpha: Also calls rows off the map, -1, whose distance to it a normal row exceeds with a probability of at
+                most `alpha`; see `is_anomaly`. None calls only those off that have no nearest neuron.
+
+        Raises:
+            ShapeError: Clusters of a map of another size.
+            NotFittedError: An `alpha`, and a map that was not trained.
+        """
+        samples = self._samples(data)
+        off_map = None if alpha is None else self.is_anomaly(samples, alpha)
+        if len(clusters["labels"]) != self.grid.m:
+            raise ShapeError(f"clusters must be of {self.grid.m} neurons, got {len(clusters['labels'])}")
+        return row_clusters(self._winners(samples).index[:, 0], clusters, off_map)
 
     def _connections_of(self, data: Any, sample_weight: Any) -> Connections:
         samples = self._samples(data)

@@ -17,7 +17,8 @@ class SOMClusterer(ClusterMixin, SOMEstimator):  # type: ignore[misc]  # scikit-
 
     Args:
         n_clusters: How many; None chooses, see `somlib.utils.clustering.cluster_neurons`.
-        method: `"kmeans"`, `"gmm"`, `"ward"` (every cluster one connected piece of the map) or `"hdbscan"`.
+        method: `"kmeans"`, `"gmm"`, `"ward"` (every cluster one connected piece of the map), `"hdbscan"`, or
+            `"connectivity"` (dense regions of the training rows; finds the number itself, one group included).
         feature_space: What neurons are compared by: `"weights"`, `"positions"` or `"combined"`.
         method_options: Further options of the method, by name.
 

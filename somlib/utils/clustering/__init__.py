@@ -31,6 +31,7 @@ from somlib.utils.clustering.kmeans import kmeans_inertias
 from somlib.utils.clustering.method import ClusteringMethod, Partition
 from somlib.utils.clustering.neurons import FEATURE_SPACES, MOST_CLUSTERS, FeatureSpace, Neurons, neuron_features
 from somlib.utils.clustering.result import ClusterMetrics, ClusterResult
+from somlib.utils.clustering.rows import RowClusters, row_clusters
 from somlib.utils.clustering.scores import SILHOUETTE_NEURONS, silhouette_values
 
 __all__ = [
@@ -45,9 +46,11 @@ __all__ = [
     "FeatureSpace",
     "Neurons",
     "Partition",
+    "RowClusters",
     "cluster_neurons",
     "kmeans_inertias",
     "neuron_features",
+    "row_clusters",
     "silhouette_values",
     "topological_quality",
 ]

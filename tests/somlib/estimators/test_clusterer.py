@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, load_wine, make_blobs
 from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from somlib.errors import ArgumentError
@@ -18,7 +19,7 @@ from somlib.estimators.clusterer import numbered_from_zero
 BLOBS, GROUPS = make_blobs(200, centers=[[0, 0], [10, 0], [0, 10], [10, 10]], random_state=0)
 
 
-@pytest.mark.parametrize("method", ["kmeans", "gmm", "ward", "hdbscan"])
+@pytest.mark.parametrize("method", ["kmeans", "gmm", "ward", "hdbscan", "connectivity"])
 def test_groups_that_lie_apart_are_found(method: str) -> None:
     estimator = SOMClusterer(method=method)
     assert adjusted_rand_score(GROUPS, estimator.fit_predict(BLOBS)) > 0.95
@@ -83,3 +84,16 @@ def test_an_unknown_method_leaves_the_estimator_unfitted() -> None:
     with pytest.raises(ArgumentError, match="method must be one of"):
         estimator.fit(BLOBS)
     assert not hasattr(estimator, "som_")
+
+
+def test_the_method_that_asks_for_rows_works_in_a_pipeline_and_knows_copies_by_their_weight() -> None:
+    rng = np.random.default_rng(0)
+    group = np.arange(300) % 3
+    X = np.array([[0, 0, 0], [900, 0, 1], [0, 900, 2]])[group] * [1, 1, 0.01] + rng.normal(size=(300, 3)) * [90, 90, 0]
+    model = make_pipeline(StandardScaler(), SOMClusterer(method="connectivity"))
+    found = model.fit(X).predict(X)
+    assert len({*zip(group.tolist(), found.tolist(), strict=True)}) == 3
+    weight = rng.integers(0, 3, 300)
+    weighted = SOMClusterer(method="connectivity", x=8, y=8).fit(X, sample_weight=weight)
+    copied = SOMClusterer(method="connectivity", x=8, y=8).fit(np.repeat(X, weight, axis=0))
+    assert (weighted.predict(X) == copied.predict(X)).all()
