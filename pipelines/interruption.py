@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Thread, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -66,9 +66,11 @@ def orderly_end() -> Iterator[None]:
     Once the block is left they are ignored: nothing is left to be ended but the interpreter.
     """
     taken = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # as under nohup
-    _watch_signals()
+    ready = _watch_signals()
     take_signals(taken)
     try:
+        with deferred():
+            ready.wait()
         yield
     except BaseException as error:  # broad: an interruption may have become any error on its way up
         if _state.first is None:
@@ -158,17 +160,25 @@ def _say(interrupted: Interrupted) -> None:
             print(f"error: {interrupted}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _watch_signals() -> None:
-    """Start the thread that hears of signals at once, whatever the main thread is doing."""
+def _watch_signals() -> Event:
+    """Start the thread that hears of signals at once, whatever the main thread is doing; set once it needs no more.
+
+    An interruption within an import may leave the lock of all imports taken. So the thread imports what it needs while
+    none can be raised, and nothing after that.
+    """
+    ready = Event()
     listening, woken = socket.socketpair()
     woken.setblocking(False)
     signal.set_wakeup_fd(woken.detach(), warn_on_full_buffer=False)
-    Thread(target=_watch, args=(listening,), name="som-signals", daemon=True).start()
+    Thread(target=_watch, args=(listening, ready), name="som-signals", daemon=True).start()
+    return ready
 
 
-def _watch(listening: socket.socket) -> None:
-    import psutil  # here: before the handlers are in place nothing is imported that takes time
-
+def _watch(listening: socket.socket, ready: Event) -> None:
+    try:
+        import psutil  # here: before the handlers are in place nothing is imported that takes time
+    finally:
+        ready.set()
     limited = False
     while not limited:
         heard = [number for number in listening.recv(64) if number in SIGNALS]

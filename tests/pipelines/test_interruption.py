@@ -29,6 +29,11 @@ while True:
 """,
 }
 
+# The same within a block, and the first line only once nothing it raises is heard any more.
+DEAF = """while True:
+        try: said = said or say('working') or True; time.sleep(0.01)
+        except BaseException: pass"""
+
 
 @pytest.fixture
 def start() -> Start:
@@ -113,23 +118,32 @@ def test_the_command_ends_in_order_while_it_is_still_importing(tmp_path: Path, n
     assert problems == {2: "error: interrupted\n", 15: "error: ended by SIGTERM\n"}[number]
 
 
+def test_it_ends_where_an_interruption_has_left_the_lock_of_imports_taken(start: Start) -> None:
+    """As one does that comes up in the callback of a module's lock, where Python ignores it besides."""
+    process = start(f"import _imp\nsaid = False\nwith orderly_end():\n    _imp.acquire_lock()\n    {DEAF}")
+    process.terminate()
+    try:
+        _, problems = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, problems) == (128 + signal.SIGTERM, "error: ended by SIGTERM\n")
+
+
 def test_its_children_end_with_a_process_that_cannot_unwind(start: Start) -> None:
     child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)"
-    deaf = """while True:
-        try: said = said or say('working') or True; time.sleep(0.01)
-        except BaseException: pass"""
-    process = start(f"import subprocess\nsaid = False\nwith orderly_end():\n    {child}\n    {deaf}")
+    process = start(f"import subprocess\nsaid = False\nwith orderly_end():\n    {child}\n    {DEAF}")
     family = psutil_children(process.pid)
     process.terminate()
     try:
         process.communicate(timeout=60)
+        alive = psutil.wait_procs(family, timeout=10)[1]  # killed a moment before their parent has ended
     finally:
         for each in (process, *family):
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         process.communicate()
     assert len(family) == 1
-    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family)
+    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in alive)
 
 
 def test_a_deferred_block_is_finished_first(start: Start) -> None:
