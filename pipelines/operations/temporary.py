@@ -21,19 +21,17 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import prefect
 import uvicorn
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.settings import (
-    PREFECT_API_BLOCKS_REGISTER_ON_START,
     PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_DATABASE_MIGRATE_ON_START,
     PREFECT_API_URL,
     PREFECT_LOGGING_TO_API_ENABLED,
-    PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION,
     get_current_settings,
     temporary_settings,
 )
@@ -41,6 +39,9 @@ from prefect.settings import (
 from pipelines.errors import FlowEngineError
 from pipelines.masking import masked_uri
 from pipelines.operations.orchestration import TEMPORARY_API
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class TemporaryServer:
     """
 
     def __init__(self, database: Path | None, migrate: bool) -> None:
-        self._own = database is not None
+        self._own, self._migrate = database is not None, migrate
         self._socket = socket.create_server((HOST, 0), backlog=256)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else every answer waits for 40 ms
         self.address = f"http://{HOST}:{self._socket.getsockname()[1]}/api"
@@ -73,15 +74,14 @@ class TemporaryServer:
         settings: dict[Any, Any] = {PREFECT_API_DATABASE_MIGRATE_ON_START: migrate}
         if database is not None:
             settings[PREFECT_API_DATABASE_CONNECTION_URL] = f"sqlite+aiosqlite:///{database}"
-            settings[PREFECT_API_BLOCKS_REGISTER_ON_START] = False  # nobody could use them after the run
-            settings[PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION] = False  # it writes to PREFECT_HOME
         with temporary_settings(settings):
             context = copy_context()  # where Prefect keeps its settings
         self._thread = Thread(target=context.run, args=(self._main,), name="prefect-api", daemon=True)
 
     def start(self) -> None:
         """Begin to start it; `wait` for the end of that."""
-        import_module("prefect.server.api.server")  # here: two threads must not import the same modules at once
+        # Here: two threads must not import the same modules at once.
+        import_module("pipelines.operations.run_api" if self._own else "prefect.server.api.server")
         self._thread.start()
 
     def wait(self) -> Exception | None:
@@ -108,10 +108,7 @@ class TemporaryServer:
             self._decided.set()
 
     async def _serve(self) -> None:
-        from prefect.server.api.server import create_app
-
-        # Without Prefect's services nobody would clean up or record for later: of a database of ours nothing stays.
-        app = create_app(ephemeral=True, webserver_only=self._own)
+        app = self._application()
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=STOP_SECONDS
         )
@@ -119,6 +116,15 @@ class TemporaryServer:
             self._server = uvicorn.Server(config)
             self._decided.set()
             await self._server.serve(sockets=[self._socket])
+
+    def _application(self) -> "FastAPI":
+        if self._own:  # of which nothing stays: nobody looks at it, or needs what cleans up in it
+            from pipelines.operations.run_api import application
+
+            return application(self._migrate)
+        from prefect.server.api.server import create_app
+
+        return create_app(ephemeral=True)
 
 
 @contextmanager

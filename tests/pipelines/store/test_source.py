@@ -30,7 +30,9 @@ model = mlflow.pyfunc.load_model(sys.argv[1])
 import pipelines, json
 assert ".zip" in pipelines.__file__, pipelines.__file__
 print(model.predict({"a": [1, 2], "b": [3, 4]}).to_json())
-print(json.dumps([name for name in ("prefect", "bokeh", "faiss", "typer") if name in sys.modules]))
+unneeded = ["prefect", "bokeh", "matplotlib", "faiss", "typer", "uvicorn"]
+unneeded += [f"pipelines.{room}" for room in ("flows", "training", "report", "publishing", "serving", "store")]
+print(json.dumps([name for name in unneeded if name in sys.modules]))
 """
 
 
