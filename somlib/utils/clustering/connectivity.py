@@ -23,7 +23,7 @@ import torch
 from somlib.errors import ArgumentError
 from somlib.utils.clustering.connections import Connections
 from somlib.utils.clustering.contiguity import graph_of, pieces
-from somlib.utils.clustering.density import ENTRIES, bridges, densities, typical_distance
+from somlib.utils.clustering.density import ENTRIES, RowDensity, bridges, typical_distance
 from somlib.utils.clustering.merging import Merge, merges, regions
 from somlib.utils.clustering.method import ClusteringMethod, Partition, all_in_one
 from somlib.utils.clustering.neurons import FloatArray, IntArray, Neurons, unit_variance
@@ -74,11 +74,11 @@ def _connectivity(neurons: Neurons, n_clusters: int | None, options: Mapping[str
     distance = distance or typical_distance(held.points, links, np.ones(len(links)))
     if not distance:
         return Partition(all_in_one(neurons), probabilities=np.ones(len(points)))
-    found = densities(held.points, held.rows, links, distance)
-    region = regions(found.at_neurons[0], held.links)
+    density = RowDensity(held.points, held.rows, distance)
+    region = regions(density.at_neurons[0], held.links)
     if n_clusters is not None and n_clusters > region.max() + 1:
         region = np.arange(len(held.index))
-    all_merges = merges(region, held.rows, links, found)
+    all_merges = merges(region, links, density)
     done = _chosen(all_merges, int(region.max()) + 1, n_clusters, len(held.index))
     cluster = _merged(region, done)
     labels, strength = _spread(points, held, cluster, distance)
@@ -122,23 +122,27 @@ def _merged(region: IntArray, done: list[Merge]) -> IntArray:
 def _spread(points: FloatArray, held: _Held, cluster: IntArray, width: float) -> tuple[IntArray, FloatArray]:
     """Cluster and strength of every neuron, shape (m,) each, from those of the neurons with rows."""
     labels, strength = np.empty(len(points), np.int64), np.empty(len(points))
-    neurons, own = torch.from_numpy(held.points), torch.from_numpy(cluster)
     labels[held.index] = cluster
-    with_rows = np.zeros(len(points), dtype=bool)
-    with_rows[held.index] = True
-    for chunk in row_chunks(len(points), max(1, ENTRIES // len(held.index))):
-        apart = torch.cdist(
-            torch.from_numpy(points[chunk]), neurons, compute_mode="donot_use_mm_for_euclid_dist"
-        ).square()
-        near = apart.argmin(dim=1)
-        waiting = ~with_rows[chunk]
-        labels[chunk][waiting] = cluster[near.numpy()[waiting]]
-        kernel = (apart - apart.min(dim=1, keepdim=True).values).div_(-2 * width**2).exp_() * torch.from_numpy(
-            held.rows
-        )
-        inside = own[None, :] == torch.from_numpy(labels[chunk])[:, None]
-        strength[chunk] = ((kernel * inside).sum(dim=1) / kernel.sum(dim=1)).numpy()
+    waiting = np.setdiff1d(np.arange(len(points)), held.index)
+    labels[waiting] = cluster[_nearest(points[waiting], held.points)]
+    where, neurons, rows = (torch.from_numpy(values) for values in (points, held.points, held.rows))
+    own, lengths = torch.from_numpy(cluster), torch.from_numpy(held.points).square().sum(dim=1)
+    for chunk in row_chunks(len(points), max(1, ENTRIES // len(neurons))):
+        apart = torch.addmm(lengths, where[chunk], neurons.T, alpha=-2)  # but for what is the same for all neurons
+        kernel = apart.sub_(apart.min(dim=1, keepdim=True).values).mul_(-0.5 / width**2).exp_().mul_(rows)
+        total = kernel.sum(dim=1)
+        inside = own == torch.from_numpy(labels[chunk])[:, None]
+        strength[chunk] = (kernel.mul_(inside).sum(dim=1) / total).numpy()
     return labels, strength
+
+
+def _nearest(points: FloatArray, neurons: FloatArray) -> IntArray:
+    """The nearest of some neurons (h, f) to each point (q, f), the lowest index of equals, shape (q,)."""
+    from scipy.spatial.distance import cdist  # slow to import, and no map needs it to train
+
+    chunks = row_chunks(len(points), max(1, ENTRIES // len(neurons)))
+    found = [cdist(points[chunk], neurons, "sqeuclidean").argmin(axis=1) for chunk in chunks]
+    return np.concatenate((np.empty(0, np.int64), *found))
 
 
 CONNECTIVITY = ClusteringMethod(_connectivity, needs_rows=True)

@@ -11,6 +11,7 @@ share rows.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,51 +27,53 @@ TINY = 1e-300
 
 
 @dataclass(frozen=True)
-class Densities:
-    """Densities at several widths, the narrowest first.
+class RowDensity:
+    """The density of rows at several widths, the narrowest first.
 
     Attributes:
-        at_neurons: f(w_k), shape (s, m).
-        resting_on: N(w_k), shape (s, m).
-        between: f halfway between the two neurons of each link, shape (s, e).
-    """
-
-    at_neurons: FloatArray
-    resting_on: FloatArray
-    between: FloatArray
-
-
-def densities(points: FloatArray, rows: FloatArray, links: IntArray, distance: float) -> Densities:
-    """The densities of rows at and between neurons.
-
-    Args:
         points: Neurons, shape (m, f).
         rows: Weight of the rows of each, > 0, shape (m,).
-        links: Pairs of neurons, shape (e, 2).
         distance: Typical distance of two connected neurons, > 0.
     """
-    widest = distance * NARROWEST * 2 ** ((WIDTHS - 1) / 2)
-    at_neurons, resting_on = _estimates(points, points, rows, widest)
-    between, _ = _estimates((points[links[:, 0]] + points[links[:, 1]]) / 2, points, rows, widest)
-    return Densities(at_neurons, resting_on, between)
 
+    points: FloatArray
+    rows: FloatArray
+    distance: float
 
-def _estimates(at: FloatArray, points: FloatArray, rows: FloatArray, widest: float) -> tuple[FloatArray, FloatArray]:
-    """F and N at some places (q, f), shape (s, q) each.
+    @cached_property
+    def at_neurons(self) -> FloatArray:
+        """Density at each neuron, shape (s, m)."""
+        return self._sums(self.points)[0]
 
-    A kernel of half the squared width is the square of the wider one, so one exponential serves all widths.
-    """
-    where, neurons, weight = torch.from_numpy(at), torch.from_numpy(points), torch.from_numpy(rows)
-    lengths = neurons.square().sum(dim=1)
-    f, squares = torch.empty(2, WIDTHS, len(at), dtype=torch.float64)
-    for chunk in row_chunks(len(at), max(1, ENTRIES // len(points))):
-        part = where[chunk]
-        squared = torch.addmm(lengths, part, neurons.T, alpha=-2).add_(part.square().sum(dim=1, keepdim=True))
-        kernel = squared.clamp_min_(0).mul_(-0.5 / widest**2).exp_()
-        for width in range(WIDTHS - 1, -1, -1):
-            f[width, chunk] = kernel @ weight
-            squares[width, chunk] = kernel.square_() @ weight
-    return f.numpy(), (f.square() / squares.clamp_min(TINY)).numpy()
+    def between(self, links: IntArray) -> FloatArray:
+        """Density halfway between the two neurons of each link (e, 2), shape (s, e)."""
+        return self._sums((self.points[links[:, 0]] + self.points[links[:, 1]]) / 2)[0]
+
+    def resting_on(self, neurons: IntArray) -> FloatArray:
+        """How many rows the density at some neurons (q,) rests on, shape (s, q)."""
+        f, squares = self._sums(self.points[neurons], squared=True)
+        return f**2 / np.maximum(squares, TINY)
+
+    def _sums(self, at: FloatArray, squared: bool = False) -> tuple[FloatArray, FloatArray]:
+        """Density at some places (q, f), and the sum of squared kernels where asked, shape (s, q) each.
+
+        A kernel of half the squared width is the square of the wider one, so one exponential serves all widths.
+        """
+        where, neurons, weight = (torch.from_numpy(values) for values in (at, self.points, self.rows))
+        widest = self.distance * NARROWEST * 2 ** ((WIDTHS - 1) / 2)
+        lengths = neurons.square().sum(dim=1)
+        sums = torch.zeros(WIDTHS + 1, len(at), dtype=torch.float64)
+        for chunk in row_chunks(len(at), max(1, ENTRIES // len(neurons))):
+            part = where[chunk]
+            apart = torch.addmm(lengths, part, neurons.T, alpha=-2).add_(part.square().sum(dim=1, keepdim=True))
+            kernel = apart.clamp_min_(0).mul_(-0.5 / widest**2).exp_()
+            for width in range(WIDTHS, 0, -1):
+                torch.mv(kernel, weight, out=sums[width, chunk])
+                if width > 1 or squared:
+                    kernel.square_()
+            if squared:
+                torch.mv(kernel, weight, out=sums[0, chunk])
+        return sums[1:].numpy(), sums[:-1].numpy()  # squares of a width are the kernels of the one before
 
 
 def typical_distance(points: FloatArray, links: IntArray, shared: FloatArray) -> float:

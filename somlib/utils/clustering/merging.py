@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somlib.utils.clustering.density import Densities
+from somlib.utils.clustering.density import RowDensity
 from somlib.utils.clustering.neurons import FloatArray, IntArray
 
 # From this share of the peak on a pass is no valley, however sure: the density of a map is never quite even. Of 0.4,
@@ -65,16 +65,15 @@ def regions(density: FloatArray, links: IntArray) -> IntArray:
     return np.unique(up, return_inverse=True)[1].astype(np.int64)
 
 
-def merges(region: IntArray, rows: FloatArray, links: IntArray, found: Densities) -> list[Merge]:
+def merges(region: IntArray, links: IntArray, density: RowDensity) -> list[Merge]:
     """All merges in their order, until one region is left of those that links connect.
 
     Args:
         region: Of each neuron, from 0 without gaps, shape (m,).
-        rows: Weight of the rows of each neuron, shape (m,).
         links: Pairs of neurons, shape (e, 2).
-        found: Densities at them.
+        density: Of the rows on these neurons.
     """
-    state = _Regions(region, rows, links, found)
+    state = _Regions(region, links, density)
     done = []
     while (pair := state.least_apart()) is not None:
         done.append(pair)
@@ -100,17 +99,16 @@ def apart(peak: FloatArray, resting_on: FloatArray, passing: FloatArray) -> Floa
 class _Regions:
     """Regions, their peaks and the passes between them, and which two are least apart."""
 
-    def __init__(self, region: IntArray, rows: FloatArray, links: IntArray, found: Densities) -> None:
+    def __init__(self, region: IntArray, links: IntArray, density: RowDensity) -> None:
         count = int(region.max()) + 1
-        self._peak, self._resting_on = _peaks(region, found, count)
-        self._rows = np.bincount(region, rows, minlength=count)
+        self._peak, self._resting_on = _peaks(region, density, count)
+        self._rows = np.bincount(region, density.rows, minlength=count)
         self._passes: list[dict[int, FloatArray]] = [{} for _ in range(count)]
-        first, second = region[links[:, 0]], region[links[:, 1]]
-        lowest = np.minimum(
-            found.between, np.minimum(found.at_neurons[:, links[:, 0]], found.at_neurons[:, links[:, 1]])
-        )
-        for link in np.flatnonzero(first != second):
-            self._raise(int(first[link]), int(second[link]), lowest[:, link])
+        crossing = links[region[links[:, 0]] != region[links[:, 1]]]
+        at = density.at_neurons
+        lowest = np.minimum(density.between(crossing), np.minimum(at[:, crossing[:, 0]], at[:, crossing[:, 1]]))
+        for (one, other), passing in zip(region[crossing].tolist(), lowest.T, strict=True):
+            self._raise(one, other, passing)
         self._queue: list[tuple[float, int, int, int]] = []
         self._version: dict[tuple[int, int], int] = {}  # of the score that counts; others in the queue are past
         self._asked = 0
@@ -157,11 +155,13 @@ class _Regions:
         heapq.heappush(self._queue, (float(np.minimum(*scores).max()), one, other, self._asked))
 
 
-def _peaks(region: IntArray, found: Densities, count: int) -> tuple[FloatArray, FloatArray]:
+def _peaks(region: IntArray, density: RowDensity, count: int) -> tuple[FloatArray, FloatArray]:
     """The highest density of each region, and how many rows it rests on, shape (s, count) each."""
-    peak, resting_on = np.empty((2, len(found.at_neurons), count))
-    for width, density in enumerate(found.at_neurons):
-        order = np.lexsort((-np.arange(len(density)), density, region))
-        highest = order[np.append(np.flatnonzero(np.diff(region[order])), len(order) - 1)]
-        peak[width], resting_on[width] = density[highest], found.resting_on[width, highest]
-    return peak, resting_on
+    at = density.at_neurons
+    neurons = np.empty((len(at), count), dtype=np.int64)
+    for width, values in enumerate(at):
+        order = np.lexsort((-np.arange(len(values)), values, region))
+        neurons[width] = order[np.append(np.flatnonzero(np.diff(region[order])), len(order) - 1)]
+    asked, place = np.unique(neurons, return_inverse=True)
+    resting_on = np.take_along_axis(density.resting_on(asked), place.reshape(neurons.shape), axis=1)
+    return np.take_along_axis(at, neurons, axis=1), resting_on

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from somlib.utils.clustering import density as module
 from somlib.utils.clustering.contiguity import graph_of, pieces
-from somlib.utils.clustering.density import WIDTHS, bridges, densities, typical_distance
+from somlib.utils.clustering.density import WIDTHS, RowDensity, bridges, typical_distance
 
 RNG = np.random.default_rng(0)
 POINTS, ROWS = RNG.normal(size=(9, 3)), RNG.uniform(0.5, 4, 9)
@@ -19,7 +19,7 @@ LINKS = np.array([[0, 1], [1, 2], [4, 8]])
 @pytest.mark.parametrize("entries", [1, 2**21])
 def test_densities_match_their_definition(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ENTRIES", entries)
-    found = densities(POINTS, ROWS, LINKS, 1.3)
+    found = RowDensity(POINTS, ROWS, 1.3)
     for s in range(WIDTHS):
         h = 1.3 * math.sqrt(2) ** (s - 1)
 
@@ -28,8 +28,12 @@ def test_densities_match_their_definition(entries: int, monkeypatch: pytest.Monk
             return sum(n * kernel**power for n, kernel in zip(ROWS, kernels, strict=True))
 
         np.testing.assert_allclose(found.at_neurons[s], [f(w) for w in POINTS], rtol=1e-9)
-        np.testing.assert_allclose(found.resting_on[s], [f(w) ** 2 / f(w, 2) for w in POINTS], rtol=1e-9)
-        np.testing.assert_allclose(found.between[s], [f((POINTS[a] + POINTS[b]) / 2) for a, b in LINKS], rtol=1e-9)
+        np.testing.assert_allclose(
+            found.resting_on(np.array([7, 2]))[s], [f(POINTS[k]) ** 2 / f(POINTS[k], 2) for k in (7, 2)], rtol=1e-9
+        )
+        np.testing.assert_allclose(
+            found.between(LINKS)[s], [f((POINTS[a] + POINTS[b]) / 2) for a, b in LINKS], rtol=1e-9
+        )
 
 
 def test_the_typical_distance_is_the_median_over_shared_rows() -> None:

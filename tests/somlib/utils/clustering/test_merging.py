@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import power_divergence
 
-from somlib.utils.clustering.density import Densities, densities
+from somlib.utils.clustering.density import RowDensity
 from somlib.utils.clustering.merging import SHALLOW, apart, merges, regions
 
 
@@ -31,19 +31,20 @@ def test_neurons_climb_to_the_densest_neighbor_until_none_is_denser() -> None:
     assert regions(density, links).tolist() == [0, 0, 1, 1, 1, 2]
 
 
-def _random(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Densities]:
+def _random(seed: int) -> tuple[np.ndarray, np.ndarray, RowDensity]:
     rng = np.random.default_rng(seed)
     points, rows = rng.normal(size=(25, 2)) * 3, rng.integers(1, 12, 25).astype(float)
     links = np.array([pair for pair in itertools.combinations(range(25), 2) if rng.uniform() < 0.15])
-    found = densities(points, rows, links, 1.0)
-    return regions(found.at_neurons[0], links), rows, links, found
+    found = RowDensity(points, rows, 1.0)
+    return regions(found.at_neurons[0], links), links, found
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_merges_match_their_definition(seed: int) -> None:
     """Every time all pairs are looked at anew, from the neurons that they hold by then."""
-    region, rows, links, found = _random(seed)
-    done, now = merges(region, rows, links, found), region.copy()
+    region, links, found = _random(seed)
+    done, now = merges(region, links, found), region.copy()
+    between = found.between(links)
     for merge in done:
         scores = {}
         for one, other in itertools.combinations(sorted(set(now.tolist())), 2):
@@ -52,11 +53,11 @@ def test_merges_match_their_definition(seed: int) -> None:
                 continue
             best = 0.0
             for s, density in enumerate(found.at_neurons):
-                passing = max(min(found.between[s, i], density[a], density[b]) for i, a, b in crossing)
+                passing = max(min(between[s, i], density[a], density[b]) for i, a, b in crossing)
                 sides = []
                 for side in (one, other):
                     top = max(np.flatnonzero(now == side), key=lambda k, f=density: f[k])
-                    resting = np.minimum(found.resting_on[s, [top]], rows[now == side].sum())
+                    resting = np.minimum(found.resting_on(np.array([top]))[s], found.rows[now == side].sum())
                     sides.append(float(apart(density[[top]], resting, np.array([passing]))[0]))
                 best = max(best, min(sides))
             scores[one, other] = best
