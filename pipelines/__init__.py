@@ -1,4 +1,4 @@
-"""Prefect and MLflow around somlib: train, judge, publish and serve maps of Parquet data."""
+"""Prefect and MLflow around somlib: train, evaluate, publish and serve maps of Parquet data."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -139,7 +139,7 @@ def deploy(
             "--notify-url",
             metavar="URL",
             envvar="SOM_NOTIFY_URL",
-            help="Webhook that is told of runs that fail; better given in the environment, as it is a secret.",
+            help="Webhook that is notified of runs that fail; better given in the environment, as it is a secret.",
         ),
     ] = None,
 ) -> None:

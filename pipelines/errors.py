@@ -70,8 +70,8 @@ class ModelBusyError(PipelineError, TimeoutError):
     exit_code = 7
 
 
-class ChampionChanged(PipelineError, RuntimeError):  # noqa: N818 - nothing went wrong: the caller judges again
-    """Another version serves than the one that the caller has judged against."""
+class ChampionChanged(PipelineError, RuntimeError):  # noqa: N818 - nothing went wrong: the caller evaluates again
+    """Another version serves than the one that the caller evaluated against."""
 
     exit_code = 7
 

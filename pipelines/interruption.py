@@ -147,7 +147,7 @@ def _on_signal(number: int, _: FrameType | None) -> None:
 
 
 def _said() -> Interrupted:
-    """The interruption, told on stderr."""
+    """The interruption, reported on stderr."""
     assert _state.first is not None
     _say(_state.first)
     return _state.first
@@ -184,7 +184,7 @@ def _watch(listening: socket.socket, ready: Event) -> None:
         heard = [number for number in listening.recv(64) if number in SIGNALS]
         deadline, limited = time.monotonic() + GRACE_SECONDS, bool(heard) and _state.limited
         while heard and not _state.handled and time.monotonic() < deadline:
-            # The signal came to another thread, or just before the main thread began to wait for something: there it is
+            # The signal reached another thread, or just before the main thread began to wait for something: there it is
             # noticed only when the wait is over, unless another one cuts it short.
             signal.pthread_kill(main_thread().ident or 0, heard[0])
             time.sleep(POLL_SECONDS)

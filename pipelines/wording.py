@@ -34,5 +34,5 @@ def of_all(count: int, total: int, noun: str) -> str:
 
 
 def agreeing(count: int, singular: str, plural: str) -> str:
-    """The verb for so many: `has` or `have`."""
+    """The verb that agrees with a number: `has` or `have`."""
     return singular if count == 1 else plural

@@ -1,7 +1,9 @@
 """What every source file keeps to: its length, the arguments of its functions, its words."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,3 +46,16 @@ def test_functions_of_pipelines_take_at_most_six_arguments_or_say_why() -> None:
     }
     found = {name: names for name, text in sources.items() if (names := list(crowded(text)))}
     assert found == {}
+
+
+def prose(text: str) -> str:
+    """The comments and the text constants of a source file, on one line."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    kinds = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}  # from 3.12 on
+    return " ".join(" ".join(token.string.split()) for token in tokens if token.type in kinds)
+
+
+def test_prose_says_plainly_what_it_means() -> None:
+    private = re.compile(r"\b(so many|likewise|came to|told|contest|contender|yardstick)\b", re.IGNORECASE)
+    found = {name_of(path): private.findall(prose(path.read_text(encoding="utf-8"))) for path in SOURCES}
+    assert {name: words for name, words in found.items() if words} == {}

@@ -28,7 +28,7 @@ COMPARED = ("metric", "champion", "challenger", "change", "interval", "holds")  
 
 
 def train(file: str, overrides: Sequence[str], force: bool = False) -> None:
-    """Run the training flow and print what it came to; `force` trains also what a finished run did before.
+    """Run the training flow and print its result; `force` trains also what a finished run did before.
 
     Raises:
         PipelineError: It cannot do its work.
@@ -58,7 +58,7 @@ def retrain(file: str, overrides: Sequence[str], force: bool = False) -> None:
 
 
 def refresh(file: str, overrides: Sequence[str]) -> None:
-    """Run the refreshing flow and print what it came to: a line where there was nothing to do, else a table.
+    """Run the refreshing flow and print its result: a line where there was nothing to do, else a table.
 
     Raises:
         PipelineError: It cannot do its work.

@@ -1,4 +1,4 @@
-"""What the wanted rows hold, counted in passes that keep no row (`validation.py` judges it)."""
+"""What the wanted rows hold, counted in passes that keep no row (`validation.py` checks it)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class ColumnSurvey(NamedTuple):
     """What a column holds.
 
     Attributes:
-        missing: Null or NaN in so many of the found rows.
-        infinite: Infinite in so many of the used rows.
+        missing: Number of found rows in which it is null or NaN.
+        infinite: Number of used rows in which it is infinite.
         low: Smallest finite value of the used rows, NaN where there is none.
         high: Largest.
     """

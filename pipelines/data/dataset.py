@@ -73,7 +73,7 @@ def read_dataset(
         source: What to read.
         found: What is there.
         drop_incomplete: Whether to leave out rows that lack a feature.
-        dtype: Of the features; None takes float32 where that can tell their values apart.
+        dtype: Of the features; None takes float32 where that distinguishes their values.
 
     Raises:
         DatasetError: A file is damaged, or the files changed since they were surveyed.
@@ -133,7 +133,7 @@ def _feature_type(source: Source, found: Survey) -> type[np.floating[Any]]:
     columns = [found.columns[name] for name in source.features]
     if all(_fits_float32(column) for column in columns if column.high > column.low):
         return np.float32
-    logger.info("features are read as float64: one has values that float32 cannot tell apart or hold")
+    logger.info("features are read as float64: one has values that float32 cannot distinguish or hold")
     return np.float64
 
 

@@ -1,8 +1,8 @@
-"""The window that a challenger is trained on, and the newest part of it that it is judged on.
+"""The window that a challenger is trained on, and the newest part of it that is held out.
 
 Both are the configured data with narrower bounds, so they are read like any other data. They are cut apart at one place
 in the order of the rows: a time of `data.time`, or a partition of the folders (`year=2024/month=03`, by number, date or
-else by letter). Whatever judges is newer than every row that trains.
+else by letter). Every held-out row is newer than every training row.
 """
 
 import logging
@@ -18,7 +18,7 @@ from pipelines.settings.sections import DataConfig, WindowConfig
 logger = logging.getLogger(__name__)
 
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
-TICK = timedelta(microseconds=1)  # what bounds are told apart by
+TICK = timedelta(microseconds=1)  # the smallest difference of two bounds
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def choose_window(data: DataConfig, window: WindowConfig) -> Window:
 
     Args:
         data: The data.
-        window: What to take of it; without `holdout` the newest `data.holdout` of the window's rows judge.
+        window: What to take of it; without `holdout` the newest `data.holdout` of the window's rows are held out.
 
     Raises:
         DatasetError: The data has no order of the kind that is asked for, or no row to train on or to hold out; with
@@ -154,7 +154,7 @@ def _same(value: Any, text: str) -> bool:
 
 
 def _newest(data: DataConfig, extent: int | str, setting: str) -> Cut:
-    """Where the newest part of the data begins: so many partitions, or so much time up to its last row."""
+    """Where the newest part of the data begins: a number of partitions, or a time span up to its last row."""
     if isinstance(extent, str):
         last = _require_dates(data, f"{setting}={extent}")[1]
         return TimeCut(_moment(last) - timedelta(**{UNITS[extent[-1]]: int(extent[:-1])}) + TICK)
@@ -238,7 +238,7 @@ def _found(data: DataConfig) -> str:
     table = partitions(data)
     ends = [table.row(i, named=True) for i in (0, -1)] if len(table) else []
     names = ["/".join(f"{name}={value}" for name, value in row.items()) for row in ends]
-    told = [f"{len(table)} partitions from {names[0]} to {names[1]}"] if names else []
+    orders = [f"{len(table)} partitions from {names[0]} to {names[1]}"] if names else []
     if data.time is not None:
-        told.append("times from {} to {}".format(*time_span(find_source(data))))
-    return "there are " + " and ".join(told or ["neither partitions nor data.time"])
+        orders.append("times from {} to {}".format(*time_span(find_source(data))))
+    return "there are " + " and ".join(orders or ["neither partitions nor data.time"])

@@ -10,7 +10,7 @@ from typing import Any
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.runtime import flow_run
 
-from pipelines.operations.orchestration import API_PROBLEMS, lasting_api, of_this_process, told
+from pipelines.operations.orchestration import API_PROBLEMS, described, lasting_api, of_this_process
 from pipelines.progress import tell
 from pipelines.store.names import FLOW_NAME_TAG, FLOW_PAGE_TAG, FLOW_RUN_TAG
 
@@ -55,7 +55,7 @@ def _publish(create: Callable[..., Any], content: str, key: str) -> None:
         create(content, key=_allowed(key))
     except API_PROBLEMS as error:
         if not of_this_process():  # else nobody looks there, and the end of the run says it once
-            tell([f"{key} is not shown in Prefect: {told(error)}"])
+            tell([f"{key} is not shown in Prefect: {described(error)}"])
 
 
 def _allowed(key: str) -> str:

@@ -1,6 +1,6 @@
-"""What becomes of a challenger that is registered and judged: promoted or kept, on record, shown.
+"""What becomes of a challenger that is registered and evaluated: promoted or not, on record, shown.
 
-All of it may be done again after an interruption, and comes to what it would have come to.
+All of it may be done again after an interruption, with the same result.
 """
 
 import time
@@ -31,7 +31,7 @@ OTHERS_SECONDS, POLL_SECONDS = 60.0, 0.5  # for another process that is publishi
 def finish_publication(
     config: PipelineConfig, run: TrackedRun, version: Version, evaluation: Evaluation
 ) -> RetrainResult:
-    """Promote or keep, as was judged."""
+    """Promote the challenger or keep the champion, as the evaluation says."""
     outcome, reason = _act(config, version, evaluation)
     registry.annotate(version, _verdict_tags(outcome, reason))
     return ended(config, run, version, evaluation, outcome, reason)
@@ -47,7 +47,7 @@ def _act(config: PipelineConfig, version: Version, evaluation: Evaluation) -> tu
         if answer.promote is None:
             return AWAITED, f"{reason}; {answer.reason}"
         if not answer.promote:
-            return KEPT, f"not approved{f': {answer.reason}' if answer.reason else ''}; judged: {reason}"
+            return KEPT, f"not approved{f': {answer.reason}' if answer.reason else ''}; evaluated: {reason}"
         reason += f"; approved{f': {answer.reason}' if answer.reason else ''}"
     short = reason[:REASON_CHARACTERS]
     registry.promote(version.name, version.version, expected=evaluation.champion, check=smoke_test, reason=short)
@@ -99,7 +99,7 @@ def _result(
 
 
 def resume_publication(config: PipelineConfig, version: Version) -> RetrainResult:
-    """The result of the run that has registered a version by the same work: as on record, or settled now.
+    """The result of the run that has registered a version by the same work: as on record, or finished now.
 
     Raises:
         ModelBusyError: Somebody is at it.
@@ -108,7 +108,7 @@ def resume_publication(config: PipelineConfig, version: Version) -> RetrainResul
     if run.status == "FINISHED":
         tell([f"already done: run {run.name} ({run.run_id}), use --force to train again"])
         return _result(config, run, version, Evaluation.of_run(run))
-    tell([f"run {run.name} was left after it had registered version {version.version}: it is brought to its end"])
+    tell([f"run {run.name} was left after it had registered version {version.version}: it is finished now"])
     with reopened_run(run.run_id) as reopened:
         return finish_publication(config, reopened, registry.offer(version, smoke_test), Evaluation.of_run(reopened))
 
@@ -124,7 +124,7 @@ def run_of(version: Version) -> TrackedRun:
         if time.monotonic() > deadline:
             raise ModelBusyError(
                 f"run {run.name} ({run.run_id}) has registered {version.name} version {version.version} by the very "
-                "same work, and is about to settle whether it serves: look there"
+                "same work, and is about to decide whether it serves: look there"
             )
         time.sleep(POLL_SECONDS)
     return run

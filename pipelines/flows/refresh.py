@@ -1,4 +1,4 @@
-"""Let the local models of what serves learn new labelled rows: find, judge, learn, log, publish."""
+"""Let the local models of what serves learn new labelled rows: find, evaluate, learn, log, publish."""
 
 import json
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def refresh_flow(config: PipelineConfig) -> RefreshResult:
     """Let the local models of the champion learn the labelled rows that have come since, if they were predicted well.
 
     What comes of it is a new version with the same map, which takes the champion's place once it has passed a smoke
-    test. Where rows are refused the champion stays, and they are judged again with those that come next. Where none
+    test. Where rows are refused the champion stays, and they are evaluated again with those that come next. Where none
     have come nothing is written: an empty run every hour would bury those that say something.
 
     Args:
@@ -153,7 +153,7 @@ def _facts(champion: Version, new_rows: NewRows, before: str) -> dict[str, str]:
 def _tell_drift(name: str, drift: DriftReport | None, facts: Mapping[str, str], last: RunFacts | None) -> None:
     """Send the event where rows have drifted from the map, unless the refresh before found so already.
 
-    What retrains on it may take longer than the hour until the next refresh: told each time, it would never end.
+    What retrains on it may take longer than the hour until the next refresh: started each time, it would never end.
     """
     tags = {} if last is None else last.tags
     known = tags.get(DRIFT_TAG, "").startswith("drift") and tags.get(MAP_TAG) == facts[MAP_TAG]
@@ -172,7 +172,7 @@ def _record(run: TrackedRun, facts: Mapping[str, str], result: RefreshResult, fo
         found = {
             VERDICT_TAG: result.outcome,
             VERDICT_REASON_TAG: "; ".join(result.reasons),
-            DRIFT_TAG: acceptance.drift_told,
+            DRIFT_TAG: acceptance.drift_text,
         }
         run.tags({**facts, **{name: text[:REASON_CHARACTERS] for name, text in found.items()}})
         (folder / REPORT).write_text(json.dumps(acceptance.to_dict(), indent=1) + "\n", encoding="utf-8")

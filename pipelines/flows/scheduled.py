@@ -30,7 +30,7 @@ def train(config: str, overrides: tuple[str, ...] = ()) -> TrainResult:
 
 @flow(name=retrain_flow.name)
 def retrain(config: str, overrides: tuple[str, ...] = ()) -> RetrainResult:
-    """Train a challenger on the newest window, judge it against the champion, promote it or keep the champion.
+    """Train a challenger on the newest window, evaluate it against the champion, promote it or keep the champion.
 
     Args:
         config: Configuration file, as the worker sees it.

@@ -153,7 +153,7 @@ class MapModel:
 
         Args:
             folder: Where `save` has put it.
-            digest: What `save` answered, where it is known; it tells that the manifest too is the one that was written.
+            digest: What `save` returned, where it is known; checks that the manifest is the one that was written.
 
         Raises:
             ModelError: The folder holds none, or a file is missing, damaged, changed, left over or of a newer format.

@@ -131,14 +131,14 @@ class FeatureProfile(_Part):
 
 
 class Usual(_Part):
-    """What a measure comes to for windows of consecutive training rows, by their size.
+    """The values of a measure for windows of consecutive training rows, by their size.
 
     Attributes:
         two_sided: Whether the measure swings around its mean, both ways alike; else it is 0 or more, and skewed.
         sizes: Rows in a window, ascending; none where the measure was too rarely defined.
         windows: How many of that size were measured.
         means: Of the measure, or its size, over windows of that size.
-        variances: Likewise.
+        variances: Of the same values.
     """
 
     two_sided: bool
@@ -148,7 +148,7 @@ class Usual(_Part):
     variances: tuple[float, ...]
 
     def bound(self, rows: int, level: float) -> float:
-        """What a window of so many rows stays below, in size, with probability `level`; 0 where that is not known."""
+        """What a window of `rows` rows stays below, in size, with probability `level`; 0 where that is not known."""
         if not self.sizes:
             return 0.0
         at = partial(np.interp, math.log(rows), np.log(self.sizes))
@@ -173,7 +173,7 @@ class Profile(_Part):
         predictions: Spread of the predictions of held-out rows, by target.
         mean_distance: Of held-out rows to the map.
         far: The distance that 99 % of the held-out rows stay below.
-        usual: What windows of training rows come to, by measure.
+        usual: Values for windows of training rows, by measure.
     """
 
     regions: tuple[int, ...]

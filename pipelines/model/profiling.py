@@ -136,7 +136,7 @@ def _bins(values: FloatArray) -> Bins:
 def _usual(
     profile: Profile, rows: AssignedRows, measures: Callable[[Profile, AssignedRows], Mapping[str, float]]
 ) -> dict[str, Usual]:
-    """What windows of these rows come to."""
+    """The measures of windows of these rows."""
     longest = len(rows) // LEAST_WINDOWS
     sizes = [*takewhile(lambda size: size < longest, (GROWTH**power for power in count())), longest]
     by_size = [[measures(profile, window) for window in _windows(rows, size)] for size in sizes]

@@ -24,8 +24,8 @@ class Shift:
 
     Attributes:
         measure: `hits`, `feature/NAME`, `mean/NAME`, `missing/NAME`, `prediction/NAME`, `error_ratio`, `new_region`.
-        value: What it came to; NaN where it is not defined.
-        usual: What training's own windows of so many rows stay below.
+        value: Its value; NaN where it is not defined.
+        usual: What windows of as many training rows stay below.
         level: Its verdict; a measure that is not defined warns.
         sentence: All that in words.
     """

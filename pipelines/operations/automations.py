@@ -1,4 +1,4 @@
-"""What Prefect does by itself: tell a webhook of runs that fail, retrain where data drifts.
+"""What Prefect does by itself: notify a webhook of runs that fail, retrain where data drifts.
 
 Both are automations of the Prefect server, found again by their names: to ask for one twice changes the one that is
 there. The address of the webhook, which is a secret with most services, is kept in a block of Prefect, encrypted.
@@ -29,7 +29,7 @@ MESSAGE = """{"text": {{ (
 
 
 def notify(url: str) -> str:
-    """Let runs of our flows that fail or crash be told to a webhook; the name of the automation.
+    """Notify a webhook of runs of our flows that fail or crash; the name of the automation.
 
     Args:
         url: Takes a POST of JSON with a `text`.
@@ -44,7 +44,7 @@ def notify(url: str) -> str:
     block = Webhook(url=SecretStr(url), headers=SecretDict({"Content-Type": "application/json"}))
     with prefect_errors():
         block_id = block.save(WEBHOOK_BLOCK, overwrite=True)
-    return _settle(
+    return _create_or_update(
         Automation(
             name="som: notify of failed runs",
             description="Made by som deploy --notify-url.",
@@ -67,7 +67,7 @@ def retrain_on_drift(model: str, deployment_id: UUID) -> str:
         model: Registered model.
         deployment_id: Of the deployment that retrains it.
     """
-    return _settle(
+    return _create_or_update(
         Automation(
             name=f"som: retrain {model} on drift",
             description="Made by som deploy.",
@@ -83,7 +83,7 @@ def retrain_on_drift(model: str, deployment_id: UUID) -> str:
     )
 
 
-def _settle(wanted: Automation) -> str:
+def _create_or_update(wanted: Automation) -> str:
     """Make an automation, or change the one of that name to what is wanted."""
     with prefect_errors():
         there = _of_name(wanted.name)

@@ -55,7 +55,7 @@ def deploy(
         config_file: Where it is; workers must see it under the same path.
         pool: Work pool that runs the flows; made, for processes of the worker's machine, if need be.
         prefect_file: What runs when; by default the shipped file.
-        notify_url: Webhook to tell of runs that fail; None leaves what there is.
+        notify_url: Webhook to notify of runs that fail; None leaves what there is.
 
     Raises:
         ConfigError: No such file, or the URL is none.

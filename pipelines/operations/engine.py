@@ -1,6 +1,6 @@
 """Running a flow from a terminal: a Prefect API for it, and no waiting that helps nobody.
 
-What a run leaves is in MLflow. Prefect is told how it went; where it cannot be told any more, because its server has
+What a run leaves is in MLflow. Prefect is notified how it went; where it cannot be any more, because its server has
 ended meanwhile, the run has its result all the same.
 """
 
@@ -21,7 +21,7 @@ from prefect.settings import (
 )
 
 from pipelines.interruption import take_signals
-from pipelines.operations.orchestration import API_PROBLEMS, prefect_errors, require_api, told
+from pipelines.operations.orchestration import API_PROBLEMS, described, prefect_errors, require_api
 from pipelines.operations.temporary import temporary_server
 from pipelines.progress import tell
 
@@ -58,7 +58,7 @@ def _contact() -> Callable[[], None]:
 
 
 def run_flow(flow: Flow[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    """What a flow returns; also where Prefect, at its end, cannot be told so.
+    """What a flow returns; also where Prefect, at its end, cannot be reached.
 
     Raises:
         FlowEngineError: Prefect cannot be reached before the flow has done its work.
@@ -85,7 +85,7 @@ def run_flow(flow: Flow[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         if not results:
             with prefect_errors():
                 raise
-        tell([f"the run is complete, but Prefect could not be told: {told(error)}"])
+        tell([f"the run is complete, but Prefect could not be notified: {described(error)}"])
         return results[0]
 
 

@@ -98,10 +98,10 @@ def prefect_errors() -> Iterator[None]:
     except API_PROBLEMS as error:
         if isinstance(error, PipelineError):
             raise
-        raise FlowEngineError(told(error)) from error
+        raise FlowEngineError(described(error)) from error
 
 
-def told(error: Exception) -> str:
+def described(error: Exception) -> str:
     """A problem with the Prefect API in one line, with its address."""
     reason = " ".join(str(error).split()).partition("For more information check")[0] or type(error).__name__
     return f"Prefect API at {_address()}: {_shortened(masked(reason, PREFECT_API_URL.value()))}"
@@ -119,7 +119,7 @@ def require_api() -> None:
             client.read_flows(limit=1)  # whoever may ask for the version need not be allowed to do more
         major = int(str(version).partition(".")[0])
     except API_PROBLEMS as error:
-        raise FlowEngineError(f"{told(error)}; {_advice(error)}") from error
+        raise FlowEngineError(f"{described(error)}; {_advice(error)}") from error
     if major != int(prefect.__version__.partition(".")[0]):
         raise FlowEngineError(
             f"Prefect API at {_address()} is of version {version}, but {prefect.__version__} is used here"

@@ -60,7 +60,7 @@ class Addresses:
 
     Attributes:
         prefect: Of the Prefect server, which is also its UI.
-        mlflow: Of the MLflow server, likewise.
+        mlflow: Of the MLflow server.
         logs: Folder of the log files.
     """
 

@@ -82,11 +82,11 @@ def stale_runs(silence: timedelta = SILENCE) -> list[StaleRun]:
 
     Raises:
         TrackingError: MLflow cannot be reached, or refuses.
-        FlowEngineError: Likewise Prefect, where `PREFECT_API_URL` says that it knows of flow runs.
+        FlowEngineError: Prefect cannot be reached, where `PREFECT_API_URL` says that it knows of flow runs.
     """
     now = datetime.now(UTC)
-    judged = ((run, why_dead(evidence(run), now, silence)) for run in open_runs())
-    return [StaleRun(run, reason) for run, reason in judged if reason is not None]
+    examined = ((run, why_dead(evidence(run), now, silence)) for run in open_runs())
+    return [StaleRun(run, reason) for run, reason in examined if reason is not None]
 
 
 def close_stale_runs(uri: str | None = None, silence: timedelta = SILENCE) -> list[StaleRun]:

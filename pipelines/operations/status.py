@@ -69,10 +69,10 @@ class Status:
         return ", ".join([name, *_ages(self.champion, self.now), *_errors(self.champion)])
 
     def _drift(self) -> str:
-        judged = [run for run in self.last.values() if DRIFT_TAG in run.tags]
-        if not judged:
-            return "not judged yet"
-        newest = max(judged, key=lambda run: run.started)
+        measured = [run for run in self.last.values() if DRIFT_TAG in run.tags]
+        if not measured:
+            return "not measured yet"
+        newest = max(measured, key=lambda run: run.started)
         return f"{newest.tags[DRIFT_TAG]}, {age(self.now - newest.started)} ago"
 
 
@@ -133,8 +133,8 @@ def _errors(version: Version) -> Iterator[str]:
 def _verdict(run: RunFacts) -> str:
     verdict, reason = run.tags.get(VERDICT_TAG), run.tags.get(VERDICT_REASON_TAG)
     failure = run.tags.get(FAILURE_TAG)
-    told = ": ".join(filter(None, (verdict, reason))) or (failure and f"failed: {failure}")
-    return f", {told}" if told else ""
+    sentence = ": ".join(filter(None, (verdict, reason))) or (failure and f"failed: {failure}")
+    return f", {sentence}" if sentence else ""
 
 
 def age(passed: timedelta) -> str:

@@ -1,7 +1,7 @@
 """Whether new rows are let into local models: how well they were predicted, whether they drifted, the verdict.
 
 Scores are prequential: every row is answered by the model as it serves, then learned. So they are what production got
-from it, and no row ever judges a model that knows it.
+from it, and no model is scored on a row that it knows.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class Prequential:
         rows: How many.
         errors: Of the answers.
         coverage: Share of the rows whose value lies within its interval; NaN where there were no intervals yet.
-        width: Mean width of the intervals, in the units of the target; NaN likewise.
+        width: Mean width of the intervals, in the units of the target; NaN where there were none yet.
         fallback: Share of the rows that lie off the map.
         reference: RMSE on the rows that were held out when the map was trained; None where it is not on record.
     """
@@ -100,7 +100,7 @@ class Acceptance:
         return against or ["within all limits of refresh"]
 
     @property
-    def drift_told(self) -> str:
+    def drift_text(self) -> str:
         """Level of drift and what it rests on; empty where it is not known."""
         if self.drift is None:
             return ""
@@ -116,7 +116,7 @@ class Acceptance:
 
 
 def settings_digest(config: PipelineConfig) -> str:
-    """SHA-256 of the settings that decide what a refresh comes to."""
+    """SHA-256 of the settings that decide the result of a refresh."""
     decisive = {name: getattr(config, name).model_dump(mode="json") for name in ("jitl", "refresh")}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
@@ -216,7 +216,7 @@ def _error_check(target: str, found: Prequential, most: float) -> Check:
 
 def _coverage_check(target: str, found: Prequential, shares: tuple[float, float]) -> Check:
     if np.isnan(found.coverage):
-        return Check(False, f"{target} has no intervals yet to be judged by: refresh.coverage=null goes without")
+        return Check(False, f"{target} has no intervals yet: refresh.coverage=null goes without")
     low, high = shares
     inside = f"{percent(found.coverage)} of {found.rows} new values of {target} lie within their intervals"
     allowed = f"refresh.coverage allows {percent(low)} to {percent(high)}"

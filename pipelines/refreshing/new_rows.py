@@ -2,11 +2,11 @@
 
 Each target has a watermark, the newest time that its model knows. Of the rows that are newer
 
-    new         have its value, and are enough to judge by
+    new         have its value, and are enough to evaluate the model on
     few         have its value, but are fewer than that: they wait for more
     unlabelled  lack its value: they wait for it
     late        are not newer than the watermark, and yet the model does not know them: their values came after those of
-                newer rows. They are counted and told; the next training learns them
+                newer rows. They are counted and reported; the next training learns them
 
 A row that is not learned is found again next time, for the watermark stays.
 """
@@ -43,9 +43,9 @@ class NewRows:
         dataset: The new rows, features as float64; a target is NaN in a row that is not new to its model.
         samples: They, scaled.
         new: Rows by target; only targets with new rows.
-        few: Likewise; only targets whose rows are too few.
+        few: Rows by target; only targets whose rows are too few.
         unlabelled: By target.
-        late: By target; None where that cannot be told.
+        late: By target; None where that is not known.
         remarks: What else the user should know.
     """
 
@@ -76,7 +76,7 @@ class NewRows:
 
 
 def require_dated_models(model: MapModel, config: PipelineConfig, name: str) -> LocalModels:
-    """The local models of a version, which must have learned dates for new rows to be told by.
+    """The local models of a version, which must have learned dates, by which new rows are recognized.
 
     Args:
         model: The version.
@@ -92,14 +92,14 @@ def require_dated_models(model: MapModel, config: PipelineConfig, name: str) -> 
         raise ModelError(f"{name} has no local models to refresh: train it with data.target and jitl.enabled=true")
     if model.local.watermark is None:
         raise ModelError(
-            f"{name} has local models that learned without dates, by which new rows are told: train it with a "
+            f"{name} has local models that learned without dates, by which new rows are recognized: train it with a "
             "data.time of dates or times"
         )
     return model.local
 
 
 def require_dated_rows(config: PipelineConfig) -> None:
-    """Refuse data whose new rows cannot be told, whatever serves; no row is read.
+    """Refuse data whose new rows cannot be recognized, whatever serves; no row is read.
 
     Raises:
         ConfigError: No time column is configured.
@@ -111,7 +111,7 @@ def require_dated_rows(config: PipelineConfig) -> None:
 
 def _require_time(config: PipelineConfig) -> None:
     if config.data.time is None:
-        raise ConfigError("data.time must name the column of dates or times by which som refresh tells new rows")
+        raise ConfigError("data.time must name the column of dates or times by which som refresh recognizes new rows")
 
 
 def find_new_rows(model: MapModel, local: LocalModels, config: PipelineConfig) -> NewRows:
@@ -157,7 +157,7 @@ def _newer(data: DataConfig, mark: datetime, missing: str) -> Dataset:
 
 def _require_dates(source: Source) -> None:
     if source.time_type is None or not source.time_type.is_temporal():
-        raise DatasetError(f"data.time: som refresh tells new rows by dates or times, got {source.time_type}")
+        raise DatasetError(f"data.time: som refresh recognizes new rows by dates or times, got {source.time_type}")
 
 
 def _newer_than(marks: Mapping[str, datetime], dataset: Dataset) -> dict[str, Flags]:
@@ -193,4 +193,4 @@ def _remarks(config: PipelineConfig, local: LocalModels) -> Iterator[str]:
     if without:
         yield f"what serves has no local model of {some(without)}: som train or som retrain makes one"
     if config.jitl.per_neuron is not None:
-        yield "late rows are not counted: with jitl.per_neuron they cannot be told from rows that were forgotten"
+        yield "late rows are not counted: with jitl.per_neuron they cannot be distinguished from forgotten rows"

@@ -82,7 +82,7 @@ def idle_reason(champion: Version, new_rows: NewRows, mark: str, fewest: int) ->
         fewest: `refresh.fewest_rows`.
     """
     few, unlabelled = new_rows.few, {target: count for target, count in new_rows.unlabelled.items() if count}
-    waits = [f"{_counted(few)} wait for more, refresh.fewest_rows={fewest} are needed to judge"] if few else []
+    waits = [f"{_counted(few)} wait for more, refresh.fewest_rows={fewest} are needed"] if few else []
     waits += [f"{_counted(unlabelled)} wait for their value"] if unlabelled else []
     known = f"{champion.name} version {champion.version} has learned all that it can, up to {_moment(mark)}"
     return ": ".join([known, *(["; ".join(waits)] if waits else [])])
@@ -103,12 +103,12 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 def _findings(acceptance: Acceptance) -> Iterator[tuple[str, str]]:
     for target, found in acceptance.scores.items():
-        yield f"rmse {target}", _told(found)
+        yield f"rmse {target}", _score_text(found)
     drift = acceptance.drift
     yield "drift", "not known" if drift is None else f"{drift.level}: {some(list(drift.reasons), REASONS_SHOWN)}"
 
 
-def _told(score: Prequential) -> str:
+def _score_text(score: Prequential) -> str:
     ratio = "" if score.ratio is None else f", {score.ratio:.2f} times that of held-out rows"
     inside = f"{percent(score.coverage)} within their intervals" if score.coverage == score.coverage else "no intervals"
     return f"{score.errors.rmse:.4g}{ratio}; {inside}, {percent(score.fallback)} off the map"

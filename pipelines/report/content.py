@@ -42,7 +42,7 @@ class ReportContent:
             that did not keep it.
         metrics: Errors and scores; those that are not defined may be absent.
         quantization_errors: One an epoch.
-        topographic_errors: Likewise.
+        topographic_errors: One an epoch, as a fraction.
         sigmas: Neighborhood radius of each epoch, None where it was not recorded.
         config: The experiment as YAML, None for a map that was trained by hand.
         predictions: What local models and their rivals say to held-out rows, see `LocalResults.answers`; None without

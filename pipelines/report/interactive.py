@@ -77,7 +77,7 @@ def layers_of(content: ReportContent) -> list[Layer]:
         )
     for name, maps in content.targets.items():
         layers.append(Layer("Targets", f"{name}: mean", "Mean over the training rows of each neuron.", maps["mean"]))
-        note = "Standard deviation over the training rows of each neuron: low where the map tells the target well."
+        note = "Standard deviation over the training rows of each neuron: low where the map predicts the target well."
         layers.append(Layer("Targets", f"{name}: standard deviation", note, maps["std"], empty="fewer than 2 rows"))
     return layers
 

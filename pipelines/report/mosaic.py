@@ -1,7 +1,7 @@
 """Small static maps: the cells of a map as PNG images with a palette, one lookup of pixels for all of them.
 
 Dozens of component planes are drawn: as vectors they would weigh megabytes, and as figures take minutes. Here the
-pixels of a map are told to their cells once; each plane is then one indexing, and some kilobytes.
+the cell of each pixel of a map is found once; each plane is then one indexing, and some kilobytes.
 """
 
 import io
@@ -18,7 +18,7 @@ from somlib.visualization.config import VisualizationConfig
 from somlib.visualization.lattice import Floats, Ints, Lattice
 from somlib.visualization.scale import Scale
 
-LEVELS = 128  # colors of a scale: more cannot be told apart, and weigh more
+LEVELS = 128  # colors of a scale: more cannot be distinguished, and weigh more
 EMPTY, HATCH, OUTSIDE = 253, 254, 255
 HATCH_STEP = 7  # pixels from one line to the next
 HATCH_COLOR = "#9AA3AB"

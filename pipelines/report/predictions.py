@@ -35,7 +35,7 @@ class TargetPrediction:
 
     Attributes:
         name: Of the target.
-        rows: Held-out rows that were judged.
+        rows: Held-out rows that the scores are of.
         errors: RMSE of local models, of one ridge, and of ridges on the nearest rows, in this order.
         best: Which of the three has the least.
         r2: Share of the variance that local models explain.

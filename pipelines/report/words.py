@@ -84,7 +84,7 @@ class Verdict:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number of so many significant digits, or a dash where there is none."""
+    """A number of `digits` significant digits, or a dash where there is none."""
     return short_number(value, digits) if math.isfinite(value) else "–"
 
 
@@ -171,7 +171,7 @@ def _parts(content: ReportContent) -> Verdict:
     if count == 1:
         return Verdict(question, "1", "one group", "All neurons are in one cluster: the rows do not fall into groups.")
     if not math.isfinite(silhouette):
-        return Verdict(question, str(count), "not judged", f"{count} clusters; their silhouette is not defined.")
+        return Verdict(question, str(count), "not scored", f"{count} clusters; their silhouette is not defined.")
     text = (
         f"{count} clusters of neurons by {clustering_name(content)}; silhouette {silhouette:.2f}, a mean over the "
         "neurons (1: far apart, 0: touching)."
@@ -198,9 +198,9 @@ def remarks(content: ReportContent) -> list[Remark]:
 
 
 def _about_rows(content: ReportContent) -> Iterator[Remark]:
-    rows, told = content.facts.rows, content.facts.remarks
-    yield from (Remark(False, f"{text[:1].upper()}{text[1:]}.") for text in told)
-    if rows["left_out"] and not any("left out" in text for text in told):
+    rows, found = content.facts.rows, content.facts.remarks
+    yield from (Remark(False, f"{text[:1].upper()}{text[1:]}.") for text in found)
+    if rows["left_out"] and not any("left out" in text for text in found):
         yield Remark(False, f"{rows['left_out']:,} of {rows['found']:,} rows were left out.")
     ratio = heldout_ratio(content)
     if ratio > HELDOUT[1][0]:

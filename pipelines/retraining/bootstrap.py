@@ -50,7 +50,7 @@ def paired_interval(
         Lower and upper end.
 
     Raises:
-        ValueError: Fewer rows than can tell.
+        ValueError: Too few rows.
     """
     n = len(first)
     if n < LEAST_ROWS:

@@ -8,7 +8,7 @@ gain is the change for the better as a share of the champion's value,
 and its interval comes from resampling the rows of both together (`bootstrap.py`). A rule holds where all of the
 interval lies on the right side: above the margin for `improve`, above minus the margin for `not_worse`. Where a
 pattern asks for one improvement among k metrics, each gets the k-th part of the doubt, for among many one always looks
-better by chance. A metric that cannot be judged forbids the promotion and is named.
+better by chance. A metric that cannot be compared forbids the promotion and is named.
 """
 
 import math
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipelines.retraining.bootstrap import LEAST_ROWS, paired_interval
-from pipelines.retraining.verdict import Comparison, Verdict, amount, asked, bounds, compared, outcome, told
+from pipelines.retraining.verdict import Comparison, Verdict, amount, asked, bounds, compared, outcome, sentence
 from pipelines.settings.sections import PromotionConfig, PromotionLimit, PromotionRule
 from pipelines.store.names import COVERAGES, LOCAL_ERRORS
 
@@ -114,11 +114,11 @@ def decide(champion: Record | None, challenger: Record, rules: PromotionConfig) 
 
 @dataclass(frozen=True)
 class _Finding:
-    """A line of the table and its sentence; `judged` where the metric could be compared at all."""
+    """A line of the table and its sentence; `comparable` where the metric could be compared at all."""
 
     comparison: Comparison
     sentence: str
-    judged: bool = True
+    comparable: bool = True
 
     @property
     def holds(self) -> bool:
@@ -136,9 +136,9 @@ class _Clause:
     @classmethod
     def of(cls, findings: Sequence[_Finding], pattern: str, *, one_is_enough: bool = False) -> "_Clause":
         if not findings:
-            return cls((), (f"{pattern} was measured of neither version, so it cannot be judged",), ())
+            return cls((), (f"{pattern} was measured of neither version, so it cannot be compared",), ())
         fulfilled = one_is_enough and any(finding.holds for finding in findings)
-        against = [f.sentence for f in findings if not f.judged or not (f.holds or fulfilled)]
+        against = [f.sentence for f in findings if not f.comparable or not (f.holds or fulfilled)]
         return cls(findings, against, [f.sentence for f in findings if f.holds])
 
 
@@ -155,7 +155,7 @@ def _rules(config: PromotionConfig, champion: Record, challenger: Record) -> Ite
         matching, one_is_enough = _matching(rule.metric, names), rule.required == "improve"
         doubts = len(matching) if one_is_enough else 1
         confidence = None if rule.confidence is None else 1 - (1 - rule.confidence) / max(doubts, 1)
-        findings = [_judged(rule, name, champion, challenger, confidence) for name in matching]
+        findings = [_compared(rule, name, champion, challenger, confidence) for name in matching]
         yield _Clause.of(findings, rule.metric, one_is_enough=one_is_enough)
 
 
@@ -177,21 +177,23 @@ def _matching(pattern: str, names: Iterable[str]) -> list[str]:
 
 def _rest(findings: Sequence[_Finding], champion: Record, challenger: Record) -> Iterator[Comparison]:
     """Lines for the metrics that nothing is asked of."""
-    judged = {finding.comparison.metric for finding in findings}
+    covered = {finding.comparison.metric for finding in findings}
     for name in _names(champion, challenger):
-        if name not in judged:
+        if name not in covered:
             yield compared(name, champion.values.get(name), challenger.values.get(name))
 
 
 # ---------------------------------------------------------------- one metric
 
 
-def _judged(rule: PromotionRule, name: str, champion: Record, challenger: Record, confidence: float | None) -> _Finding:
+def _compared(
+    rule: PromotionRule, name: str, champion: Record, challenger: Record, confidence: float | None
+) -> _Finding:
     """What a rule says of one metric."""
     line = compared(name, champion.values.get(name), challenger.values.get(name))
     obstacle = _obstacle(name, champion, challenger, by_rows=confidence is not None)
     if obstacle:
-        return _Finding(replace(line, rule=asked(rule), holds=False), f"{name} {obstacle}", judged=False)
+        return _Finding(replace(line, rule=asked(rule), holds=False), f"{name} {obstacle}", comparable=False)
     sign = 1.0 if rule.better == "lower" else -1.0
     gain = float(_gain(np.array(line.champion), np.array(line.challenger), sign))
     low, high = (gain, gain) if confidence is None else _gain_interval(name, champion, challenger, sign, confidence)
@@ -199,7 +201,7 @@ def _judged(rule: PromotionRule, name: str, champion: Record, challenger: Record
     interval = None if confidence is None else (-high, -low) if sign > 0 else (low, high)
     line = replace(line, interval=interval, rule=asked(rule), holds=holds)
     unit = challenger.units.get(name) or champion.units.get(name, "")
-    return _Finding(line, f"{told(line, unit, confidence)}: {outcome(rule, gain, holds)}")
+    return _Finding(line, f"{sentence(line, unit, confidence)}: {outcome(rule, gain, holds)}")
 
 
 def _within(limit: PromotionLimit, name: str, champion: Record, challenger: Record) -> _Finding:
@@ -207,7 +209,7 @@ def _within(limit: PromotionLimit, name: str, champion: Record, challenger: Reco
     value = challenger.values.get(name)
     line = replace(compared(name, champion.values.get(name), value), rule=bounds(limit), holds=False)
     if value is None or not math.isfinite(value):
-        return _Finding(line, f"{name} {_lack('challenger', value)}", judged=False)
+        return _Finding(line, f"{name} {_lack('challenger', value)}", comparable=False)
     above = limit.lowest is None or value >= limit.lowest
     below = limit.highest is None or value <= limit.highest
     stands = "which it is" if above and below else "which it is not"

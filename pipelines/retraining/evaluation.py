@@ -9,7 +9,7 @@ Each map chooses neurons in the units that it was trained in, as it does when it
 measured in those of the champion: in the features as its scaler scales them, by its metric. A challenger cannot win by
 a scaler that makes its errors look small.
 
-Local models are asked as they were before they knew the rows. Those of a challenger are judged before they learn them
+Local models are asked as they were before they knew the rows. Those of a challenger are scored before they learn them
 (`local_scores.py`). Those of a champion are asked as they serve, where they have not learned as far as the first of
 these rows; a champion that has, since `som refresh` or its own training taught it, has models fitted anew on its map to
 the rows that the challenger has learned.
@@ -65,7 +65,7 @@ class Candidate:
 
 
 def require_comparable(champion: MapModel, config: PipelineConfig, dataset: Dataset) -> None:
-    """Refuse a champion that cannot be asked about the rows that a challenger is judged on.
+    """Refuse a champion that cannot be asked about the rows that a challenger is evaluated on.
 
     Raises:
         ModelError: It has other features, or takes no missing values where there are some.

@@ -1,6 +1,6 @@
-"""A new map that reads like the one before it: turned like it, its clusters under their old numbers.
+"""A new map that reads like the one before it: aligned to it, its clusters under their old numbers.
 
-Training settles which way a map lies and in which order clusters are found; neither means anything. Without care every
+Which way a map lies, and in which order clusters are found, is chance. Without care every
 retrained map would be turned, mirrored and renumbered, and whoever watches its neurons and clusters over time would see
 a change where there is none.
 """
@@ -26,7 +26,7 @@ from somlib.utils.clustering import ClusterResult
 
 @dataclass(frozen=True)
 class AlignedMap:
-    """A map turned like the one before it.
+    """A map aligned to the one before it.
 
     Attributes:
         trained: The map; as it was where it has another grid, and cannot be compared neuron by neuron.
@@ -42,14 +42,14 @@ class AlignedMap:
 def align_to(
     champion: MapModel, trained: TrainedMap, scaler: Scaler, dataset: Dataset, rows: NDArray[np.int64]
 ) -> AlignedMap:
-    """A trained map, turned so that it lies like the champion.
+    """A trained map, turned or mirrored so that it lies like the champion.
 
     Args:
         champion: What serves.
         trained: The new map, of the same features.
         scaler: How its samples are scaled.
         dataset: Rows.
-        rows: Numbers of those by whose places the movement is told.
+        rows: Numbers of those whose places on both maps measure the movement.
     """
     if trained.som.grid != champion.som.grid:
         return AlignedMap(trained, {})
@@ -110,7 +110,7 @@ def match_labels(
         scaler: How its samples are scaled.
         clusters: Of its neurons.
         dataset: Rows.
-        rows: Numbers of those that tell which clusters are the same.
+        rows: Numbers of those whose clusters on both maps are compared.
     """
     old, new = winner(champion.som, champion.scaler, dataset, rows), winner(som, scaler, dataset, rows)
     assigned = (old >= 0) & (new >= 0)

@@ -72,7 +72,7 @@ class Evaluation:
         opening = "Better" if self.verdict.promote else "Not better"
         reasons = "\n".join(f"- {reason}" for reason in self.verdict.reasons)
         remarks = "".join(f"\n{remark}.\n" for remark in self.remarks)
-        return f"**{opening}**, judged {against}:\n\n{reasons}\n\n{_table(self.verdict.table())}\n{remarks}"
+        return f"**{opening}**, evaluated {against}:\n\n{reasons}\n\n{_table(self.verdict.table())}\n{remarks}"
 
 
 def _comparison(content: Mapping[str, Any]) -> Comparison:

@@ -1,4 +1,4 @@
-"""What a comparison of two versions came to: the table, the sentences, the verdict."""
+"""The result of a comparison of two versions: the table, the sentences, the verdict."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class Comparison:
     Attributes:
         metric: Its name.
         champion: Its value, None where there is none.
-        challenger: Likewise.
+        challenger: The value of the challenger.
         difference: Challenger minus champion, None where one is missing.
         change: The difference as a share of the champion's value, None where that is 0 or one is missing.
         interval: Of the change, lower and upper end; None where it was not taken.
@@ -92,7 +92,7 @@ def bounds(limit: PromotionLimit) -> str:
     return f"at least {limit.lowest:g}" if limit.highest is None else f"from {limit.lowest:g} to {limit.highest:g}"
 
 
-def told(comparison: Comparison, unit: str, confidence: float | None) -> str:
+def sentence(comparison: Comparison, unit: str, confidence: float | None) -> str:
     """How the two values differ: `qe 1.62 is 3.1 % lower than the champion's 1.67 (95 % interval 1.9 to 4.2 %)`."""
     before, after = comparison.champion, comparison.challenger
     if before is None or after is None:

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 VERSION_HEADER = "X-Model-Version"
 MOST_BYTES = 32 * 2**20  # of a request: some 100 000 rows of 17 features
-MOST_REQUESTS = 500  # at once; more are told to come back
+MOST_REQUESTS = 500  # at once; more are asked to come back later
 SHUTDOWN_SECONDS = 30  # for requests in flight
 CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 READERS: dict[str, Callable[[bytes, Any], pd.DataFrame]] = {"application/json": read_json, "text/csv": read_csv}
@@ -277,7 +277,7 @@ def run(service: Service, host: str, port: int, poll: float, ready: Callable[[st
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         poll: Seconds between two looks at the alias.
-        ready: Told the address, once requests are taken.
+        ready: Called with the address, once requests are taken.
 
     Raises:
         ServerError: The port is taken, or the address is not of this machine.
@@ -330,7 +330,7 @@ def _server(app: FastAPI) -> uvicorn.Server:
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that takes connections already, so that whoever is told the address can use it."""
+    """A socket that takes connections already, so that whoever knows the address can use it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         open_socket = socket.create_server((host, port), family=family, backlog=2048)

@@ -45,7 +45,7 @@ from pipelines.wording import counted
 from somlib.configs import SOMConfig
 
 ELSEWHERE = ("name", "tracking", "refresh", "runtime")  # sections that decide nothing of a training,
-JUDGING = ("promotion", "drift", "retrain")  # and those by which its result is judged
+EVALUATION = ("promotion", "drift", "retrain")  # and those by which its result is evaluated
 
 
 class PipelineConfig(Section):
@@ -106,8 +106,8 @@ class PipelineConfig(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what decides the model: all settings but names, places, and how it is judged later."""
-        return self._digest_without(*ELSEWHERE, *JUDGING)
+        """SHA-256 of what decides the model: all settings but names, places, and how it is evaluated later."""
+        return self._digest_without(*ELSEWHERE, *EVALUATION)
 
     @property
     def retrain_digest(self) -> str:

@@ -118,7 +118,7 @@ class DataConfig(Section):
 
 
 class WindowConfig(Section):
-    """Which rows of `data` `som retrain` trains on, and which newest ones it judges on."""
+    """Which rows of `data` `som retrain` trains on, and which newest ones it holds out."""
 
     mode: Literal["full", "growing", "sliding"] = Field(
         default="full", description="full: all rows; growing: all until a time; sliding: the newest ones"
@@ -131,7 +131,7 @@ class WindowConfig(Section):
         default=None, description="Rows before this time, or up to this partition such as month=06; None: the newest"
     )
     holdout: Extent | None = Field(
-        default=None, description="Newest part that judges and never trains, like length; None: the share data.holdout"
+        default=None, description="Newest part, held out from training, like length; None: the share data.holdout"
     )
 
     @model_validator(mode="after")
@@ -329,7 +329,7 @@ class RefreshConfig(Section):
     """
 
     fewest_rows: int = Field(
-        default=24, ge=1, description="New labelled rows of a target to judge its model by; fewer wait for more"
+        default=24, ge=1, description="New labelled rows of a target to evaluate its model on; fewer wait for more"
     )
     rmse_ratio: float | None = Field(
         default=2.0, gt=0, description="Largest RMSE on the new rows, as a multiple of that on held-out rows"

@@ -165,9 +165,9 @@ def mlflow_errors() -> Iterator[None]:
     except TrackingError:
         raise
     except (MlflowException, RequestException, SQLAlchemyError, OSError, ValueError) as error:
-        told = TrackingError(f"MLflow at {_store()}: {_reason(error)}")
+        described = TrackingError(f"MLflow at {_store()}: {_reason(error)}")
         # A traceback that shows where it comes from would show the secret as well.
-        raise told from (error if _harmless(error) else None)
+        raise described from (error if _harmless(error) else None)
 
 
 def _store() -> str:

@@ -1,8 +1,8 @@
 """Recognizing work that is done, so that doing it again costs nothing and doubles nothing.
 
 What decides a result is the kind of work, the settings, the content of the data and the version of this package; for a
-challenger also the champion that it is judged against. A run has these as tags. One that is FINISHED with the tags of
-the work at hand, in the same experiment, is its result.
+challenger also the champion that it is evaluated against. A run has these as tags. One that is FINISHED with the tags
+of the work at hand, in the same experiment, is its result.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class Work:
         kind: `train` or `retrain`.
         config_digest: `PipelineConfig.digest`.
         data_sha256: Digest of the content of all rows that it works on.
-        champion: Version that a challenger is judged against; None where there is none, or no judging.
+        champion: Version that a challenger is evaluated against; None where there is none, or nothing is evaluated.
     """
 
     kind: str

@@ -25,14 +25,14 @@ DRIFT_TAG = "som.drift"
 # Tags of a run and of the version that it made.
 MODEL_TAG = "som.model_sha256"
 VERDICT_TAG, VERDICT_REASON_TAG = "som.verdict", "som.verdict_reason"
-CHAMPION_VERSION_TAG = "som.champion_version"  # that a challenger is judged against
+CHAMPION_VERSION_TAG = "som.champion_version"  # that a challenger is evaluated against
 PARENT_TAG = "som.parent_version"  # whose map and local models a refreshed version has
 MAP_TAG = "som.map_version"  # whose training made the map
 ROWS_TAG = "som.rows"
 WATERMARK_TAG, WATERMARK_BEFORE_TAG = "som.watermark", "som.watermark_before"
 
 # Tags of a version.
-PUBLICATION_TAG = "som.publication"  # what tells the act of publishing from every other
+PUBLICATION_TAG = "som.publication"  # what identifies the act of publishing
 PREVIOUS_TAG, PROMOTED_TAG = "som.previous_champion", "som.promoted"
 PROMOTION_REASON_TAG = "som.promotion_reason"
 

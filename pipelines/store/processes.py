@@ -1,4 +1,4 @@
-"""Names of processes that stay unique, so that another process can tell later whether one still lives."""
+"""Names of processes that stay unique, so that another process can see later whether one still lives."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ SAME_START_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class ProcessName:
-    """A process of a machine; its start tells it from a later one with the same number.
+    """A process of a machine; its start distinguishes it from a later one with the same number.
 
     Attributes:
         host: Name of the machine, or of the container.

@@ -4,7 +4,7 @@
 that has just passed a check, `smoke.smoke_test`: this is why `publish`, `promote` and `rollback` ask for one.
 
 Each of them writes tags first and moves the alias last, in one call, and that call is the moment it takes effect. A
-process killed anywhere before leaves the aliases as they were, and doing it again comes to what it would have come to.
+process killed anywhere before leaves the aliases as they were, and doing it again has the same result.
 """
 
 from collections.abc import Callable, Mapping
@@ -145,7 +145,7 @@ def register(name: str, model_id: str, run_id: str | None, publication: str, tag
         name: Registered model, made if need be.
         model_id: The logged model.
         run_id: Run that it comes from.
-        publication: What tells this act of publishing from every other, such as a run id or a digest of content: doing
+        publication: What identifies this act of publishing, such as a run id or a digest of content: doing
             it again under the same key finds the version that is there instead of making a second one.
         tags: To set on a new version.
     """
@@ -211,7 +211,7 @@ def promote(name: str, version: str, *, expected: str | None, check: Check, reas
     Args:
         name: Registered model.
         version: Number of the version that shall serve.
-        expected: Number of the champion that it was judged against, None where there was none.
+        expected: Number of the champion that it was evaluated against, None where there was none.
         check: What the version has to pass first.
         reason: Why it shall serve, for its tag.
 
@@ -219,7 +219,7 @@ def promote(name: str, version: str, *, expected: str | None, check: Check, reas
         The version as it is now; unchanged where it was the champion before.
 
     Raises:
-        ChampionChanged: Another version serves by now: judge again.
+        ChampionChanged: Another version serves by now: evaluate again.
         ModelError: No such model or version.
     """
     with exclusive(name):
@@ -266,7 +266,7 @@ def rollback(name: str, *, check: Check, expected: str | None = None) -> Version
 def _require_champion(name: str, now: str | None, expected: str | None) -> None:
     if now != expected:
         was, now_is = (f"version {each}" if each else "no version" for each in (expected, now))
-        raise ChampionChanged(f"model {name!r}: {now_is} serves by now, not {was}: judge again")
+        raise ChampionChanged(f"model {name!r}: {now_is} serves by now, not {was}: evaluate again")
 
 
 def _pointed_at(name: str, alias: str, number: str) -> Version:

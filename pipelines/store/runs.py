@@ -33,7 +33,7 @@ def open_runs() -> list[RunFacts]:
 
 
 def last_point(run_id: str) -> datetime | None:
-    """When a run last wrote a point of its training curve, in UTC; None where it has not come to that."""
+    """When a run last wrote a point of its training curve, in UTC; None where it has written none."""
     with mlflow_errors():
         points = MlflowClient().get_metric_history(run_id, CURVE)
     return max((datetime.fromtimestamp(point.timestamp / 1000, tz=UTC) for point in points), default=None)

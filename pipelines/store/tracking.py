@@ -270,7 +270,7 @@ class TrackedRun:
                 params=self.client.get_run(self.run_id).data.params,
             )
             digest = model.save(Path(folder) / ARTIFACT)
-            # MLflow records the path of the script it copies: one in a temporary folder tells nothing of this machine.
+            # MLflow records the path of the script it copies: one in a temporary folder reveals nothing.
             script = shutil.copy(PYFUNC_SCRIPT, Path(folder) / "map_model.py")
             artifacts = {ARTIFACT: Path(folder) / ARTIFACT, SOURCE: write_source(Path(folder))}
             info = Model.log(

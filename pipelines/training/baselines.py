@@ -5,7 +5,7 @@ Both see standardized inputs, and the mean where an input is missing; both are r
     b = (C'C + I)^-1 C'c        C, c: inputs and target minus their means over the rows that are fitted
 
 `ridge_answers` fits one to all rows, `neighbor_answers` one to the 80 nearest rows of each query, many queries at a
-time. They judge local models (`local_scores.py`), and are never published.
+time. Local models are compared with them (`local_scores.py`); they are never published.
 """
 
 from typing import Any

@@ -62,7 +62,7 @@ class Checkpoints:
         """Write a checkpoint where it is time for one; to be called after each epoch, while `som` is in training.
 
         A long training keeps one after its last epoch too: the steps that follow may be where a run is killed. That a
-        checkpoint cannot be written is no reason to stop training; it is told once.
+        checkpoint cannot be written is no reason to stop training; one warning says so.
         """
         long_enough = time.monotonic() - self._last >= self.seconds
         ends = report.epoch + 1 == report.epochs and self._there()

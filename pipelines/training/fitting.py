@@ -26,7 +26,7 @@ class TrainedMap:
     Attributes:
         som: The map.
         quantization_errors: One an epoch; the last one is of all training rows.
-        topographic_errors: Likewise.
+        topographic_errors: One an epoch, as a fraction.
         sigmas: Neighborhood radius of each epoch, in cell widths; None where it was not recorded.
     """
 
@@ -125,7 +125,7 @@ def _require_same_features(new: Sequence[str], old: Sequence[str]) -> None:
 
 @contextmanager
 def cpu_threads(threads: int | None) -> Iterator[None]:
-    """Let torch use so many CPU threads inside; None changes nothing."""
+    """Let torch use `threads` CPU threads inside; None changes nothing."""
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -1,11 +1,11 @@
 """Local models for the targets of a run, and how well they predict rows that they have not seen.
 
-They are fitted to the training rows, and judged on the held-out rows next to what one would do without a map
+They are fitted to the training rows, and scored on the held-out rows next to what one would do without a map
 (`baselines.py`), which learns the same training rows. With a time column the held-out rows are the newest, so this is
-what production will ask for. At most `MOST_SCORED` held-out rows of a target are judged, evenly spread, and all three
+what production will ask for. At most `MOST_SCORED` held-out rows of a target are used, evenly spread, and all three
 answer the same ones: a ridge for each query has its price. Rows without a value of the target take no part.
 
-Once they are judged, the models learn the held-out rows too: what is published knows the newest rows.
+Once scored, the models learn the held-out rows too: what is published knows the newest rows.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Errors(NamedTuple):
 
     Attributes:
         rmse: Root of the mean squared error, in the units of the target.
-        mae: Mean absolute error, likewise.
+        mae: Mean absolute error, in the units of the target.
         r2: Share of the variance that is explained; NaN where the target does not vary.
     """
 
@@ -59,7 +59,7 @@ class TargetScores:
     """How well one target is predicted.
 
     Attributes:
-        rows: Held-out rows that were judged.
+        rows: Held-out rows that the scores are of.
         learned: Training rows that all three had learned.
         jitl: Errors of the local model.
         ridge: Of one ridge.
@@ -93,9 +93,9 @@ class LocalResults:
     Attributes:
         models: They, having learned training and held-out rows; None where no target has one.
         scores: By target; targets without labelled held-out rows are not in it.
-        answers: To each judged row: `sample` (its number in reading order), `time` where there is one, `target` (its
+        answers: To each of these rows: `sample` (its number in reading order), `time` where there is one, `target` (its
             name), `measured`, `prediction`, `lower`, `upper`, `fallback`, `ridge`, `neighbors`. None where no row was
-            judged.
+            scored.
         remarks: What the user should know.
         names: All targets of the run.
     """
@@ -134,7 +134,7 @@ class LocalResults:
 def learn_targets(
     som: SOM, samples: Samples, config: JITLConfig, seed: int, threads: int | None = None
 ) -> LocalResults:
-    """Local models on a trained map, judged on the held-out rows, then taught these too.
+    """Local models on a trained map, scored on the held-out rows, which they then learn too.
 
     Args:
         som: The map.
@@ -148,7 +148,7 @@ def learn_targets(
         somlib.errors.SomlibError: Map and samples are too large for local models that were asked for.
     """
     rows, names = samples.train, tuple(samples.targets)
-    told = plan_local_models(rows, som.grid.m, config).reasons
+    remarks = plan_local_models(rows, som.grid.m, config).reasons
     report, jobs = advance(), threads or -1
 
     # Boosting on some thousand rows is made of short parallel regions. Where idle threads sleep (see environment.py),
@@ -157,36 +157,36 @@ def learn_targets(
     with cpu_threads(1), threadpool_limits(1):
         models = fit_local_models(som, rows, config, seed, jobs, report)
         if models is None:
-            return LocalResults(None, {}, None, told, names)
-        judged = _judged(models, samples, config, jobs)
+            return LocalResults(None, {}, None, remarks, names)
+        scored = _scored(models, samples, config, jobs)
         models.learn(samples.heldout, config)
-    answers = [table for _, table in judged.values()]
+    answers = [table for _, table in scored.values()]
     return LocalResults(
         models,
-        {target: scores for target, (scores, _) in judged.items()},
+        {target: scores for target, (scores, _) in scored.items()},
         pl.concat(answers) if answers else None,
-        told,
+        remarks,
         names,
     )
 
 
-def _judged(
+def _scored(
     models: LocalModels, samples: Samples, config: JITLConfig, jobs: int
 ) -> dict[str, tuple[TargetScores, pl.DataFrame]]:
     """Scores of each target and its answers, where held-out rows have its value."""
 
-    def judged(target: str) -> tuple[TargetScores, pl.DataFrame]:
+    def scored(target: str) -> tuple[TargetScores, pl.DataFrame]:
         learned = learnable(samples.train, target, config)
         answers = answers_to(models, target, learned, asked[target])
         return target_scores(answers, len(learned)), answers
 
     asked = {target: asked_of(samples.heldout, target) for target in models.regressors}
     targets = [target for target, rows in asked.items() if len(rows)]
-    return dict(zip(targets, side_by_side(judged, targets, jobs), strict=True))
+    return dict(zip(targets, side_by_side(scored, targets, jobs), strict=True))
 
 
 def asked_of(heldout: Labelled, target: str) -> Labelled:
-    """The rows by which the models of a target are judged: at most `MOST_SCORED` with a value, evenly spread."""
+    """The rows on which the models of a target are scored: at most `MOST_SCORED` with a value, evenly spread."""
     return heldout.take(evenly(heldout.known(target), MOST_SCORED))
 
 
@@ -221,7 +221,7 @@ def said_to(models: LocalModels, target: str, asked: Labelled) -> pl.DataFrame:
 
 
 def target_scores(answers: pl.DataFrame, learned: int) -> TargetScores:
-    """The scores of answers as `answers_to` gives them, by models that have learned so many rows."""
+    """The scores of answers as `answers_to` gives them, by models that have learned `learned` rows."""
     truth = answers["measured"].to_numpy()
     lower, upper = answers["lower"].to_numpy(), answers["upper"].to_numpy()
     jitl, ridge, neighbors = (

@@ -1,6 +1,6 @@
 """What a training does with its rows, decided once, before anything is trained.
 
-`som check` prints the plan, the flows carry it out; both come to it by the same steps, so that whatever a training
+`som check` prints the plan, the flows carry it out; both make it by the same steps, so that whatever a training
 would refuse at its start, the check refuses too, in the same words:
 
     inspect         files, columns, settings of the map, and the rows as counted in one pass

@@ -219,7 +219,7 @@ class SOMConfig(BaseModel):
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
-        """A config from the values, with problems told as `argument must ..., got ...`.
+        """A config from the values, with problems as `argument must ..., got ...`.
 
         Raises:
             ArgumentError: Any value is not allowed; all problems in one message.

@@ -42,7 +42,7 @@ class BaseSOM(FixedSettings, nn.Module, ABC):
         config: The settings.
         weights: Codebook, shape (x, y, d). It is live: what is written into it is what every later call uses.
         quantization_errors: One a epoch, of the latest training.
-        topographic_errors: Likewise.
+        topographic_errors: One an epoch, fractions in [0, 1].
         feature_names: Column names of the frame that the map was trained on; None where it had none. Frames with
             names are matched by them; arrays, tensors and frames without names go by position.
     """

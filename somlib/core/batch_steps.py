@@ -1,7 +1,7 @@
 r"""The steps of the batch map, an epoch at a time.
 
 The batch map can be trained progressively, in several short steps an epoch (`Rule.steps`). While the neighborhood is
-wide, a step averages over so much of the map that few rows tell it all; so a step takes random rows, as many for every
+wide, a step averages over so much of the map that few rows are enough; so a step takes random rows, as many for every
 neighborhood that knows nothing of the others (`rows_of_step`), and the schedule of the radius goes on with each step.
 The sums of a step are drawn towards those of the steps before, and the codebook goes on beyond its new means in the
 direction that it moves. Both forget their past at each new epoch, so that a training can be taken up after any. The
@@ -37,7 +37,7 @@ class _Motion:
         codebook: Shape (m, d).
         known: Sums of some rows per winner in this codebook, if any; they save the search of the next step.
         seen: How many rows those are.
-        before: The means that the last step came to, None before the first.
+        before: The means of the last step, None before the first.
         running: Sums of the steps so far, per row, None before the first.
     """
 
@@ -74,7 +74,7 @@ class Shuffled:
         self._taken = 0
 
     def take(self, count: int) -> Tensor | None:
-        """So many row numbers; None, which is all, where that is how many there are."""
+        """`count` row numbers; None, which is all, where there are no more."""
         if count >= self._n:
             return None
         if self._taken + count > len(self._order):
@@ -137,7 +137,7 @@ class BatchSteps:
         return confined_if_signed(codebook, self.rule, self.scan.rows)
 
     def _walked(self, motion: _Motion, scan: Scan, steps: range, shuffled: Shuffled) -> _Motion:
-        """The map after so many steps from there."""
+        """The map after these steps from there."""
         codebook, known, seen = motion.codebook, motion.known, motion.seen
         before, running, n = motion.before, motion.running, self.n
         for k in steps:
@@ -159,7 +159,7 @@ def _sums(scan: Scan, codebook: Tensor, k: int, index: Tensor | None) -> WinnerS
     """The sums of some rows in step `k`; in the first, of the true winners.
 
     A start made of rows lies at equal distances from many others where their values are rounded. Which of these
-    neurons wins must not hang on what else is in the data, or a weight would not act like so many copies.
+    neurons wins must not hang on what else is in the data, or a weight would not act like copies.
     """
     return scan.sums(codebook, index) if k else scan.measured(codebook, index, certain=True).sums
 

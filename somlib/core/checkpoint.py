@@ -133,10 +133,10 @@ def read_checkpoint(file: Path) -> Checkpoint:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no mapping
-        document, told = metadata["checkpoint"], metadata["sha256"]
+        document, stated = metadata["checkpoint"], metadata["sha256"]
     except (SafetensorError, OSError, KeyError) as error:
         raise SavedMapError(f"{file} must be a checkpoint, got: {error}") from error
-    if _digest(document, tensors) != told:
+    if _digest(document, tensors) != stated:
         raise SavedMapError(f"{file} must be the checkpoint that was written, got another content: it is damaged")
     content = json.loads(document)
     if content["format"] != FORMAT:

@@ -208,7 +208,7 @@ def targets_for(
         target: As the caller passed it.
         n: Number of samples where known; else the indices of the groups have to do.
         map_type: For the error.
-        all_assigned: Whether every sample has a neuron, so that the largest index tells their number.
+        all_assigned: Whether every sample has a neuron, so that the largest index gives their number.
         missing: `"mask"` lets NaN pass.
 
     Raises:

@@ -12,7 +12,7 @@ distance over what was observed. Terms are kept for all rows where they take lit
 chunk, and memory does not grow with the rows.
 
 What rests on a pass for good, the winners after the last epoch, are the true ones (`certain`): rows whose neurons
-rounding does not tell apart go to the search that is sure. So does everything where the fast way does not apply: other
+rounding does not distinguish go to the search that is sure. So does everything where the fast way does not apply: other
 distances than the Euclidean, the FAISS backends, and data that lies so far out beside the distances that count that
 rounding could decide between neurons.
 """
@@ -37,11 +37,11 @@ from somlib.utils.workers import Workers
 
 FEWEST, MOST_ON_CPU = 64, 4_096  # rows of a chunk; between them as many as keep its scores near
 # A large chunk takes fewer calls, a small one less memory that is touched for the first time, which a training of a few
-# milliseconds feels: so many chunks a pass, until their scores are as many as that at least.
+# milliseconds feels: as many chunks a pass as give at least this number of scores.
 CHUNKS_OF_A_PASS, FEWEST_SCORES = 16, 2**18
 WORK_OF_MINIMUM = 16  # of one score, in products
-TRUSTED_SHARE = 0.1  # of a typical squared distance to the winner: what rounding may come to, at the very worst
-ASKED_ROWS = 32  # at least, where there are so many, to learn what a typical distance is
+TRUSTED_SHARE = 0.1  # of a typical squared distance to the winner: what rounding may add up to, at the very worst
+ASKED_ROWS = 32  # at least, where there are as many, to learn what a typical distance is
 NEXT_TO_NOTHING = 1e-10  # of a squared length: a distance that float32 would not see
 KEPT_ENTRIES = 2**23  # at most, of terms that are kept: 32 MB in float32
 PLAIN_SQUARES = (1e-30, 1e30)  # between them float32 neither rounds squares to nothing nor overflows
@@ -97,7 +97,7 @@ class Scan:
         Args:
             codebook: Shape (m, d).
             index: Row numbers; None for all rows.
-            certain: Whether the winners must be the true ones, also where rounding does not tell neurons apart.
+            certain: Whether the winners must be the true ones, also where rounding does not distinguish neurons.
         """
         if not self._is_fast(codebook, again=True) or (certain and (self.rows.incomplete or self._fused)):
             return self._sure_pass(codebook, index, 2)

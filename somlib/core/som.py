@@ -54,7 +54,7 @@ class SOM(StartingSOM, AnsweringSOM):
         pbc: Periodic boundary conditions: the map is a torus.
         algorithm: `"minibatch"`, or `"batch"` for Kohonen's batch map, which has no learning rate.
         lr_decay_function: A key of `somlib.utils.decay.DECAY_FUNCTIONS`.
-        sigma_decay_function: Likewise.
+        sigma_decay_function: Schedule of the radius; a key of `DECAY_FUNCTIONS`.
         neighborhood_function: A key of `somlib.utils.neighborhood.NEIGHBORHOOD_FUNCTIONS`.
         distance_function: A key of `somlib.utils.distances.DISTANCE_FUNCTIONS`.
         initialization_mode: `"random"` samples of the data, put in order over the grid, or `"pca"`: the plane of the
@@ -151,7 +151,7 @@ class SOM(StartingSOM, AnsweringSOM):
 
         Returns:
             Quantization errors and topographic errors, one of each an epoch, measured with the codebook after it: on
-            all rows up to 20 000, else on a fixed random sample of so many; the last on all rows.
+            all rows up to 20 000, else on a fixed random sample of that size; the last on all rows.
 
         Raises:
             DataTypeError: Data that is not numeric.
@@ -177,7 +177,7 @@ class SOM(StartingSOM, AnsweringSOM):
         sample_weight: Any = None,
         on_epoch: OnEpoch | None = None,
     ) -> tuple[list[float], list[float]]:
-        """Go on with a `fit` that was stopped, to the map that it would have come to.
+        """Go on with a `fit` that was stopped, to the map that it would have reached.
 
         Args:
             checkpoint: What `checkpoint` gave within that `fit`, of a map with these settings; what this map was
@@ -228,8 +228,8 @@ class SOM(StartingSOM, AnsweringSOM):
             sample_weight: Shape (n,), None for 1 each.
             forgetting_factor: None makes one pass of the training rule over `data` alone. A number in [0, 1] updates
                 from sufficient statistics instead: the sums per winner of the latest training and of each such update
-                since, counted so many times, plus those of `data`, make one step of the batch map. 1 never forgets; 0
-                knows `data` only.
+                since, multiplied by this factor, plus those of `data`, make one step of the batch map. 1 never forgets;
+                0 knows `data` only.
 
         Returns:
             Quantization and topographic error on `data` after the pass, in lists of one.
@@ -263,13 +263,13 @@ class SOM(StartingSOM, AnsweringSOM):
         if resume is None:
             self._runs += 1  # first, so that no shuffle repeats the draw of the random start
         course = Course.of((self.random_seed + self._runs) % 2**63, len(rows.data), resume)
-        left, told = epochs[len(course.reports) :], on_epoch or (lambda _: None)
+        left, report_to = epochs[len(course.reports) :], on_epoch or (lambda _: None)
         qe = [report.quantization_error for report in course.reports]
         te = [report.topographic_error for report in course.reports]
         with training_progress(len(epochs), verbose) as show, self._under_way(course):
             for report in course.reports:
                 show(report)
-                told(report)
+                report_to(report)
             for epoch in train(self.codebook.clone(), rows, rule, course.generator, left, self.epochs):
                 self._last_epoch = epoch.report.epoch
                 self._keep(epoch, rows)
@@ -278,7 +278,7 @@ class SOM(StartingSOM, AnsweringSOM):
                 self.quantization_errors, self.topographic_errors = qe, te
                 course.reports.append(epoch.report)
                 show(epoch.report)
-                told(epoch.report)
+                report_to(epoch.report)
 
     @contextmanager
     def _under_way(self, course: Course) -> Iterator[None]:

@@ -44,7 +44,7 @@ class Subspace:
 
     @classmethod
     def of(cls, rows: TrainingSet, generator: torch.Generator) -> "Subspace":
-        """The leading axes of complete rows, as far as some of them tell.
+        """The leading axes of complete rows, estimated from some of them.
 
         Args:
             rows: Of more than `AXES` features.

@@ -1,4 +1,4 @@
-r"""The training loop: what happens in an epoch, told as it happens.
+r"""The training loop: what happens in an epoch, reported as it happens.
 
 `train` is a generator of epochs. It owns no map: it takes a codebook and yields the next ones, with the errors of each,
 so that the caller can store them, show progress, keep checkpoints, or stop. The search that measures the errors after
@@ -20,7 +20,7 @@ from somlib.utils.training import batch_sizes, minibatch_step
 from somlib.utils.winners import Winners
 from somlib.utils.workers import Workers
 
-MEASURED_ROWS = 20_000  # errors of all epochs but the last are of at most so many rows
+MEASURED_ROWS = 20_000  # rows, at most, that the errors of all epochs but the last are of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class EpochReport:
         epoch: Its number, from 0.
         epochs: How many there are.
         quantization_error: Of the codebook after the epoch.
-        topographic_error: Likewise, in [0, 1].
+        topographic_error: The topographic error, in [0, 1].
         sigma: Neighborhood radius used, in cell widths.
         learning_rate: Step used; NaN for the batch map, which has none.
     """

@@ -55,7 +55,7 @@ class SOMEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
         pbc: Periodic boundary conditions: the map is a torus.
         algorithm: `"batch"`, or `"minibatch"`.
         lr_decay_function: A key of `somlib.utils.decay.DECAY_FUNCTIONS`.
-        sigma_decay_function: Likewise.
+        sigma_decay_function: Schedule of the radius; a key of `DECAY_FUNCTIONS`.
         neighborhood_function: A key of `somlib.utils.neighborhood.NEIGHBORHOOD_FUNCTIONS`.
         distance_function: A key of `somlib.utils.distances.DISTANCE_FUNCTIONS`.
         initialization_mode: `"pca"`, or `"random"` rows.

@@ -185,7 +185,7 @@ class Assigner:
         """Inputs (1 + d,), neurons (k,), shares (k,) and trust for one complete sample (d,), in few steps.
 
         None where the metric, or a feature without a value in training, needs the long way. Neurons are ranked in
-        float64 products, which tells apart all but ties, and those share alike.
+        float64 products, which order all but ties, and those share alike.
         """
         if not self._lean or self._absent:
             return None

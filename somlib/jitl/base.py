@@ -33,7 +33,7 @@ from somlib.utils.heuristics import map_size
 
 logger = logging.getLogger(__name__)
 
-OnStep = Callable[[int, int, str], None]  # of so many steps so many are done, the last one this
+OnStep = Callable[[int, int, str], None]  # steps done, steps in all, the name of the last one done
 
 FEWEST_NEURONS, MOST_NEURONS, ROWS_PER_NEURON = 16, 900, 10
 MOST_MOMENTS = 2**28  # numbers in the moments of all neurons: 2 GB
@@ -116,15 +116,15 @@ class JITLEstimator(ChosenSettings):
     ) -> None:
         """What is to be learned from the left-out answers."""
 
-    def _update(self, X: NDArray[Any], target: FloatArray, timestamps: Any, judge: bool) -> None:
-        """Learn from new checked samples (n, d) and targets (n, o); judge the answers to them first, where wanted."""
+    def _update(self, X: NDArray[Any], target: FloatArray, timestamps: Any, score: bool) -> None:
+        """Learn from new samples (n, d) and targets (n, o); with `score`, record the errors of answers first."""
         time, clock = self.index_.read_times(timestamps, len(X))
         self._tell_of_silent(X)
         assigned = self._assigner.assign(X)
         rows = np.hstack((assigned.inputs, self._targets.apply(target)))
         boosted = self._boosted(assigned)
-        if judge:
-            self._judge(assigned, self._answer(assigned, boosted), rows[:, -self._outputs :], time.numpy())
+        if score:
+            self._record_errors(assigned, self._answer(assigned, boosted), rows[:, -self._outputs :], time.numpy())
         self._learn(assigned, rows, boosted)
         self.index_.append_assigned(assigned.point, torch.from_numpy(assigned.winner), time, clock)
         self._store.append(torch.from_numpy(rows))
@@ -137,13 +137,13 @@ class JITLEstimator(ChosenSettings):
             return
         self._told |= new
         names = getattr(self, "feature_names_in_", [f"number {i}" for i in range(len(new))])
-        listed = ", ".join(repr(str(name)) for name, told in zip(names, new, strict=True) if told)
+        listed = ", ".join(repr(str(name)) for name, fresh in zip(names, new, strict=True) if fresh)
         warn(
             f"X has values of {listed} where fit had none, or the same throughout: they have no influence; "
             "fit again to use them", stacklevel=5,
         )  # fmt: skip
 
-    def _judge(self, assigned: Assignment, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
+    def _record_errors(self, assigned: Assignment, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
         """What is to be learned from the errors of answers to samples whose labels came after."""
 
     def forget(self, before: Any = None, per_neuron: int | None = None, keep: Keep = "newest") -> Self:

@@ -47,7 +47,7 @@ class Trees:
         threshold: A sample goes left where its value is at most this, shape (nodes,).
         missing_left: Whether a missing value goes left, bool, shape (nodes,).
         left: Node to the left; a leaf has itself, int64, shape (nodes,).
-        right: Node to the right, likewise.
+        right: Node to the right.
         value: What a leaf adds, shape (nodes,).
         first: What the sum starts from, shape (1,).
         depth: Steps from a root to the deepest leaf, int64, shape (1,).

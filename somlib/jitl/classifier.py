@@ -89,7 +89,7 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
         known = np.isin(y, self.classes_)
         if not known.all():
             raise ArgumentError(f"y must hold classes that fit has seen, got {y[~known][0]!r}: fit anew to add one")
-        self._update(X, np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)], timestamps, judge=False)
+        self._update(X, np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)], timestamps, score=False)
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:

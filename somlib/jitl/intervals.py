@@ -13,7 +13,7 @@ make an interval narrower. Each labelled sample moves the level,
 
     alpha <- alpha + gamma (target - missed)
 
-so that whatever the data does, the share missed comes to the target in the long run.
+so that whatever the data does, the share missed approaches the target in the long run.
 
 References:
     Gibbs and Candès, Adaptive conformal inference under distribution shift, NeurIPS 2021. Vovk, Conditional validity
@@ -79,7 +79,7 @@ class AdaptiveIntervals:
         self._refresh()
 
     def learn(self, assigned: Assignment, error: FloatArray) -> None:
-        """Take errors (n, o) at assigned samples, in the order of time, without judging the level by them."""
+        """Take errors (n, o) at assigned samples, in the order of time, without adapting the level."""
         somewhere = assigned.winner >= 0
         self.winner = np.concatenate((self.winner, assigned.winner[somewhere]))[-WINDOW:]
         self.error = np.concatenate((self.error, np.abs(error[somewhere])))[-WINDOW:]

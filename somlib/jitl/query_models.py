@@ -141,7 +141,7 @@ def estimator_answers(
 
 def _fitted(model: Any, x: FloatArray, y: FloatArray, weight: FloatArray | None) -> Any:
     with warnings.catch_warnings():
-        # A kernel's noise or length at the end of its range is nothing to tell for each of thousands of buffers.
+        # A kernel's noise or length at the end of its range is nothing to warn of for each of thousands of buffers.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(x, y) if weight is None else model.fit(x, y, sample_weight=weight)
 

@@ -138,7 +138,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             ArgumentError, DataError, ShapeError, DataTypeError: What came does not fit; nothing has changed then.
         """
         X, target = self._checked_labelled(X, y)
-        self._update(X, target, timestamps, judge=not observed)
+        self._update(X, target, timestamps, score=not observed)
         return self
 
     def observe(self, X: Any, y: Any, timestamps: Any = None) -> Self:
@@ -152,7 +152,9 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         X, target = self._checked_labelled(X, y)
         time = np.arange(len(X)) if timestamps is None else self.index_.read_times(timestamps, len(X))[0].numpy()
         assigned = self._assigner.assign(X)
-        self._judge(assigned, self._answer(assigned, self._boosted(assigned)), self._targets.apply(target), time)
+        self._record_errors(
+            assigned, self._answer(assigned, self._boosted(assigned)), self._targets.apply(target), time
+        )
         return self
 
     @overload
@@ -295,7 +297,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         if not len(position):
             logger.warning("fit had too few rows to leave some out: intervals are NaN until labels arrive")
 
-    def _judge(self, assigned: Assignment, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
+    def _record_errors(self, assigned: Assignment, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
         """Let the intervals see the errors of answers to labelled samples, in the order of time."""
         order = np.argsort(time, kind="stable")
         self._intervals.observe(subset(assigned, order), answer[order] - target[order])

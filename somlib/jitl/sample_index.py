@@ -243,7 +243,7 @@ class SampleIndex:
             mode: `"bmu_only"`, `"bmu_neighborhood"`, or `"bmu_neighborhood_knn"` with the fallback.
             min_buffer_threshold: The fallback adds neurons, nearest to the winner in the codebook first, while there
                 are fewer samples than this.
-            max_samples: Keep only so many, the nearest to the query (earlier arrivals among equally near).
+            max_samples: Keep at most this number, the nearest to the query (earlier arrivals among equally near).
             half_life: Age at which a sample weighs half, in units of the timestamps (seconds for dates).
             now: The time from which age counts; None takes the latest of the samples. Later samples weigh 1.
             exclude: Position of one sample for each query that it must not get, -1 for none, shape (q,). Taken out

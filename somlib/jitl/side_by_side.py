@@ -30,7 +30,7 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], jobs: int) -> list[
 
 
 def step_counter(on_step: Callable[[int, int, str], None] | None, of: int) -> Callable[[str], None]:
-    """Calls `on_step` with how many of so many steps are done, and the name of the last; from any thread."""
+    """Calls `on_step` with the numbers of steps done and of all steps, and the name of the last; from any thread."""
     numbers = count(1)
 
     def step(name: str) -> None:

@@ -27,10 +27,10 @@ RIDGES = (1.0, 10.0, 100.0)
 LEVELS = (3.0, 30.0, 100.0)
 OVERALL = (1.0, 10.0, 100.0, 1000.0)  # of the global model
 SIGMAS = (0.5, 1.0, 2.0, 4.0)
-# Neurons by which candidates are judged, times the cube of the width of a row. Measured on three synthetic sets of 200
+# Neurons that candidates are compared on, times the cube of the width of a row. Measured on three synthetic sets of 200
 # features on 300 neurons: 60 of these or more led to the errors, within 0.2 %, that all led to, 30 to within 1 %.
 MOST_WORK = 2e9
-JUDGED = 20_000  # left-out samples that candidates are judged by, evenly spread over those of each split
+MOST_ANSWERED = 20_000  # left-out samples that candidates are compared on, evenly spread over those of each split
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def best_candidate(
     """Which candidate errs least on samples left out, and its answers to all of these.
 
     Solving d x d systems of hundreds of neurons for dozens of candidates takes minutes when there are hundreds of
-    features. Then part of the neurons stand for all while the choice is made, and of very many samples `JUDGED`.
+    features. Then part of the neurons stand for all while the choice is made, and of very many samples `MOST_ANSWERED`.
 
     Args:
         candidates: Settings, those of one neighborhood next to each other.
@@ -109,18 +109,18 @@ def best_candidate(
         o: Number of targets.
         winner: Neuron that each sample teaches, shape (n,), -1 for none; None takes the nearest.
     """
-    neurons = _judging_neurons(assigned, m, rows.shape[1])
-    every = -(-sum(len(split.answer) for split in splits) // JUDGED)
-    judging = [Split(split.learn, split.answer[:: max(1, every)]) for split in splits]
-    answers = ridge_answers(candidates, assigned, rows, judging, m, o, winner, neurons)
+    neurons = _validation_neurons(assigned, m, rows.shape[1])
+    every = -(-sum(len(split.answer) for split in splits) // MOST_ANSWERED)
+    compared = [Split(split.learn, split.answer[:: max(1, every)]) for split in splits]
+    answers = ridge_answers(candidates, assigned, rows, compared, m, o, winner, neurons)
     chosen = best(answers, rows[:, -o:])
     if len(neurons) == m and every <= 1:
         return chosen, answers[chosen]
     return chosen, ridge_answers([candidates[chosen]], assigned, rows, splits, m, o, winner)[0]
 
 
-def _judging_neurons(assigned: Assignment, m: int, q: int) -> IntArray:
-    """Neurons by which candidates are judged, ascending: all, or as many with samples as `MOST_WORK` allows."""
+def _validation_neurons(assigned: Assignment, m: int, q: int) -> IntArray:
+    """Neurons on which candidates are compared, ascending: all, or as many with samples as `MOST_WORK` allows."""
     size = max(int(MOST_WORK // q**3), 1)
     if size >= m:
         return np.arange(m)

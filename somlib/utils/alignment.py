@@ -82,7 +82,7 @@ def aligned(
 
     Args:
         old: Codebook in the units of the data, shape (m, d).
-        new: Likewise, of the same grid and features.
+        new: The new codebook, of the same grid and features.
         grid: Of both maps.
         old_winner: Neurons of some rows on the old map, flat indices, -1 for none, int64, shape (n,).
         new_winner: Neurons of the same rows on the new map.

@@ -119,7 +119,7 @@ class Distance:
             None where missing values have no meaning. Both vectors hold 0 where a value is missing.
         masked: Distances (b, m) of samples with NaN to complete neurons, both in such coordinates; NaN in rows with
             nothing observed.
-        shared: Distances (p, q) between samples that both have NaN, likewise, over the features of both.
+        shared: Distances (p, q) between samples that both have NaN, over the features of both.
         squared: Whether the nearest neuron is that of the smallest sum of squared differences: of the coordinates, or
             with `angular` of the unit vectors. Searches then use matrix products.
         angular: Whether only directions count: zero vectors have no distance, and the distance is half a square.

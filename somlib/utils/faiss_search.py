@@ -1,4 +1,4 @@
-"""Searches by FAISS: an index makes the first estimate, and rows that it does not tell apart go to the exact search."""
+"""Searches by FAISS: an index makes the first estimate; rows that it does not distinguish go to the exact search."""
 
 import math
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 r"""The search of a CUDA device: product and minimum in one kernel, so that the n x m scores are never stored.
 
 The kernel is another first estimate: it gives the smallest scores |w_k|^2 / 2 - x . w_k of every row and one more, and
-rows that those do not tell apart go to the exact search. Products run on the tensor cores, each float32 factor split
+rows that those do not distinguish go to the exact search. Products run on the tensor cores, each float32 factor split
 into two TF32 ones (3xTF32).
 
 How far the scores are off. With u = 2^-24 and S = sum_a |x_a w_a| <= (|x|^2 + |w|^2) / 2, beyond what plain arithmetic

@@ -62,7 +62,7 @@ class Grid:
         return self.topology == "hexagonal"
 
     def squared_rows(self, steps: Tensor) -> Tensor:
-        """Squared distance of so many rows (int64), float64, exact."""
+        """Squared distance across a number of rows (int64), float64, exact."""
         return steps.double().square() * (0.75 if self.hexagonal else 1.0)
 
     @property
@@ -93,7 +93,7 @@ class Grid:
         return self._wrapped((a - b).abs(), self.x)
 
     def half_column_steps(self, a: Tensor, b: Tensor) -> Tensor:
-        """Half cells between horizontal places `a` and `b` in half cells (int64, broadcast), wrapped likewise."""
+        """Half cells between horizontal places `a` and `b` in half cells (int64, broadcast), wrapped on a torus."""
         return self._wrapped((a - b).abs(), 2 * self.y)
 
     def _wrapped(self, steps: Tensor, period: int) -> Tensor:

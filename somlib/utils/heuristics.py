@@ -3,7 +3,7 @@
 map size      m = 5 sqrt(n) neurons, sides in the ratio sqrt(lambda_1 / lambda_2) of the two leading eigenvalues of
               the covariance, the longer side down the rows (Vesanto, SOM Toolbox for Matlab 5, report A57, 2000)
 sigma         a sixth of the mean side, at least 2 cells
-batch size    enough steps an epoch for the map to settle: see `minibatch_size`
+batch size    enough steps an epoch for the map to converge: see `minibatch_size`
 """
 
 import math

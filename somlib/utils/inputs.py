@@ -195,7 +195,7 @@ def require_finite(tensor: Tensor, name: str, missing: str) -> None:
     Raises:
         DataError: With row and column of the first such value and their count.
     """
-    if bool(torch.isfinite(tensor.sum())):  # one cheap pass settles nearly all calls; overflow only costs the second
+    if bool(torch.isfinite(tensor.sum())):  # one cheap pass answers nearly all calls; overflow only costs the second
         return
     bad = ~torch.isfinite(tensor) if missing == "error" else torch.isinf(tensor)
     count = int(bad.sum())

@@ -10,9 +10,9 @@ dtype it has. A kernel is one record of `KERNELS`; a function that is put into `
 of its own.
 
 What is influence is decided here alone, by `influence`: what a function gives, but none below `FAINTEST`. At r = s the
-last bit of sigma says whether a triangle is 0 or 1e-16, and at the zero of the hat likewise; under the batch rule,
-which divides by influence, a neuron with no other would jump to a mean or stay where it is. A radius is compared with
-a distance beyond the rounding of both (`BOUNDARY`).
+last bit of sigma says whether a triangle is 0 or 1e-16, and at the zero of the hat it does the same; under the batch
+rule, which divides by influence, a neuron with no other would jump to a mean or stay where it is. A radius is compared
+with a distance beyond the rounding of both (`BOUNDARY`).
 """
 
 from collections.abc import Callable

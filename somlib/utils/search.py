@@ -6,7 +6,7 @@ Every search estimates first and decides after:
    product, |w_k|^2 / 2 - x . w_k, with both sides centered on the codebook, which removes an offset of the data. Cosine
    distances are Euclidean ones among unit vectors. Manhattan and Chebyshev have no product form and use `torch.cdist`.
    Rows with missing values are estimated over their observed features, in float64.
-2. Rows whose nearest neurons the estimate does not tell apart (ties, far clusters, samples that lie on a neuron,
+2. Rows whose nearest neurons the estimate does not distinguish (ties, far clusters, samples that lie on a neuron,
    numbers beyond the range of float32) are estimated again in float64. Whatever then is still within rounding of the
    nearest is decided by exact distances, from differences; ties go to the lowest flat index.
 

@@ -140,7 +140,7 @@ class Smoother:
         return [(t, [(s, self._column_squares(p, q)) for q, s in enumerate(rows)]) for p, t in enumerate(rows)]
 
     def _column_squares(self, target_shift: int, source_shift: int) -> Tensor:
-        """Squared horizontal distance, float64, shape (y, y), between rows shifted by so many half cells."""
+        """Squared horizontal distance, float64, shape (y, y), between rows shifted by the given half cells."""
         half = 2 * torch.arange(self.grid.y)
         steps = self.grid.half_column_steps((half + target_shift)[:, None], half + source_shift)
         return (steps.double() / 2).square()

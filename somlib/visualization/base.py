@@ -123,7 +123,7 @@ class SOMVisualizer:
 
         Args:
             quantization_errors: One an epoch, as `fit` returns them.
-            topographic_errors: Likewise.
+            topographic_errors: One an epoch, fractions in [0, 1].
             data: Samples, shape (n, d).
             target: Shape (n,) or (n, o); None leaves its maps out.
             component_names: A name for each feature; None takes the columns of the training data.

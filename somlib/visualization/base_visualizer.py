@@ -51,7 +51,7 @@ class BaseVisualizer(CodebookFigures, SampleFigures):
 
         Args:
             quantization_errors: One an epoch, as `fit` returns them.
-            topographic_errors: Likewise, fractions in [0, 1]; shown in percent.
+            topographic_errors: One an epoch, fractions in [0, 1]; shown in percent.
             sigmas: Neighborhood radius of each epoch, in cell widths; drawn beneath where given.
             save_path: Folder to save in.
             fig_name: Name of the file.

@@ -199,7 +199,7 @@ def save(figure: Figure, folder: str | Path, name: str, config: VisualizationCon
             dpi=config.dpi,
             facecolor=config.background,
             transparent=False,
-            metadata=NO_DATE[file_format],  # nothing in the file tells when it was made
+            metadata=NO_DATE[file_format],  # nothing in the file says when it was made
             **(PIXELS if file_format == "png" else {}),
         )
         paths.append(path)

@@ -39,7 +39,7 @@ ROW = 0.27  # inches from one bar to the next
 BAR = 0.7  # of that, filled
 SCORE_STEP = 1.95  # inches from one score to the next
 SCORED_NAME, PROFILE_NAME = 230.0, 115.0  # points; longer names are cut
-SILHOUETTE_ROWS = 600  # at most so many neurons a cluster are drawn: more than there are dots
+SILHOUETTE_ROWS = 600  # neurons of a cluster that are drawn, at most: more than there are dots
 NOT_DEFINED = "not defined"
 
 # Key in `ClusterMetrics`, name, whether higher is better.

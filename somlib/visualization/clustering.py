@@ -100,7 +100,7 @@ class ClusteringVisualizer:
     ) -> Figure:
         """The silhouette of every neuron by cluster: near 1 well inside, near 0 between two, below 0 in the wrong one.
 
-        Of maps beyond 5 000 neurons a fixed random sample of so many.
+        Of maps beyond 5 000 neurons a fixed random sample of that size.
 
         Args:
             cluster_result: What `som.cluster` returned.

@@ -80,7 +80,7 @@ class Lattice:
         """
         middle = self.sides.mean(axis=2).reshape(-1, 2)
         if wrapped and self.period is not None:
-            middle = np.mod(middle + 0.1, self.period)  # 0.1: no side comes to lie where the period ends
+            middle = np.mod(middle + 0.1, self.period)  # 0.1: no side lies where the period ends
         steps = np.round(middle * 1e4).astype(np.int64)
         key = steps[:, 0] * 2**32 + steps[:, 1]
         order = np.argsort(key, kind="stable")

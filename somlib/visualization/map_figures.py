@@ -166,7 +166,7 @@ def class_figure(frame: MapFrame, values: Floats, names: Mapping[float, str], pa
     for panel, flat, name in zip(sheet.panels, values, panel_names, strict=True):
         index = np.searchsorted(labels, flat).clip(0, len(palette) - 1)  # of NaN, which is drawn as empty, any
         panel.fill(palette[index], np.isnan(flat))
-        if len(labels) > len(frame.config.category_colors):  # colors alone no longer tell them apart
+        if len(labels) > len(frame.config.category_colors):  # colors alone no longer distinguish them
             panel.write(["" if np.isnan(label) else names[label] for label in flat], palette[index])
         if not sheet.single:
             sheet.name(panel, name)

@@ -42,7 +42,7 @@ SMALLEST_MAP = 1.6  # inches, of the longer side
 SHORTEST_SIDE = 0.4  # inches: long maps stay wide enough to see, up to LONGEST_SIDE map sizes
 LONGEST_SIDE = 2.5
 NAME_GAP = 8.0  # points from one panel's name to the next
-NUMBERED_PANELS = 4  # on sheets of up to so many panels rows and columns are numbered
+NUMBERED_PANELS = 4  # panels of a sheet up to which rows and columns are numbered
 NEARLY_BEST = 0.85  # of the largest cell is large enough, if fewer places on the sheet stay free
 WIDE = 1.5  # width by height from which the color bar lies below
 
@@ -232,7 +232,7 @@ def _packing(count: int, lattice: Lattice, config: VisualizationConfig, room: Ro
         height = config.sheet_height / math.ceil(count / columns) - room.top - room.bottom
         cells[columns] = min(width / lattice.width, height / lattice.height, largest)
     enough = NEARLY_BEST * max(cells.values())
-    if enough <= 0:  # the sheet cannot hold so many: let it grow
+    if enough <= 0:  # the sheet cannot hold them: let it grow
         return math.ceil(math.sqrt(count)), min(smallest, largest)
     columns = min(
         (columns for columns, cell in cells.items() if cell >= enough), key=lambda columns: (-count % columns, -columns)
@@ -263,7 +263,7 @@ def _pull_in(labels: Sequence[Text], below: bool) -> None:
 
 
 class ShortNumbers(Formatter):
-    """Tick labels with the fewest significant digits, at least three, that tell all of them apart.
+    """Tick labels with the fewest significant digits, at least three, that distinguish all of them.
 
     Args:
         aligned: Whether all get the same number of decimals.
@@ -289,7 +289,7 @@ class ShortNumbers(Formatter):
 
 
 def short_number(value: float, digits: int = 3) -> str:
-    """A number of so many significant digits, without an exponent between 0.0001 and a million."""
+    """A number of `digits` significant digits, without an exponent between 0.0001 and a million."""
     if 1000 <= abs(value) < 1e6:
         text = f"{value:.{max(0, digits - len(str(int(abs(value)))))}f}"
     else:

@@ -143,7 +143,11 @@ def test_training_commands_refuse_rows_before_anything_starts(
     ("overrides", "code", "line"),
     [
         (["data.time=null"], 2, "error: data.time must name the column of dates or times by which som refresh tells"),
-        (["data.time=a", "data.features=[b]"], 3, "error: data.time: som refresh tells new rows by dates or times"),
+        (
+            ["data.time=a", "data.features=[b]"],
+            3,
+            "error: data.time: som refresh recognizes new rows by dates or times",
+        ),
         (["data.features=[aa]"], 3, "error: data.features: no column 'aa' in "),
     ],
 )

@@ -38,7 +38,7 @@ class GrowthStep:
         y: Columns.
         largest_error: Largest accumulated error of a neuron, to be compared with the growth threshold.
         quantization_error: Of all rows.
-        topographic_error: Likewise.
+        topographic_error: The topographic error, a fraction in [0, 1].
         inserted: What was inserted then; None where growth ended.
     """
 

@@ -98,7 +98,7 @@ def winners_of_mean(rows: TrainingSet, metric: Metric) -> Winners:
     """The winners (n, 1), with distances, on a map of one neuron at the mean of the data.
 
     Under cosine a mean of zero has no direction. All samples count as at right angles to it then, which is what their
-    distances to any one direction come to on average.
+    distances to any one direction average.
     """
     mean = weighted_means(rows).to(rows.data.dtype)
     index = torch.zeros(len(rows.data), 1, dtype=torch.int64, device=rows.data.device)

@@ -91,7 +91,7 @@ class HierarchicalSOMConfig(BaseModel):
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
-        """A config from the values, with problems told as `argument must ..., got ...`.
+        """A config from the values, with problems as `argument must ..., got ...`.
 
         Raises:
             ArgumentError: Any value is not allowed; all problems in one message.

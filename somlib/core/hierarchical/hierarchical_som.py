@@ -69,7 +69,7 @@ class HierarchicalSOM(FixedSettings):
 
     Args:
         root: Settings of the root, a `SOMConfig` for a fixed map or a `GrowingSOMConfig`; None for a small growing map.
-        child: Settings of the maps below, likewise; or `"growing"` or `"fixed"`, which takes the root's settings but
+        child: Settings of the maps below; or `"growing"` or `"fixed"`, which takes the root's settings but
             for the size: growing maps start as theirs do by default, fixed ones take it from their data.
         tau_2: Share in (0, 1] of the data's deviation; a neuron whose mean error exceeds it gets a map of its own.
         max_depth: Levels of maps, the root included.

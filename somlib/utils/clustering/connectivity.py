@@ -95,7 +95,7 @@ def _known(neurons: Neurons) -> Connections:
 
 
 def required_score(neurons: int) -> float:
-    """The standard score from which a valley is taken for real on a map of so many neurons with rows."""
+    """The standard score from which a valley is taken for real on a map of `neurons` neurons with rows."""
     from scipy.stats import norm  # slow to import, and no map needs it to train
 
     return float(norm.isf(min(FALSE_VALLEYS / neurons, 0.5)))

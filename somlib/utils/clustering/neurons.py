@@ -20,7 +20,7 @@ FEATURE_SPACES: tuple[FeatureSpace, ...] = ("weights", "positions", "combined")
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 RESOLUTION = 2.0**-20  # of the spread; its square stays far above the float64 rounding of squared distances
-ROUNDINGS = 8  # a feature is constant if it varies by no more than so many rounding errors of its size
+ROUNDINGS = 8  # a feature is constant if it varies by no more than this number of rounding errors of its size
 MOST_CLUSTERS = 20  # upper end of an automatic k, with the root of m (Vesanto and Alhoniemi 2000) on smaller maps
 
 

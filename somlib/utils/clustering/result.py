@@ -52,7 +52,7 @@ class ClusterResult(TypedDict):
         inertia: `"kmeans"`: sum of squared distances to the centers, in squared units of `original_data`.
         bic: `"gmm"`: Bayesian information criterion, lower is better; NaN where all neurons are equal. Constant
             features are left out of the density.
-        aic: `"gmm"`: Akaike's criterion, likewise.
+        aic: `"gmm"`: Akaike's criterion.
         probabilities: `"gmm"`: of each cluster by neuron, shape (m, k), rows sum to 1. `"hdbscan"`: strength of each
             neuron's membership in its cluster, shape (m,), 0 for noise. `"connectivity"`: share of its cluster in the
             density of rows there, shape (m,).

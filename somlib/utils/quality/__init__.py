@@ -14,7 +14,7 @@ reverse; r and s rank the samples by their distance to i in the data and on the 
 at `topographic_product`.
 
 Samples of one neuron lie at one place of the map, and cells at one distance are many, so ranks on the map have ties
-everywhere. Two rules, the same for both spaces, settle them. Who is among the k nearest: of those tied at the border,
+everywhere. Two rules, the same for both spaces, decide them. Who is among the k nearest: of those tied at the border,
 each with equal probability, and the expected value is taken, as Kaski et al. (2003) average over all compatible orders.
 How far off a sample is: its rank is one more than the number of those strictly closer. (Averaged as well, it would call
 it an error to be equally far: a map with all of a cluster of equal samples on one neuron would lose by it.) In
@@ -27,7 +27,7 @@ winner. The topographic product multiplies ratios of distances and takes the map
 cosine distance, which is half of a square.
 
 Missing values: the distortion is over the observed features, times d / observed, as the distances are; distances
-between two samples are over the features that both have, scaled likewise; a pair that shares none is the farthest.
+between two samples are over the features that both have, scaled the same way; a pair that shares none is the farthest.
 Samples without a winner are left out of everything.
 """
 

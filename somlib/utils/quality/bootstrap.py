@@ -21,7 +21,7 @@ class Estimate:
         value: The measure; NaN where it is not defined, with the reason logged.
         low: Lower end of the percentile interval, <= value. NaN where the value is, for one sample, which shows no
             spread, and for the topographic product, which belongs to the map and is no mean over samples.
-        high: Upper end, >= value; NaN likewise.
+        high: Upper end, >= value; NaN where `low` is.
     """
 
     value: float
@@ -34,7 +34,7 @@ def bootstrap_intervals(
 ) -> tuple[Tensor, Tensor]:
     """Percentile intervals of the means of terms over samples.
 
-    A resample draws as many samples as there are, with replacement. Of more than 20 000 a random part of so many is
+    A resample draws as many samples as there are, with replacement. Of more than 20 000 a random part of that size is
     resampled, and the deviations from its mean are scaled by sqrt(20 000 / n), which the spread of a mean follows.
 
     Args:

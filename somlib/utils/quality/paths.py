@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-PATH_SOURCES = 512  # neurons from which paths are searched at a time: bounds memory at so many times m
+PATH_SOURCES = 512  # neurons from which paths are searched at a time: bounds memory at this number times m
 
 
 def combined_error(winners: Winners, codebook: Tensor, grid: Grid, metric: Metric) -> float:

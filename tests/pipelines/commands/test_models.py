@@ -67,7 +67,11 @@ def test_promote_and_rollback_say_what_serves_and_where_back_leads() -> None:
         (["models", "other"], 5, "no registered model 'other': there are demo"),
         (["promote", "demo", "7"], 5, "model 'demo' has no version '7': the newest are 1"),
         (["rollback", "demo"], 5, "model 'demo': no version is on record that served before version 1"),
-        (["rollback", "demo", "--from", "3"], 7, "model 'demo': version 1 serves by now, not version 3: judge again"),
+        (
+            ["rollback", "demo", "--from", "3"],
+            7,
+            "model 'demo': version 1 serves by now, not version 3: evaluate again",
+        ),
         (
             ["serve", "demo", "--alias", "best"],
             5,

@@ -74,6 +74,6 @@ def test_a_run_whose_prefect_api_ends_is_finished_and_says_so(tmp_path: Path) ->
     assert status == "FINISHED"
     assert [each for each, _ in versions] == [run_id]
     lost = [note for note in notes if "Prefect" in note]
-    assert lost[-1].startswith(f"the run is complete, but Prefect could not be told: Prefect API at {address}: ")
+    assert lost[-1].startswith(f"the run is complete, but Prefect could not be notified: Prefect API at {address}: ")
     assert len(lost) == 1, lost
     assert "Traceback" not in done.stderr

@@ -214,7 +214,7 @@ def test_rows_that_wait_are_told_and_learned_when_they_can_be(served: Served) ->
     idle = refresh_flow(served.config())
     assert idle.reasons == [
         "demo version 1 has learned all that it can, up to 2024-01-10 23:00:00 UTC: 4 of y wait for more, "
-        "refresh.fewest_rows=10 are needed to judge; 20 of y, 24 of z wait for their value"
+        "refresh.fewest_rows=10 are needed; 20 of y, 24 of z wait for their value"
     ]
     assert not runs()
     served.add(NEW, "new")
@@ -382,7 +382,7 @@ def test_where_a_retraining_was_faster_it_begins_again_from_there(
     recorder = Recorder()
     with listening(recorder):
         result = refresh_flow(served.config())
-    told = "model 'demo': version 2 serves by now, not version 1: judge again"
+    told = "model 'demo': version 2 serves by now, not version 1: evaluate again"
     assert told in recorder.heard
     assert (result.champion.version, alias()) == ("2", "4")
     assert registry.holding("demo", "champion").tags["som.parent_version"] == "2"

@@ -276,7 +276,7 @@ def test_a_person_who_must_agree_has_the_last_word(shop: Shop, monkeypatch: pyte
     settle = flow(publication.finish_publication, validate_parameters=False)
     said = {"no": Answer(False, "nobody approved it within 24 h"), "yes": Answer(True, "seen the maps")}
     for answer, outcome, champion, reason in (
-        ("no", "kept", "1", "not approved: nobody approved it within 24 h; judged: "),
+        ("no", "kept", "1", "not approved: nobody approved it within 24 h; evaluated: "),
         ("yes", "promoted", "2", "; approved: seen the maps"),
     ):
         monkeypatch.setattr(publication, "asked_for_approval", partial(ask, said[answer]))
@@ -368,7 +368,7 @@ def test_it_judges_again_where_another_champion_came_in_between(shop: Shop, monk
     recorder = Recorder()
     with listening(recorder):
         result = retrain_flow(shop.config(changed_rows(), window=NEWEST))
-    assert "model 'demo': version 2 serves by now, not version 1: judge again: evaluated again" in recorder.heard
+    assert "model 'demo': version 2 serves by now, not version 1: evaluate again: evaluated again" in recorder.heard
     assert result.evaluation is not None
     assert (result.outcome, result.evaluation.champion, result.champion) == ("promoted", "2", "3")
     assert json.loads(artifact(result, "verdict.json").read_text())["champion"] == "2"

@@ -140,7 +140,7 @@ def test_a_run_whose_server_ends_has_its_result_and_a_remark(
     with listening(recorder):
         assert run_flow(lonely, 3) == 3
     (remark,) = recorder.heard
-    assert str(remark).startswith("the run is complete, but Prefect could not be told: Prefect API at")
+    assert str(remark).startswith("the run is complete, but Prefect could not be notified: Prefect API at")
 
 
 @pytest.mark.filterwarnings("ignore:Artifact creation outside of a flow")

@@ -34,7 +34,7 @@ def test_a_fresh_store_has_a_status(config: PipelineConfig, store: str) -> None:
         lines = dict(status(config).lines())
     assert lines == {
         "champion": "none: no version of demo serves yet",
-        "drift": "not judged yet",
+        "drift": "not measured yet",
         "not known": "what runs next: PREFECT_API_URL is not set",
     }
 

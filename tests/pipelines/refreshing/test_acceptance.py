@@ -131,7 +131,7 @@ def test_answers_without_intervals_have_no_coverage(model: MapModel, folder: Pat
     assert (np.isnan(found.coverage), np.isnan(found.width)) == (True, True)
     (check,) = checks({"y": found}, RefreshConfig(rmse_ratio=None, fallback=None))
     assert not check.holds
-    assert check.sentence == "y has no intervals yet to be judged by: refresh.coverage=null goes without"
+    assert check.sentence == "y has no intervals yet: refresh.coverage=null goes without"
 
 
 # ---------------------------------------------------------------- what the limits say

@@ -93,7 +93,7 @@ def test_late_rows_cannot_be_told_where_neurons_forget_and_it_is_said(model: Map
     new_rows = found(model, tmp_path, NEW, jitl={"per_neuron": 3})
     assert new_rows.late == {"y": None, "z": None}
     assert new_rows.remarks == [
-        "late rows are not counted: with jitl.per_neuron they cannot be told from rows that were forgotten"
+        "late rows are not counted: with jitl.per_neuron they cannot be distinguished from forgotten rows"
     ]
     assert "rows/late/y" not in new_rows.metrics({"y": "y", "z": "z"})
 
@@ -163,7 +163,7 @@ def test_new_rows_need_dates(model: MapModel, tmp_path: Path) -> None:
     undated = trained(refresh_config(numbered))[0]
     with pytest.raises(ModelError, match="demo version 1 has local models that learned without dates"):
         require_dated_models(undated, config, name)
-    with pytest.raises(DatasetError, match=r"data\.time: som refresh tells new rows by dates or times, got Int64"):
+    with pytest.raises(DatasetError, match=r"data\.time: som refresh recognizes new rows by dates or times, got Int64"):
         find_new_rows(model, local_of(model), refresh_config(numbered))
 
 

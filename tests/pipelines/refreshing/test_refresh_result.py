@@ -70,11 +70,11 @@ def test_the_table_for_prefect_has_a_link_and_keeps_its_columns() -> None:
     ("waiting", "told"),
     [
         ({}, ""),
-        ({"few": {"y": 3}}, ": 3 of y wait for more, refresh.fewest_rows=10 are needed to judge"),
+        ({"few": {"y": 3}}, ": 3 of y wait for more, refresh.fewest_rows=10 are needed"),
         ({"unlabelled": {"y": 2, "z": 0}}, ": 2 of y wait for their value"),
         (
             {"few": {"y": 3}, "unlabelled": {"y": 0, "z": 5}},
-            ": 3 of y wait for more, refresh.fewest_rows=10 are needed to judge; 5 of z wait for their value",
+            ": 3 of y wait for more, refresh.fewest_rows=10 are needed; 5 of z wait for their value",
         ),
     ],
 )

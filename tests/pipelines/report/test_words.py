@@ -102,7 +102,7 @@ def test_without_held_out_rows_nothing_is_said_of_them() -> None:
         ([1, 2], 0.5, "2", "reasonably apart"),
         ([1, 2], 0.3, "2", "weakly apart"),
         ([1, 2], 0.1, "2", "hardly apart"),
-        ([1, 2], math.nan, "2", "not judged"),
+        ([1, 2], math.nan, "2", "not scored"),
         ([1, 1], math.nan, "1", "one group"),
         ([-1, -1], math.nan, "0", "no groups"),
     ],

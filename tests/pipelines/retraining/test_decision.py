@@ -159,7 +159,7 @@ def test_the_first_version_can_be_left_to_a_person() -> None:
     assert reason == "there is no champion to compare with, and promotion.first is false"
 
 
-# ---------------------------------------------------------------- what cannot be judged
+# ---------------------------------------------------------------- what cannot be compared
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_first_version_can_be_left_to_a_person() -> None:
         (a_map(DISTANCES), Record({"te": 0.1, "qe": math.inf}), "qe of the challenger must be finite, got inf"),
         (a_map(DISTANCES), a_map(0.5 * DISTANCES, te=NAN), "te of the challenger must be finite, got nan"),
         (a_map(DISTANCES), Record(rows={"qe": 0.5 * DISTANCES}), "te was not measured of the challenger"),
-        (Record({"te": 0.1}), Record({"te": 0.1}), "qe was measured of neither version, so it cannot be judged"),
+        (Record({"te": 0.1}), Record({"te": 0.1}), "qe was measured of neither version, so it cannot be compared"),
         (
             a_map(DISTANCES),
             a_map(np.where(np.arange(N) < 3, NAN, 0.5 * DISTANCES)),

@@ -61,7 +61,7 @@ def test_a_run_without_a_verdict_says_so(store: str) -> None:
 
 def test_the_page_has_reasons_remarks_and_a_table_of_both_versions() -> None:
     page = JUDGMENT.markdown()
-    assert page.startswith("**Better**, judged against version 3:\n\n- qe 1 is 50 % lower than the champion's 2")
+    assert page.startswith("**Better**, evaluated against version 3:\n\n- qe 1 is 50 % lower than the champion's 2")
     assert "| metric | champion | challenger |" in page
     assert "| qe | 2 | 1 | -1 | -50 % |" in page
     assert page.endswith("\nsaid so.\n")

@@ -119,7 +119,7 @@ def test_a_promotion_judged_against_another_champion_is_refused(published: Publi
     for key in "abc":
         published(key)
     promote("demo", "2", expected="1", check=passing, reason="")
-    with pytest.raises(ChampionChanged, match="version 2 serves by now, not version 1: judge again"):
+    with pytest.raises(ChampionChanged, match="version 2 serves by now, not version 1: evaluate again"):
         promote("demo", "3", expected="1", check=passing, reason="")
     with pytest.raises(ChampionChanged, match="version 2 serves by now, not no version"):
         promote("demo", "3", expected=None, check=passing, reason="")

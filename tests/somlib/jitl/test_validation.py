@@ -95,7 +95,7 @@ def test_of_very_many_samples_some_of_each_split_choose_and_all_are_answered(
         return ridge_answers(*arguments)  # type: ignore[arg-type]  # as given
 
     monkeypatch.setattr(validation, "ridge_answers", counted)
-    monkeypatch.setattr(validation, "JUDGED", 150)
+    monkeypatch.setattr(validation, "MOST_ANSWERED", 150)
     by_part, all_answers = best_candidate(candidates, assigned, rows, SPLITS, M, 1)
     assert judged == [[30] * 5, [60] * 5]
     assert by_part == chosen
