@@ -142,7 +142,11 @@ def test_training_commands_refuse_rows_before_anything_starts(
 @pytest.mark.parametrize(
     ("overrides", "code", "line"),
     [
-        (["data.time=null"], 2, "error: data.time must name the column of dates or times by which som refresh tells"),
+        (
+            ["data.time=null"],
+            2,
+            "error: data.time must name the column of dates or times by which som refresh recognizes",
+        ),
         (
             ["data.time=a", "data.features=[b]"],
             3,

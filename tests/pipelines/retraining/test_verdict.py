@@ -4,27 +4,27 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.retraining.verdict import Comparison, Verdict, amount, asked, bounds, compared, outcome, told
+from pipelines.retraining.verdict import Comparison, Verdict, amount, asked, bounds, compared, outcome, sentence
 from pipelines.settings.sections import PromotionLimit, PromotionRule
 
 
 def test_two_values_are_told_with_their_difference_and_how_sure_it_is() -> None:
     line = replace(compared("qe", 1.67, 1.62), interval=(-0.042, -0.019))
-    assert told(line, "", 0.95) == "qe 1.62 is 3 % lower than the champion's 1.67 (95 % interval 1.9 to 4.2 %)"
+    assert sentence(line, "", 0.95) == "qe 1.62 is 3 % lower than the champion's 1.67 (95 % interval 1.9 to 4.2 %)"
     line = replace(compared("jitl/temp/rmse", 2.0, 2.1), interval=(-0.01, 0.11))
-    assert told(line, "°C", 0.975) == (
+    assert sentence(line, "°C", 0.975) == (
         "jitl/temp/rmse 2.1 °C is 5 % higher than the champion's 2 °C (97.5 % interval -1 to 11 %)"
     )
 
 
 def test_equal_values_and_values_beside_zero_are_told_without_a_share() -> None:
-    assert told(compared("te", 0.1, 0.1), "", None) == "te 0.1 is equal to the champion's 0.1"
-    assert told(compared("te", 0.0, 0.2), "", None) == "te 0.2 is higher than the champion's 0"
+    assert sentence(compared("te", 0.1, 0.1), "", None) == "te 0.1 is equal to the champion's 0.1"
+    assert sentence(compared("te", 0.0, 0.2), "", None) == "te 0.2 is higher than the champion's 0"
 
 
 def test_an_unknown_value_cannot_be_told() -> None:
     with pytest.raises(ValueError, match=r"te must be known of both versions, got None and 0\.1"):
-        told(compared("te", None, 0.1), "", None)
+        sentence(compared("te", None, 0.1), "", None)
 
 
 def test_the_change_is_a_share_of_the_size_of_a_negative_value() -> None:
