@@ -1,0 +1,142 @@
+"""From the command to the prompt: what the commands of a day cost as whole processes, beside another checkout.
+
+    python benchmarks/start.py --against ../before --repeats 5
+
+Medians of wall seconds and of CPU seconds (user and system, which vary less where a machine is shared); this checkout
+and the other take turns. Both run in this environment, each on a store of its own. The refreshes are of one hour's rows
+each. The stages of `som train` are those that it prints.
+"""
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+HERE = Path(__file__).parents[1]
+WEATHER = HERE / "data" / "weather.yaml"
+LAST = datetime(2013, 12, 30)  # up to which the first refresh learns; the data has a day more
+STAGE = re.compile(r"^(?:✓|ok) ([a-z ]+?) +([\d.]+) s", re.MULTILINE)
+STAGES = ("start", "analyze", "local models", "draw", "log", "publish")
+ASK = """
+import mlflow, numpy, pandas
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+model = mlflow.pyfunc.load_model("models:/weather@champion")
+names = model.metadata.metadata["features"]
+model.predict(pandas.DataFrame(numpy.ones((2, len(names))), columns=names))
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    wall: float
+    cpu: float
+    output: str
+
+
+class Checkout:
+    """A checkout with a working folder."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root, self.folder = root.resolve(), folder
+        self.module = "pipelines" if (root / "pipelines" / "__main__.py").exists() else "pipelines.cli"
+        self.now = LAST
+
+    def run(self, name: str) -> Cost:
+        return self.timed(self._command(name))
+
+    def som(self, *arguments: str) -> list[str]:
+        return ["-m", self.module, *arguments]
+
+    def refresh(self) -> list[str]:
+        limits = ["--set", f"data.end={self.now.isoformat()}Z", "--set", "refresh.fewest_rows=1"]
+        self.now += timedelta(hours=1)
+        return self.som("refresh", str(WEATHER), *limits)
+
+    def _command(self, name: str) -> list[str]:
+        if name == "som refresh":
+            return self.refresh()
+        return {
+            "import torch": ["-c", "import torch"],
+            "import somlib": ["-c", "from somlib import SOM"],
+            "som check": self.som("check", str(WEATHER)),
+            "som train": self.som("train", str(WEATHER), "--force"),
+            "load and ask": ["-c", ASK],
+        }[name]
+
+    def timed(self, arguments: Sequence[str]) -> Cost:
+        environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONIOENCODING": "utf-8"}
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                [sys.executable, *arguments], cwd=self.folder, env=environment, stdout=output, stderr=output
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            wall = time.perf_counter() - start
+            process.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            text = output.read()
+        if process.returncode:
+            raise SystemExit(f"{self.root}: {' '.join(arguments)} ended with {process.returncode}:\n{text}")
+        return Cost(wall, usage.ru_utime + usage.ru_stime, text)
+
+
+def measured(checkouts: Sequence[Checkout], names: Sequence[str], repeats: int) -> Mapping[tuple[int, str], list[Cost]]:
+    """The costs of each command by checkout, which take turns; training leaves the champion that the others ask."""
+    costs: dict[tuple[int, str], list[Cost]] = defaultdict(list)
+    for checkout in checkouts:
+        checkout.run("import torch")
+        if {"som train", "som refresh", "load and ask"} & set(names):
+            checkout.run("som train")
+        if "som refresh" in names:
+            checkout.run("som refresh")  # learns the rows that the training held out
+    for name in names:
+        for turn in range(repeats):
+            for i in range(len(checkouts)):
+                i = (i + turn) % len(checkouts)
+                costs[i, name].append(checkouts[i].run(name))
+    return costs
+
+
+def medians(costs: Sequence[Cost]) -> str:
+    return f"{statistics.median(c.wall for c in costs):.1f} / {statistics.median(c.cpu for c in costs):.1f}"
+
+
+def stage_seconds(costs: Sequence[Cost], stage: str) -> str:
+    found = [float(s) for cost in costs for name, s in STAGE.findall(cost.output) if name == stage]
+    return f"{statistics.median(found):.1f}" if found else "-"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--against", type=Path, help="another checkout")
+    parser.add_argument("--repeats", type=int, default=5)
+    commands = ["import torch", "import somlib", "som check", "som train", "som refresh", "load and ask"]
+    parser.add_argument("--commands", nargs="+", choices=commands, default=commands)
+    asked = parser.parse_args()
+    roots = [root for root in (asked.against, HERE) if root is not None]
+    with tempfile.TemporaryDirectory() as folder:
+        checkouts = []
+        for i, root in enumerate(roots):
+            place = Path(folder) / str(i)
+            place.mkdir()
+            checkouts.append(Checkout(root, place))
+        costs = measured(checkouts, asked.commands, asked.repeats)
+    heads = ["then", "now"][-len(roots) :]
+    print(f"| wall s / CPU s, medians of {asked.repeats} | {' | '.join(heads)} |\n| --- |{' --- |' * len(roots)}")
+    for name in asked.commands:
+        print(f"| {name} | {' | '.join(medians(costs[i, name]) for i in range(len(roots)))} |")
+        for stage in STAGES if name == "som train" else ():
+            print(f"| - {stage} | {' | '.join(stage_seconds(costs[i, name], stage) for i in range(len(roots)))} |")
+
+
+if __name__ == "__main__":
+    main()
