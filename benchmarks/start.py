@@ -47,14 +47,15 @@ class Checkout:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root, self.folder = root.resolve(), folder
-        self.module = "pipelines" if (root / "pipelines" / "__main__.py").exists() else "pipelines.cli"
+        module = (root / "pipelines" / "__main__.py").exists()
+        self.command = ["-m", "pipelines"] if module else ["-c", "from pipelines.cli import main; main()"]
         self.now = LAST
 
     def run(self, name: str) -> Cost:
         return self.timed(self._command(name))
 
     def som(self, *arguments: str) -> list[str]:
-        return ["-m", self.module, *arguments]
+        return [*self.command, *arguments]
 
     def refresh(self) -> list[str]:
         limits = ["--set", f"data.end={self.now.isoformat()}Z", "--set", "refresh.fewest_rows=1"]

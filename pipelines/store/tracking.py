@@ -27,6 +27,7 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.utils import environment
 
 from pipelines.data import Dataset
 from pipelines.errors import TrackingError
@@ -48,6 +49,7 @@ MOST_CHARACTERS = 6_000  # of a param value; MLflow cuts longer ones with a warn
 REASON_CHARACTERS = 5_000  # of the tag with the reason of a failure; MLflow takes 8 000
 DIGEST_CHARACTERS = 36  # of a dataset digest
 EXAMPLE_ROWS = 3
+REQUIREMENTS_CHECK = "warn_dependency_requirement_mismatches"
 
 
 class TrackedRun:
@@ -260,7 +262,7 @@ class TrackedRun:
         if not len(complete):
             complete = model.scaler.inverse(model.som.weights.flatten(0, 1)[:EXAMPLE_ROWS].numpy(force=True))
         frame = pd.DataFrame(complete.astype("float64"), columns=list(model.features))
-        with tempfile.TemporaryDirectory() as folder, mlflow_errors(), warnings.catch_warnings(), _no_bytecode():
+        with tempfile.TemporaryDirectory() as folder, mlflow_errors(), warnings.catch_warnings(), _quick_logging():
             warnings.filterwarnings("ignore", module=r"mlflow\.")  # of its own type hints and of its use of pandas
             # Made here, since `Model.log` would put it into the experiment of the thread's active run.
             logged = self.client.create_logged_model(
@@ -317,10 +319,19 @@ def _now_ms() -> int:
 
 
 @contextmanager
-def _no_bytecode() -> Iterator[None]:
-    """Lets Python leave no compiled file beside the script that MLflow runs where it keeps the model."""
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+def _quick_logging() -> Iterator[None]:
+    """Lets logging a model leave no compiled file beside the script, and compare nothing with what is installed.
+
+    Python would compile the script that MLflow runs where it keeps the model. And MLflow reads the lists of files of
+    all installed packages to compare the requirements with them, two thirds of the time: ours say what is installed.
+    """
+    before, check = sys.dont_write_bytecode, getattr(environment, REQUIREMENTS_CHECK, None)
+    sys.dont_write_bytecode = True
+    if check is not None:  # MLflow 3.17 has no switch for it
+        setattr(environment, REQUIREMENTS_CHECK, lambda requirements: None)
     try:
         yield
     finally:
         sys.dont_write_bytecode = before
+        if check is not None:
+            setattr(environment, REQUIREMENTS_CHECK, check)

@@ -1,6 +1,7 @@
 import json
 import math
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.utils import environment
 
 from pipelines.data import find_source, read_dataset, survey
 from pipelines.data.scaling import fit_scaler
 from pipelines.errors import TrackingError
 from pipelines.model.map_model import MapModel
 from pipelines.settings.config import PipelineConfig
+from pipelines.store import tracking
 from pipelines.store.connection import connect, tracking_store
 from pipelines.store.origin import environment_tags
 from pipelines.store.run_life import open_run
@@ -167,3 +170,12 @@ def test_the_commit_of_the_working_folder_is_a_tag_where_there_is_one(
         subprocess.run(["git", *command], check=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert environment_tags()["mlflow.source.git.commit"] == head
+
+
+def test_logging_a_model_leaves_mlflow_and_python_as_they_were(store: str) -> None:
+    check, bytecode = getattr(environment, tracking.REQUIREMENTS_CHECK), sys.dont_write_bytecode
+    with tracking._quick_logging():
+        assert getattr(environment, tracking.REQUIREMENTS_CHECK) is not check
+        assert sys.dont_write_bytecode
+    assert getattr(environment, tracking.REQUIREMENTS_CHECK) is check
+    assert sys.dont_write_bytecode is bytecode
