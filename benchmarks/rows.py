@@ -1,13 +1,13 @@
 """What each stage of `som train` costs as the rows grow.
 
-    python benchmarks/rows.py [--rows 10000 50000 250000 1000000 2000000] [--out FILE.json] [--figure FILE.png]
+    python benchmarks/rows.py [--rows 10000 50000 ...] [--set som.algorithm=batch] [--out FILE.json] [--figure FILE.png]
     python benchmarks/rows.py --drawn FILE.json --figure FILE.png
 
-The training flow with its defaults on made rows of ten features and one target (clusters, and a target that is smooth
-in what makes them), each size in a process of its own, with MLflow in a folder that is thrown away. For each stage the
-seconds, the CPU seconds of the process in brackets, and for the last step the power of the rows by which these grow: 1
-is linear. `total` is the command from prompt to prompt, with
-everything that runs before the first stage and after the last.
+The training flow with its defaults, and what is set, on made rows of ten features and one target (clusters, and a
+target that is smooth in what makes them), each size in a process of its own, with MLflow in a folder that is thrown
+away. For each stage the seconds, the CPU seconds of the process in brackets, and for the last step the power of the
+rows by which these grow: 1 is linear. `total` is the command from prompt to prompt, with everything that runs before
+the first stage and after the last.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run_one(file: str, folder: str) -> None:
+def run_one(file: str, folder: str, settings: list[str]) -> None:
     """Train on a file, and print what it cost as JSON: the work of the process that `measured` starts."""
     from pipelines.environment import DEFAULTS, set_defaults
 
@@ -86,20 +86,20 @@ def run_one(file: str, folder: str) -> None:
         f"tracking:\n  uri: sqlite:///{folder}/mlflow.db\nruntime:\n  state: {folder}/state\n"
     )
     meter, imported = Meter(), {"cpu": time.process_time(), "peak_mb": peak()}
-    with listening(meter):  # type: ignore[arg-type]  # it hears everything
-        result = train_flow(load_config(str(config), []), force=True)
+    with listening(meter):
+        result = train_flow(load_config(str(config), settings), force=True)
     found = {"stages": meter.stages, "imported": imported, "metrics": dict(result.metrics), "peak_mb": peak()}
     print("\n" + json.dumps(found))
 
 
-def measured(n: int) -> dict[str, Any]:
-    """What a training on n rows costs, in a process of its own."""
+def measured(n: int, settings: list[str]) -> dict[str, Any]:
+    """What a training on n rows with some settings beside the defaults costs, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.parquet"
         write_rows(n, file)
         environment = os.environ | {"PREFECT_HOME": f"{folder}/prefect", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
         start = time.perf_counter()
-        command = [sys.executable, __file__, "--one", str(file), folder]
+        command = [sys.executable, __file__, "--one", str(file), folder, *(f"--set={one}" for one in settings)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder, check=False)
         if done.returncode:
             raise SystemExit(f"{n} rows failed:\n{done.stderr[-4000:]}")
@@ -152,15 +152,17 @@ def main() -> None:
     """Measure, or draw what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
+    parser.add_argument("--set", action="append", default=[], help="a setting, as the command line takes it")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--drawn", type=Path, help="draw and print an earlier --out")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        run_one(*given.one)
+        file, folder = given.one
+        run_one(file, folder, given.set)
         return
-    runs = json.loads(given.drawn.read_text()) if given.drawn else [measured(n) for n in given.rows]
+    runs = json.loads(given.drawn.read_text()) if given.drawn else [measured(n, given.set) for n in given.rows]
     if given.out:
         given.out.write_text(json.dumps(runs, indent=1))
     if given.figure:

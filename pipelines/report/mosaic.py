@@ -73,7 +73,7 @@ class Mosaic:
         image = Image.frombytes("P", (width, height), pixels.tobytes())
         image.putpalette((palette * 255).round().astype(np.uint8).tobytes())
         buffer = io.BytesIO()
-        image.save(buffer, format="PNG", transparency=OUTSIDE, compress_level=9)
+        image.save(buffer, format="PNG", transparency=OUTSIDE)
         return data_uri("image/png", buffer.getvalue())
 
 
