@@ -1,5 +1,5 @@
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -8,10 +8,12 @@ import torch
 from prefect.utilities.collections import visit_collection
 
 from pipelines.data.scaling import fit_scaler
-from pipelines.settings.sections import AnalysisConfig
+from pipelines.report.words import CLUSTERINGS
+from pipelines.settings.sections import AnalysisConfig, ClusteringMethod
 from pipelines.training.analysis import analyze, cluster_scores, file_stems, heldout_scores, measure, tables
 from pipelines.training.fitting import TrainedMap, train_som
 from somlib import SOMConfig
+from somlib.utils.clustering import CLUSTERING_METHODS
 
 RAW = np.random.default_rng(0).normal(size=(120, 3)) * (1.0, 50.0, 0.1) + (0.0, 1000.0, 5.0)
 SCALER = fit_scaler(RAW, ("a", "b", "c"), "standard")
@@ -107,6 +109,16 @@ def test_profiles_are_means_over_rows_as_a_group_by_finds_them(trained: TrainedM
 
 def test_clusters_are_as_many_as_asked_for(found: Any) -> None:
     assert found.clusters["n_clusters"] == 3
+
+
+def test_the_method_that_asks_for_rows_knows_those_of_the_training(trained: TrainedMap) -> None:
+    clusters = analyze(trained.som, SAMPLES, {}, SCALER, AnalysisConfig(clustering="connectivity")).clusters
+    assert torch.equal(clusters["labels"], trained.som.cluster("connectivity", data=SAMPLES)["labels"])
+    assert cluster_scores(clusters)["clusters"] == clusters["n_clusters"] >= 1
+
+
+def test_every_method_of_clustering_can_be_configured_and_has_a_name_in_the_report() -> None:
+    assert set(get_args(ClusteringMethod)) == set(CLUSTERING_METHODS) == set(CLUSTERINGS)
 
 
 def test_heldout_errors_match_their_definitions(trained: TrainedMap) -> None:
