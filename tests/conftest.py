@@ -1,19 +1,34 @@
 """What holds for every test: one thread of computation, so that small tensors do not wait for each other; and an order.
 
-Where there is no CUDA device, Triton interprets its kernels; it wants to know before it is imported.
+PyTorch takes seconds to import, so it is left to the tests that need it: one of a pure module is done without.
 """
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a library reads it; commands that tests start inherit it
 
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+
 import pytest
-import torch
 from xdist.scheduler import LoadFileScheduling
 
-torch.set_num_threads(1)
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
+
+class BeforeTriton(MetaPathFinder):
+    """Lets Triton interpret its kernels where there is no CUDA device; it wants to know before it is imported."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if fullname == "triton":
+            sys.meta_path.remove(self)
+            import torch
+
+            if not torch.cuda.is_available():
+                os.environ["TRITON_INTERPRET"] = "1"
+
+
+sys.meta_path.insert(0, BeforeTriton())
 
 LIVE = "tests/pipelines/operations/"  # its tests share servers
 # What takes longest comes first, so that no worker is left alone with it at the end.
@@ -35,3 +50,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesOfOn
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [not item.nodeid.startswith(each) for each in FIRST])
+
+
+def pytest_collection_finish() -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
