@@ -162,9 +162,11 @@ def main() -> None:
         file, folder = given.one
         run_one(file, folder, given.set)
         return
-    runs = json.loads(given.drawn.read_text()) if given.drawn else [measured(n, given.set) for n in given.rows]
-    if given.out:
-        given.out.write_text(json.dumps(runs, indent=1))
+    runs = json.loads(given.drawn.read_text()) if given.drawn else []
+    for n in () if given.drawn else given.rows:
+        runs.append(measured(n, given.set))
+        if given.out:  # after each, for those who lose their patience
+            given.out.write_text(json.dumps(runs, indent=1))
     if given.figure:
         draw(runs, given.figure)
     print(table(runs))
