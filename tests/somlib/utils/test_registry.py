@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 import somlib
+from somlib.core.map_builder import MAPS
 from somlib.utils.decay import DECAY_FUNCTIONS, SCHEDULES
 from somlib.utils.distances import DISTANCE_FUNCTIONS, DISTANCES
+from somlib.utils.initialization import INITIALIZATIONS
 from somlib.utils.neighborhood import KERNELS, NEIGHBORHOOD_FUNCTIONS
 from somlib.utils.registry import Functions
 
@@ -84,6 +86,14 @@ def test_no_other_file_tells_the_entries_apart_by_name(file: str) -> None:
             continue
         told_apart = names_told_apart(ast.parse(source.read_text(encoding="utf-8"))) & names
         assert not told_apart, f"{source} asks for {told_apart} by name: ask the record of {file}"
+
+
+@pytest.mark.parametrize(("registry", "folder"), [(INITIALIZATIONS, "somlib"), (MAPS, "somlib/core")])
+def test_starts_and_maps_are_told_apart_by_their_registry_alone(registry: dict[str, object], folder: str) -> None:
+    files = SOURCES.glob(f"{folder}/**/*.py")
+    found = {file.name: names_told_apart(ast.parse(file.read_text(encoding="utf-8"))) & set(registry) for file in files}
+    homes = {"initialization.py", "map_builder.py"}
+    assert {name: names for name, names in found.items() if names and name not in homes} == {}
 
 
 def test_the_search_for_names_finds_them() -> None:
