@@ -17,7 +17,7 @@ from pipelines.data import Source, Survey, find_source, survey
 from pipelines.data.validation import require_publishing, require_usable
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.masking import masked_uri
-from pipelines.progress import Stages, listening
+from pipelines.progress import Stages, listening, steps
 from pipelines.settings.config import PipelineConfig, checked, load_config, read_settings
 from pipelines.settings.sections import DataConfig
 from pipelines.training.plan import Plan, prepare, require_retrainable, require_trainable
@@ -84,12 +84,17 @@ def _ready(name: str, config: PipelineConfig) -> Iterator[Callable[..., Any]]:
         from pipelines.operations.engine import flow_engine, run_flow
     with TerminalListener(Console(stderr=True)) as terminal, listening(terminal), ExitStack() as stack:
         with Stages()("start"):
+            step = steps(4)
             wait_for_engine = stack.enter_context(flow_engine())
-            flow = getattr(import_module("pipelines.flows"), name)
+            step("Prefect loaded")
             from pipelines.store.connection import connect
 
+            step("MLflow loaded")
+            flow = getattr(import_module("pipelines.flows"), name)
+            step("flow loaded")
             connect(config.tracking.uri)
             wait_for_engine()
+            step("store and Prefect answer")
         yield partial(run_flow, flow)
 
 
