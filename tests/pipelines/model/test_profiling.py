@@ -102,3 +102,20 @@ def test_answers_are_usual_by_the_windows_of_held_out_rows() -> None:
     ratios = np.array(windows) / heldout.distance.mean()
     assert usual.means[-1] == pytest.approx(ratios.mean())
     assert usual.variances[-1] == pytest.approx(ratios.var(ddof=1))
+
+
+def test_far_is_what_99_of_100_held_out_rows_stay_below() -> None:
+    training, heldout = rows(400), rows(300, seed=1)
+    shares = np.random.default_rng(2).permutation(300) / 299  # 0 to 1 in equal steps
+    apart = AssignedRows(heldout.features, heldout.winner, 10 * shares, heldout.predictions)
+    assert training_profile(GRID, training, apart).far == pytest.approx(9.9)
+
+
+def test_what_is_usual_of_a_share_is_the_size_of_its_change_whichever_way() -> None:
+    training = rows(128)
+    usual = training_profile(GRID, training).usual["missing/b"]
+    gaps = np.isnan(training.features["b"])
+    changes = [gaps[start : start + 16].mean() - gaps.mean() for start in range(0, 128, 16)]
+    assert usual.sizes[-1] == 16
+    assert usual.means[-1] == pytest.approx(np.abs(changes).mean())
+    assert usual.variances[-1] == pytest.approx(np.abs(changes).var(ddof=1))

@@ -71,6 +71,20 @@ def test_placed_rows_answer_like_the_model_in_the_order_of_time(trained: Trained
     np.testing.assert_allclose(assigned.predictions["y"], expected["prediction"], rtol=1e-5)
 
 
+def test_a_row_without_any_value_is_predicted_nothing(config: PipelineConfig) -> None:
+    masked = config.model_copy(update={"som": config.som.model_copy(update={"missing": "mask"})})
+    source = find_source(config.data)
+    dataset = read_dataset(source, survey(source, False), False)
+    samples = prepare_samples(dataset, masked)
+    som = train_som(samples.train.samples, masked.som, source.features).som
+    local = learn_targets(som, samples, masked.jitl, seed=0).models
+    values = dataset.features.copy()
+    values[3], values[4, 0] = np.nan, np.nan
+    model = MapModel(som, samples.scaler, som.cluster()["labels"], local)
+    said = assigned_rows(model, replace(dataset, features=values), np.arange(6))
+    assert np.isnan(said.predictions["y"]).tolist() == [False, False, False, True, False, False]
+
+
 def test_what_the_analysis_has_found_gives_the_same_profile(trained: Trained, config: PipelineConfig) -> None:
     som, samples = trained.model.som, trained.samples
     found = analyze(som, samples.train.samples, samples.targets, samples.scaler, config.analysis)

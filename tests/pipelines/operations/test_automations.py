@@ -11,7 +11,10 @@ from pipelines.errors import ConfigError
 from pipelines.operations.deploying import deploy
 from pipelines.settings.config import PipelineConfig
 from tests.pipelines.deployment import SECRET, Deployment
-from tests.pipelines.live import eventually
+from tests.pipelines.live import PATIENCE, eventually
+
+# The first test of a session also starts the servers, and waits for a scheduled run or two.
+pytestmark = pytest.mark.timeout(4 * PATIENCE)
 
 
 def test_a_run_that_fails_is_told_to_the_webhook_whose_address_is_nowhere_to_be_read(deployed: Deployment) -> None:

@@ -14,7 +14,10 @@ from pipelines.errors import ConfigError, FlowEngineError
 from pipelines.operations.deploying import PREFECT_FILE, deploy
 from pipelines.settings.config import PipelineConfig
 from tests.pipelines.deployment import ENTRIES, SETTINGS, Deployment, shipped
-from tests.pipelines.live import Live, eventually
+from tests.pipelines.live import PATIENCE, Live, eventually
+
+# The first test of a session also starts the servers, and waits for a scheduled run or two.
+pytestmark = pytest.mark.timeout(4 * PATIENCE)
 
 DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 WORDS = {
@@ -38,7 +41,7 @@ def test_deploy_tells_what_runs_when(deployed: Deployment) -> None:
 
 def test_a_scheduled_run_trains_a_map_and_registers_it(deployed: Deployment) -> None:
     client = MlflowClient(deployed.live.mlflow)
-    published = eventually(lambda: client.search_model_versions("name = 'boiler'"), seconds=120)
+    published = eventually(lambda: client.search_model_versions("name = 'boiler'"))
     run = client.get_run(published[-1].run_id)
     flow_run = {str(each.id): each for each in deployed.runs("som-train/boiler")}[run.data.tags["prefect.flow_run_id"]]
     assert flow_run.auto_scheduled
@@ -50,7 +53,7 @@ def test_a_scheduled_run_trains_a_map_and_registers_it(deployed: Deployment) -> 
 
 
 def test_status_tells_what_serves_and_what_runs_next(deployed: Deployment, connected: None) -> None:
-    eventually(lambda: MlflowClient().search_model_versions("name = 'boiler'"), seconds=120)
+    eventually(lambda: MlflowClient().search_model_versions("name = 'boiler'"))
     told = som("status", deployed.config)
     assert told.exit_code == 0, told.stderr
     assert "boiler version 1" in told.stdout

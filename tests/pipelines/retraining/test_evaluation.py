@@ -221,5 +221,7 @@ def test_the_better_of_several_is_that_by_the_metric_asked_first() -> None:
         Record({"jitl/a/rmse": 1.2, "jitl/b/rmse": 0.5, "qe": 9}),
     )
     assert better([one, other], PromotionConfig()) == 1
+    mostly_worse = Record({"jitl/a/rmse": 2.0, "jitl/b/rmse": 0.9, "qe": 1})  # by 100 % and -10 %: by 45 % on average
+    assert better([one, mostly_worse], PromotionConfig()) == 0
     undefined = Record({"qe": float("nan")})
     assert better([weak, undefined], PromotionConfig()) == 0

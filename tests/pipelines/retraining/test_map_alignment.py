@@ -1,14 +1,16 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import adjusted_rand_score
 
 from pipelines.data import Dataset, find_source, read_dataset, survey
 from pipelines.data.samples import Samples, prepare_samples
 from pipelines.data.scaling import Scaler
 from pipelines.model.map_model import MapModel
-from pipelines.retraining.map_alignment import align_to, match_labels
+from pipelines.retraining.map_alignment import align_to, match_labels, winner
 from pipelines.settings.config import PipelineConfig
 from pipelines.training.analysis import analyze
 from pipelines.training.fitting import TrainedMap, train_som
@@ -94,3 +96,47 @@ def test_the_probabilities_of_a_mixture_follow_their_clusters(
     champion = champion_of(trained, samples.scaler, 0, clusters=3 - clusters["labels"])
     found = match_labels(champion, som, samples.scaler, clusters, dataset, EVERY).clusters
     torch.testing.assert_close(found["probabilities"], clusters["probabilities"].flip(1))
+
+
+def test_probabilities_and_centers_follow_numbers_that_go_round(
+    dataset: Dataset, samples: Samples, trained: TrainedMap
+) -> None:
+    clusters = trained.som.cluster("gmm", 3)
+    assert clusters["n_clusters"] == 3
+    champion = champion_of(trained, samples.scaler, 0, clusters=clusters["labels"] % 3 + 1)  # 1, 2, 3 become 2, 3, 1
+    found = match_labels(champion, trained.som, samples.scaler, clusters, dataset, EVERY).clusters
+    torch.testing.assert_close(found["probabilities"], clusters["probabilities"][:, [2, 0, 1]])
+    torch.testing.assert_close(found["centers"], clusters["centers"][[2, 0, 1]])
+
+
+def test_a_new_cluster_takes_no_number_that_the_champion_has_on_neurons_without_rows(
+    dataset: Dataset, samples: Samples, trained: TrainedMap
+) -> None:
+    few = EVERY[:8]  # so that some of the 12 neurons have none
+    winners = set(winner(trained.som, samples.scaler, dataset, few).tolist())
+    first, *others = sorted(winners)
+    empty = next(neuron for neuron in range(12) if neuron not in winners)
+    numbers = torch.ones(12, dtype=torch.int64)
+    numbers[empty] = 7
+    labels = torch.ones(12, dtype=torch.int64)
+    labels[first] = 2
+    clusters = trained.som.cluster("kmeans", 2)
+    clusters["labels"] = labels
+    champion = champion_of(trained, samples.scaler, 0, clusters=numbers)
+    found = match_labels(champion, trained.som, samples.scaler, clusters, dataset, few).clusters["labels"]
+    assert sorted({int(found[first]), int(found[others[0]])}) == [1, 8]
+
+
+def test_rows_without_a_neuron_say_nothing_of_clusters(config: PipelineConfig, dataset: Dataset) -> None:
+    masked = config.model_copy(update={"som": config.som.model_copy(update={"missing": "mask"})})
+    values = dataset.features.copy()
+    values[20:] = np.nan
+    sparse = replace(dataset, features=values)
+    scaler = Scaler.identity(dataset.feature_names)
+    trained = train_som(values[:20], masked.som, dataset.feature_names)
+    clusters = trained.som.cluster("kmeans", 3)
+    random = torch.randint(1, 4, (12,), generator=torch.Generator().manual_seed(0))
+    champion = champion_of(trained, scaler, 0, clusters=random)
+    found = match_labels(champion, trained.som, scaler, clusters, sparse, EVERY)
+    place = winner(trained.som, scaler, dataset, EVERY[:20])
+    assert found.stability == pytest.approx(adjusted_rand_score(random[place], clusters["labels"][place]))

@@ -259,3 +259,32 @@ def test_labels_of_different_rows_are_refused() -> None:
     for compare in (matched_labels, cluster_stability):
         with pytest.raises(ShapeError, match=r"labels must be of the same rows, shape \(n,\), got \(2,\) and \(3,\)"):
             compare(torch.ones(2, dtype=torch.int64), torch.ones(3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_rows_have_moved_nowhere_on_a_map_that_is_the_old_one_turned_or_shifted(grid: Grid) -> None:
+    """Under every symmetry, also those that are not undone by being done again."""
+    old = torch.randn(grid.m, 2, generator=torch.Generator().manual_seed(0))
+    neurons = torch.arange(grid.m)
+    for permutation in itertools.islice(symmetries(grid), 40):
+        winner = torch.tensor([int((permutation == neuron).nonzero()) for neuron in neurons])
+        assert aligned(old, old[permutation], grid, neurons, winner).after.grid_distance == 0
+
+
+def test_rows_without_a_neuron_on_either_map_count_for_no_movement() -> None:
+    grid = Grid(3, 2)
+    codebook = torch.randn(grid.m, 2, generator=torch.Generator().manual_seed(0))
+    old, new = torch.tensor([0, 1, 2, -1]), torch.tensor([0, 1, -1, 3])
+    assert aligned(codebook, codebook, grid, old, new).after.grid_distance == 0
+
+
+def test_a_map_stays_as_it_is_where_a_turn_gains_no_more_than_rounding() -> None:
+    """Mirrored, (1 + e, 0, 1) and (2, 0, 2 + e) are nearer by the share e^2 only."""
+    for gain, turned in ((1e-6, False), (1e-2, True)):
+        old, new = torch.tensor([[1 + gain], [0.0], [1.0]]).double(), torch.tensor([[2.0], [0.0], [2 + gain]]).double()
+        assert (aligned(old, new, Grid(1, 3)).permutation.tolist() == [2, 1, 0]) == turned
+
+
+def test_a_cluster_takes_no_number_of_one_that_it_shares_nothing_with() -> None:
+    old, new = torch.tensor([1] * 5 + [2] + [1] * 3), torch.tensor([1] * 6 + [2] * 3)
+    assert matched_labels(old, new).tolist() == [1] * 6 + [3] * 3

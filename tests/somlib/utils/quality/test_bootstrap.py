@@ -29,6 +29,16 @@ def test_bootstrap_intervals_of_more_rows_than_a_resample_draws_are_as_wide_as_t
     assert float(high - low) == pytest.approx(2 * 1.96 * float(terms.std()) / math.sqrt(5_000), rel=0.05)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interval_of_a_part_of_the_rows_lies_around_the_mean_of_all(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(bootstrap, "RESAMPLED_ROWS", 200)
+    terms = torch.randn(5_000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = bootstrap_intervals(terms, torch.Generator().manual_seed(seed), 4_000)
+    assert float((low + high) / 2 - terms.mean()) == pytest.approx(0, abs=0.1 * float(high - low) / 2)
+
+
 def test_bootstrap_intervals_hold_the_mean_even_of_equal_terms_and_of_one_resample() -> None:
     equal = torch.full((7, 1), 0.1, dtype=torch.float64)
     for terms in (equal, torch.arange(5.0)[:, None]):
