@@ -91,7 +91,11 @@ def wingnut(rng: Generator) -> Labelled:
 
 
 def engytime(rng: Generator) -> Labelled:
-    """Two Gaussians of different variance that overlap: 4 096 x 2."""
+    """Two Gaussians of different variance that overlap: 4 096 x 2.
+
+    Not blind: the centers were moved from 2.8 to 3.1 after a first look, since at 2.8 no assignment of whole neurons
+    reached an index of .93.
+    """
     wide = rng.normal((0, 0), (1.0, 1.0), (2048, 2))
     return _joined(wide, rng.normal((3.1, 3.1), (0.9, 1.3), (2048, 2)))
 
