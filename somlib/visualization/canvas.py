@@ -68,6 +68,7 @@ def text_width(figure: Figure, text: str, properties: FontProperties) -> float:
 
 def shortened(figure: Figure, text: str, properties: FontProperties, width: float) -> str:
     """The text, or its beginning and end where it is wider than `width` points: similar names differ at either."""
+    text = " ".join(text.splitlines())  # a renderer that measures has no glyph for a line break
     shown, keep = text, len(text)
     while keep > 2 and text_width(figure, shown, properties) > width:
         keep -= 1
