@@ -18,7 +18,7 @@ from torch import Tensor
 
 from somlib.errors import ShapeError
 
-DENSE_NEURONS = 4_096  # up to these, pairs are counted in a table of all; beyond, by sorting
+DENSE_NEURONS = 1_024  # up to these, pairs are counted in a table of all (8 MB); beyond, by sorting
 
 
 @dataclass(frozen=True)
