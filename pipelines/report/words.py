@@ -19,6 +19,7 @@ import numpy as np
 from pipelines.report.content import ReportContent
 from pipelines.report.encoding import tidied
 from pipelines.wording import agreeing, counted, some
+from somlib.utils.clustering import CLUSTERING_METHODS
 from somlib.visualization.cluster_figures import NOISE
 from somlib.visualization.sheet import short_number
 
@@ -40,13 +41,6 @@ SEPARATION: tuple[tuple[float, str], ...] = (
     (0.25, "weakly apart"),
     (-math.inf, "hardly apart"),
 )
-CLUSTERINGS = {
-    "kmeans": "K-Means",
-    "gmm": "Gaussian mixture",
-    "hdbscan": "HDBSCAN",
-    "ward": "Ward's method",
-    "connectivity": "density and shared rows",
-}
 MANY_EMPTY = 0.25  # share of neurons
 MANY_MISSING = 0.20  # share of training rows that lack a feature's value
 STILL_FALLING = 0.02  # by which the QE fell in the last epoch
@@ -181,7 +175,8 @@ def _parts(content: ReportContent) -> Verdict:
 
 def clustering_name(content: ReportContent) -> str:
     """How neurons were clustered, as people call it."""
-    return CLUSTERINGS.get(content.facts.clustering, content.facts.clustering)
+    known = CLUSTERING_METHODS.get(content.facts.clustering)
+    return content.facts.clustering if known is None else known.title
 
 
 def _cluster_count(content: ReportContent) -> int:

@@ -10,7 +10,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pipelines.masking import holds_secret
 
 ScalingMethod = Literal["standard", "minmax", "robust", "none"]
+# As `CLUSTERING_METHODS` of somlib has them, whose records need PyTorch; a test holds both together.
 ClusteringMethod = Literal["kmeans", "gmm", "hdbscan", "ward", "connectivity"]
+FIND_THEIR_NUMBER = ("hdbscan",)
 FeatureSpace = Literal["weights", "positions", "combined"]
 Experts = Literal["blend", "pure"]
 Direction = Literal["lower", "higher"]
@@ -165,8 +167,10 @@ class AnalysisConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.clustering == "hdbscan" and self.n_clusters is not None:
-            raise ValueError(f"n_clusters must be left out with hdbscan, which finds its own, got {self.n_clusters}")
+        if self.clustering in FIND_THEIR_NUMBER and self.n_clusters is not None:
+            raise ValueError(
+                f"n_clusters must be left out with {self.clustering}, which finds its own, got {self.n_clusters}"
+            )
         return self
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from somlib.errors import ArgumentError, ShapeError
 from somlib.utils.clustering import (
+    CLUSTERING_METHODS,
     SILHOUETTE_NEURONS,
     ClusterResult,
     kmeans_inertias,
@@ -200,9 +201,9 @@ class ClusteringVisualizer:
 
 
 def _described(result: ClusterResult) -> str:
-    names = {"kmeans": "K-Means", "gmm": "Gaussian mixture", "hdbscan": "HDBSCAN", "ward": "Ward"}
-    method = names.get(result["method"], result["method"])
-    return f"{method} on {result['feature_space']}, k = {result['n_clusters']}"
+    known = CLUSTERING_METHODS.get(result["method"])
+    title = result["method"] if known is None else known.title
+    return f"{title} on {result['feature_space']}, k = {result['n_clusters']}"
 
 
 def _kind(value: object) -> str:

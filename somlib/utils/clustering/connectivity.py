@@ -145,4 +145,4 @@ def _nearest(points: FloatArray, neurons: FloatArray) -> IntArray:
     return np.concatenate((np.empty(0, np.int64), *found))
 
 
-CONNECTIVITY = ClusteringMethod(_connectivity, needs_rows=True)
+CONNECTIVITY = ClusteringMethod(_connectivity, "density and shared rows", needs_rows=True)

@@ -74,4 +74,6 @@ def _reasonable_components(points: FloatArray, neurons: Neurons, options: Mappin
     return best
 
 
-GMM = ClusteringMethod(_gmm, ("covariance_type", "tol", "reg_covar", "max_iter", "n_init", "init_params"))
+GMM = ClusteringMethod(
+    _gmm, "Gaussian mixture", ("covariance_type", "tol", "reg_covar", "max_iter", "n_init", "init_params")
+)

@@ -58,6 +58,7 @@ def _validity(model: Any, count: int) -> float:
 
 HDBSCAN = ClusteringMethod(
     _hdbscan,
+    "HDBSCAN",
     (
         "min_cluster_size",
         "min_samples",

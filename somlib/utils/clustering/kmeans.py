@@ -62,4 +62,4 @@ def _fit_kmeans(neurons: Neurons, k: int, options: Mapping[str, Any]) -> "KMeans
     return KMeans(k, random_state=neurons.seed, **{**defaults, **options}).fit(neurons.points)
 
 
-KMEANS = ClusteringMethod(_kmeans, ("n_init", "max_iter", "tol", "algorithm"))
+KMEANS = ClusteringMethod(_kmeans, "K-Means", ("n_init", "max_iter", "tol", "algorithm"))

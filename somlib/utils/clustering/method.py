@@ -37,12 +37,14 @@ class ClusteringMethod:
 
     Attributes:
         fit: From neurons, the number of clusters (None: the method chooses) and options to a partition.
+        title: What it is called in figures and reports.
         options: Names of the options, which are those of the scikit-learn estimator where there is one.
         takes_n_clusters: Whether the number of clusters can be asked for.
         needs_rows: Whether it asks how rows lie on the neurons.
     """
 
     fit: Callable[[Neurons, int | None, Mapping[str, Any]], Partition]
+    title: str
     options: tuple[str, ...] = ()
     takes_n_clusters: bool = True
     needs_rows: bool = False

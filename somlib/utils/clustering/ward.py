@@ -34,4 +34,4 @@ def _cut(merges: IntArray, k: int) -> IntArray:
     return cluster[:m]
 
 
-WARD = ClusteringMethod(_ward)
+WARD = ClusteringMethod(_ward, "Ward's method")

@@ -8,7 +8,6 @@ import torch
 from prefect.utilities.collections import visit_collection
 
 from pipelines.data.scaling import fit_scaler
-from pipelines.report.words import CLUSTERINGS
 from pipelines.settings.sections import AnalysisConfig, ClusteringMethod
 from pipelines.training.analysis import analyze, cluster_scores, file_stems, heldout_scores, measure, tables
 from pipelines.training.fitting import TrainedMap, train_som
@@ -117,8 +116,19 @@ def test_the_method_that_asks_for_rows_knows_those_of_the_training(trained: Trai
     assert cluster_scores(clusters)["clusters"] == clusters["n_clusters"] >= 1
 
 
-def test_every_method_of_clustering_can_be_configured_and_has_a_name_in_the_report() -> None:
-    assert set(get_args(ClusteringMethod)) == set(CLUSTERING_METHODS) == set(CLUSTERINGS)
+def test_every_method_of_clustering_can_be_configured_and_has_a_title() -> None:
+    assert set(get_args(ClusteringMethod)) == set(CLUSTERING_METHODS)
+    assert len({method.title for method in CLUSTERING_METHODS.values()}) == len(CLUSTERING_METHODS)
+
+
+@pytest.mark.parametrize("method", CLUSTERING_METHODS)
+def test_a_number_of_clusters_can_be_asked_for_where_the_method_takes_one(method: str) -> None:
+    settings = {"clustering": method, "n_clusters": 3}
+    if CLUSTERING_METHODS[method].takes_n_clusters:
+        assert AnalysisConfig.model_validate(settings).n_clusters == 3
+    else:
+        with pytest.raises(ValueError, match=f"left out with {method}"):
+            AnalysisConfig.model_validate(settings)
 
 
 def test_heldout_errors_match_their_definitions(trained: TrainedMap) -> None:

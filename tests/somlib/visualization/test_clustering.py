@@ -132,7 +132,7 @@ def test_the_comparison_has_a_row_for_each_result(som: SOM) -> None:
     results = [som.cluster(n_clusters=2), som.cluster("ward", n_clusters=3, feature_space="combined")]
     figure = clusters_of(som).plot_cluster_quality_comparison(results)
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert names == ["K-Means on weights, k = 2", "Ward on combined, k = 3"]
+    assert names == ["K-Means on weights, k = 2", "Ward's method on combined, k = 3"]
     assert outside(figure, shown_texts(figure)) == []
 
 

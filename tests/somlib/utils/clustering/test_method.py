@@ -22,7 +22,7 @@ def test_methods_run_on_one_thread_since_the_order_of_threads_changes_sums(monke
         seen.extend(pool["num_threads"] for pool in threadpool_info())
         return Partition(np.zeros(len(neurons.points), np.int64))
 
-    monkeypatch.setitem(CLUSTERING_METHODS, "kmeans", ClusteringMethod(fit))
+    monkeypatch.setitem(CLUSTERING_METHODS, "kmeans", ClusteringMethod(fit, "of a test"))
     with threadpool_limits(4):
         cluster_neurons(normal(4, 2), Grid(2, 2))
         assert all(pool["num_threads"] > 1 for pool in threadpool_info() if pool["user_api"] == "openmp")
