@@ -97,6 +97,11 @@ def has_zone(stored: pa.DataType) -> bool:
     return bool(types.is_timestamp(stored) and stored.tz is not None)
 
 
+def zone_of(stored: pa.DataType | None) -> str | None:
+    """The time zone of a type; None where it has none."""
+    return str(stored.tz) if stored is not None and has_zone(stored) else None
+
+
 def unknown_zone(stored: pa.DataType) -> str | None:
     """The time zone of a type where nobody knows it; None where all is well."""
     zone = stored.tz if types.is_timestamp(stored) else None

@@ -1,7 +1,7 @@
 """What the wanted rows hold, counted in passes that keep no row (`validation.py` checks it)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -12,6 +12,9 @@ from pipelines.errors import DatasetError
 
 Facts = dict[str, pl.Expr]
 
+MOST_VALUES = 10_000  # of a category that are looked at; beyond, it names the row
+NOTHING = pl.lit(None, dtype=pl.Float64)
+
 
 class ColumnSurvey(NamedTuple):
     """What a column holds.
@@ -19,7 +22,7 @@ class ColumnSurvey(NamedTuple):
     Attributes:
         missing: Number of found rows in which it is null or NaN.
         infinite: Number of used rows in which it is infinite.
-        low: Smallest finite value of the used rows, NaN where there is none.
+        low: Smallest finite value of the used rows, NaN where there is none; of a category, of codes.
         high: Largest.
     """
 
@@ -45,6 +48,7 @@ class Survey:
         columns: Features and targets by name.
         first: Earliest time, None without a time column.
         last: Latest time.
+        levels: Of each category the values of the used rows, ascending; their places are their codes.
     """
 
     found: int
@@ -53,6 +57,7 @@ class Survey:
     columns: Mapping[str, ColumnSurvey]
     first: Any = None
     last: Any = None
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def left_out(self) -> int:
@@ -67,39 +72,65 @@ def survey(source: Source, drop_incomplete: bool) -> Survey:
         DatasetError: A file turned out to be damaged, or a row has no time.
     """
     columns = tuple(dict.fromkeys((*source.features, *source.target)))
+    categories = [name for name in source.categories if name in columns]
     sums, lows, highs = _facts(source, columns, drop_incomplete)
-    read = (*columns, source.time) if source.time else columns
-    parts = [batch.select(**sums, **lows, **highs) for batch in source.rows.batches(read)]
+    read = tuple(dict.fromkeys((*columns, source.time) if source.time else columns))
+    parts, levels = [], {name: set[str]() for name in categories}
+    for batch in source.rows.batches(read):
+        parts.append(batch.select(**sums, **lows, **highs))
+        used = complete(batch, source) if drop_incomplete else batch
+        for name in categories:
+            levels[name].update(used.get_column(name).drop_nulls().unique().to_list())
+            _require_few(name, levels[name])
     row: dict[str, Any] = dict.fromkeys(sums, 0) | dict.fromkeys((*lows, *highs))
     if parts:
         combined = (pl.col(*sums).sum(), pl.col(*lows).min(), pl.col(*highs).max())
         row = pl.concat(parts).select(*combined).row(0, named=True)
     if row["timeless"]:
         raise DatasetError(f"data.time: column {source.time!r} is missing in {row['timeless']} of {row['found']} rows")
+    counted = {
+        name: ColumnSurvey(
+            row[f"missing {i}"], row[f"infinite {i}"], _number(row[f"low {i}"]), _number(row[f"high {i}"])
+        )
+        for i, name in enumerate(columns)
+    }
     return Survey(
         found=row["found"],
         incomplete=row["incomplete"],
         used=row["found"] - (row["incomplete"] if drop_incomplete else 0),
-        columns={
-            name: ColumnSurvey(
-                row[f"missing {i}"], row[f"infinite {i}"], _number(row[f"low {i}"]), _number(row[f"high {i}"])
-            )
-            for i, name in enumerate(columns)
-        },
+        columns=counted | {name: _with_codes(counted[name], len(values)) for name, values in levels.items()},
         first=row.get("first"),
         last=row.get("last"),
+        levels={name: tuple(sorted(values)) for name, values in levels.items()},
     )
+
+
+def _with_codes(counted: ColumnSurvey, values: int) -> ColumnSurvey:
+    """The survey of a category of so many values: codes from 0."""
+    return counted._replace(low=0.0, high=values - 1.0) if values else counted
+
+
+def _require_few(name: str, values: Collection[str]) -> None:
+    if len(values) > MOST_VALUES:
+        raise DatasetError(
+            f"data.columns: column {name!r} has over {MOST_VALUES:,} values, such as {min(values)!r:.40}: it is no "
+            "category, leave it out"
+        )
 
 
 def _facts(source: Source, columns: Sequence[str], drop_incomplete: bool) -> tuple[Facts, Facts, Facts]:
     """What is asked of each batch: facts that add up, smallest and largest values."""
-    incomplete = pl.any_horizontal(is_missing(name) for name in source.features)
+    incomplete = pl.any_horizontal(is_missing(name, source.categories) for name in source.features)
     used = ~incomplete if drop_incomplete else pl.lit(value=True)
     sums, lows, highs = {"found": pl.len(), "incomplete": incomplete.sum(), "timeless": pl.lit(0)}, {}, {}
     for i, name in enumerate(columns):
         column = exactly(name)
+        sums[f"missing {i}"] = is_missing(name, source.categories).sum()
+        if name in source.categories:  # of texts there is nothing else to be asked
+            sums[f"infinite {i}"], lows[f"low {i}"], highs[f"high {i}"] = pl.lit(0), NOTHING, NOTHING
+            continue
         finite = column.filter(used & column.is_finite())
-        sums |= {f"missing {i}": is_missing(name).sum(), f"infinite {i}": (column.is_infinite() & used).sum()}
+        sums[f"infinite {i}"] = (column.is_infinite() & used).sum()
         lows[f"low {i}"], highs[f"high {i}"] = finite.min(), finite.max()
     if source.time is not None:
         time = exactly(source.time).filter(used)
@@ -134,9 +165,15 @@ def newest_share_from(source: Source, share: float) -> Any:
     return pl.concat(times).top_k(count).min() if count else None
 
 
-def is_missing(name: str) -> pl.Expr:
-    """Whether a row lacks a value of a column: null or NaN."""
-    return exactly(name).is_null() | exactly(name).is_nan().fill_null(value=False)
+def is_missing(name: str, categories: Collection[str] = ()) -> pl.Expr:
+    """Whether a row lacks a value of a column: null or NaN; of one among `categories`, whose values are texts, null."""
+    null = exactly(name).is_null()
+    return null if name in categories else null | exactly(name).is_nan().fill_null(value=False)
+
+
+def complete(rows: pl.DataFrame, source: Source) -> pl.DataFrame:
+    """The rows that lack no feature."""
+    return rows.filter(~pl.any_horizontal(is_missing(name, source.categories) for name in source.features))
 
 
 def _number(value: float | None) -> float:

@@ -2,15 +2,18 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 from numpy.typing import NDArray
 
-from pipelines.data.counts import ColumnSurvey, Survey, is_missing
+from pipelines.data.columns import Column
+from pipelines.data.counts import ColumnSurvey, Survey, complete, is_missing
 from pipelines.data.rows import exactly, times_of
 from pipelines.data.source import Source
 from pipelines.errors import DatasetError
@@ -20,6 +23,7 @@ logger = logging.getLogger(__name__)
 # A feature whose size is more than this many times its spread has under 12 of float32's 24 bits left for the spread.
 FLOAT32_SIZE_TO_SPREAD = 2.0**12
 FLOAT32 = np.finfo(np.float32)
+EXAMPLE_ROWS, EXAMPLE_BATCH, EXAMPLE_BATCHES = 5, 4_096, 16  # rows that a model is logged with, and where from
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,18 @@ class Dataset:
 
     Attributes:
         path: Where they came from.
-        feature_names: Length d.
+        feature_names: Length d; of a column that is more than a number, those of its numbers.
         target_names: Length o.
-        features: float32, or float64 where that was needed, NaN where missing, shape (n, d).
+        features: float32, or float64 where that was needed, NaN where missing, shape (n, d); of a category its codes.
         target: float64, NaN where missing, shape (n, o).
         time: What orders the rows, int64 or float64, shape (n,); None without a time column.
         sha256: Digest of all of the above but the path; independent of files, row groups and compression.
         survey: What was counted on the way.
         time_type: Type of the time column, None without one.
+        columns: What the features are, categories not fitted; none where all are plain numbers.
+        levels: Of each category the values that its codes stand for.
+        example: A few complete rows as they are stored, with the columns that features are made of; None where all are
+            plain numbers, or no row is complete.
     """
 
     path: str
@@ -47,6 +55,14 @@ class Dataset:
     sha256: str
     survey: Survey
     time_type: pl.DataType | None = None
+    columns: tuple[Column, ...] = ()
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    example: pl.DataFrame | None = None
+
+    @property
+    def examples(self) -> NDArray[Any] | pl.DataFrame:
+        """Some of its rows to log a model with: as they are stored where features are more than numbers."""
+        return self.features[:100] if self.example is None else self.example
 
     @property
     def moments(self) -> pl.Series | None:
@@ -86,7 +102,7 @@ def read_dataset(
         stop = start + batch.height
         if stop > found.used:
             break
-        features[start:stop] = batch.select(map(exactly, source.features)).to_numpy()
+        features[start:stop] = coded(batch.select(map(exactly, source.features)), found.levels).to_numpy()
         target[start:stop] = batch.select(map(exactly, source.target)).to_numpy() if source.target else 0.0
         if source.time is not None:
             time.append(times_of(batch, source.time).to_physical().to_numpy())
@@ -94,6 +110,12 @@ def read_dataset(
     if start != found.used:
         raise DatasetError(f"data.path: {source.path} changed while it was read: run again when its writer is done")
     moments = np.concatenate(time) if time else None
+    names = (
+        *source.features,
+        *source.target,
+        source.time or "",
+        *(text for known in found.levels.values() for text in known),
+    )
     return Dataset(
         path=source.path,
         feature_names=source.features,
@@ -101,10 +123,46 @@ def read_dataset(
         features=features,
         target=target,
         time=moments,
-        sha256=content_digest((*source.features, *source.target, source.time or ""), features, target, moments),
+        sha256=content_digest(names, features, target, moments),
         survey=found,
         time_type=source.time_type,
+        columns=source.columns if source.special else (),
+        levels=found.levels,
+        example=_example(source) if source.special else None,
     )
+
+
+def coded(rows: pl.DataFrame, levels: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    """Rows with the texts of categories replaced by their places among the levels, as numbers.
+
+    Raises:
+        DatasetError: A text that was not there when the rows were surveyed.
+    """
+    if not levels:
+        return rows
+    try:
+        return pl.DataFrame(
+            [
+                values.cast(pl.Enum(levels[values.name])).to_physical().cast(pl.Float64)
+                if values.name in levels
+                else values
+                for values in rows
+            ]
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DatasetError(
+            "data.path: a column has other values than a moment ago: run again when its writer is done"
+        ) from error
+
+
+def _example(source: Source) -> pl.DataFrame | None:
+    """The first complete rows as they are stored, of those that are looked at."""
+    names = [each.name for each in source.columns]
+    for batch in islice(source.rows.stored(names, EXAMPLE_BATCH), EXAMPLE_BATCHES):
+        known = batch.drop_nulls().filter(~pl.any_horizontal(cs.float().is_nan())) if batch.width else batch
+        if known.height:
+            return known.head(EXAMPLE_ROWS)
+    return None
 
 
 def known_times(source: Source, column: str, drop_incomplete: bool) -> pl.Series:
@@ -124,7 +182,7 @@ def _used_rows(source: Source, drop_incomplete: bool) -> Iterator[pl.DataFrame]:
     columns = dict.fromkeys((*source.features, *source.target, *([source.time] if source.time else [])))
     for batch in source.rows.batches([*columns]):
         if drop_incomplete:
-            yield batch.filter(~pl.any_horizontal(is_missing(name) for name in source.features))
+            yield complete(batch, source)
         else:
             yield batch
 

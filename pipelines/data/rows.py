@@ -7,7 +7,7 @@ the process where a footer is damaged.)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ import polars.selectors as cs
 import pyarrow as pa
 
 from pipelines.data.column_types import NUMBER, convert, in_polars, type_name
+from pipelines.data.columns import Column
 from pipelines.data.conditions import Condition
 from pipelines.data.faults import damage_named, reason
 from pipelines.data.footers import Footer, opened
@@ -45,6 +46,7 @@ class Rows:
         types: Of the columns to be read or filtered by, as common types.
         partitions: Types of those that folder names say.
         numbers: Columns that become Float64 in the end.
+        columns: Those that are more than a number, by the names of their numbers, which `batches` takes.
         time: The column that orders the rows.
         start: Rows from this time on.
         end: Rows before this time.
@@ -55,6 +57,7 @@ class Rows:
     types: Mapping[str, pa.DataType]
     partitions: Mapping[str, pa.DataType]
     numbers: Sequence[str]
+    columns: Mapping[str, Column] = field(default_factory=dict)
     time: str | None = None
     start: datetime | None = None
     end: datetime | None = None
@@ -69,7 +72,8 @@ class Rows:
         """The rows in order, in frames of some size, the last one of a file or dataset may be smaller.
 
         Args:
-            columns: Which columns, and in which order; they must be known.
+            columns: Which columns, and in which order; they must be known. Of a column that is more than a number, each
+                of its numbers has a name; of a category it is the text.
             size: Rows in a frame, at most twice that many; `BATCH_ROWS` by default.
 
         Raises:
@@ -85,6 +89,16 @@ class Rows:
                     waiting = []
         if waiting:
             yield pl.concat(waiting)
+
+    def stored(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
+        """The rows in order, in frames of at most `size`, with columns as files have them, in their common types."""
+        for footer in self.footers:
+            if footer.rows and self._may_match(footer):
+                with damage_named(footer.file), opened(footer.file) as parquet:
+                    for group in range(parquet.num_row_groups):
+                        wanted = list(dict.fromkeys((*columns, *self._filters)))
+                        for rows in self._of_group(footer, parquet, group, wanted, size):
+                            yield rows.select(map(exactly, columns))
 
     def any_of(self, footer: Footer) -> bool:
         """Whether a file has a wanted row."""
@@ -106,14 +120,37 @@ class Rows:
         if not footer.rows or not self._may_match(footer):
             return
         filters = self._filters
+        stored = [self.columns[name].name if name in self.columns else name for name in columns]
         with damage_named(footer.file), opened(footer.file) as parquet:
             for group in range(parquet.num_row_groups):
                 if filters and not any(part.height for part in self._of_group(footer, parquet, group, filters, size)):
                     continue
-                for rows in self._of_group(footer, parquet, group, list(dict.fromkeys((*columns, *filters))), size):
-                    yield rows.select(
-                        exactly(name).cast(pl.Float64) if name in self.numbers else exactly(name) for name in columns
-                    )
+                for rows in self._of_group(footer, parquet, group, list(dict.fromkeys((*stored, *filters))), size):
+                    yield self._selected(footer, rows, columns)
+
+    def _selected(self, footer: Footer, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+        """These columns of rows, each in the form in which it is handed out."""
+        if not self.columns:
+            return rows.select(exactly(k).cast(pl.Float64) if k in self.numbers else exactly(k) for k in columns)
+        ready: dict[str, pl.Series] = {}
+        for name in columns:
+            if name in self.columns:
+                if name not in ready:
+                    ready |= self._read(footer, self.columns[name], rows)
+            else:
+                values = rows.get_column(name)
+                ready[name] = values.cast(pl.Float64) if name in self.numbers else values
+        return pl.DataFrame([ready[name].alias(name) for name in columns])
+
+    @staticmethod
+    def _read(footer: Footer, column: Column, rows: pl.DataFrame) -> dict[str, pl.Series]:
+        """The numbers of a column, by name."""
+        try:
+            return dict(zip(column.numbers, column.read(rows.get_column(column.name).alias("values")), strict=True))
+        except ValueError as error:
+            raise DatasetError(
+                f"data.columns: column {column.name!r} in {footer.file} {error}: it is declared as {column.kind}"
+            ) from error
 
     def _of_group(
         self, footer: Footer, parquet: Any, group: int, columns: Sequence[str], size: int

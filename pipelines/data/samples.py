@@ -9,6 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data import Dataset
+from pipelines.data.columns import CategoryColumn
+from pipelines.data.encoding import Encoding
 from pipelines.data.scaling import Scaler, fit_scaler
 from pipelines.errors import DatasetError
 from pipelines.settings.config import PipelineConfig
@@ -93,15 +95,46 @@ def prepare_samples(dataset: Dataset, config: PipelineConfig) -> Samples:
         DatasetError: No row is left to train on, or a feature does not vary in the training rows.
     """
     split = split_rows(dataset, config.data.holdout, config.som.random_seed)
-    scaler = fit_scaler(dataset.features, dataset.feature_names, config.scaling.method, split.train)
+    scaler = fitted_scaler(dataset, split.train, config)
     return Samples(labelled(dataset, scaler, split.train), labelled(dataset, scaler, split.heldout), scaler)
+
+
+def fitted_scaler(dataset: Dataset, rows: NDArray[np.int64], config: PipelineConfig) -> Scaler:
+    """What turns numbers of a dataset into samples, fitted to some rows of it.
+
+    Raises:
+        DatasetError: A feature has no value in these rows, or does not vary in them.
+    """
+    encoding = fitted_encoding(dataset, rows)
+    values = dataset.features
+    if encoding is not None and dataset.levels:
+        values, rows = encoding.recoded(values[rows], dataset.levels), np.arange(len(rows))
+    return fit_scaler(values, dataset.feature_names, config.scaling.method, rows, encoding)
+
+
+def fitted_encoding(dataset: Dataset, rows: NDArray[np.int64]) -> Encoding | None:
+    """The columns of a dataset, categories with the values that some rows of it have; None where all are numbers."""
+    columns = []
+    for each in dataset.columns:
+        if isinstance(each, CategoryColumn):
+            known = dataset.levels[each.name]
+            codes = dataset.features[rows, dataset.feature_names.index(each.name)]
+            counts = np.bincount(codes[~np.isnan(codes)].astype(np.int64), minlength=len(known))
+            each = each.fitted(known, counts)
+        columns.append(each)
+    return Encoding(tuple(columns)) if columns else None
+
+
+def samples_of(dataset: Dataset, scaler: Scaler, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Scaled samples (n, d) of some rows, by number, whatever order the dataset has its features in."""
+    return scaler.transform(dataset.with_features(scaler.numbers).features, rows, dataset.levels)
 
 
 def labelled(dataset: Dataset, scaler: Scaler, rows: NDArray[np.int64]) -> Labelled:
     """Scaled samples of some rows, by number, with their targets and times."""
     moments = dataset.moments
     return Labelled(
-        samples=scaler.transform(dataset.features, rows),
+        samples=samples_of(dataset, scaler, rows),
         targets=dict(zip(dataset.target_names, dataset.target[rows].T, strict=True)),
         moments=None if moments is None else moments.gather(rows),
         numbers=rows,

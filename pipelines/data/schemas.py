@@ -114,7 +114,8 @@ class Table:
             stored = self.types(name)
             odd = next((file for file, dtype in stored.items() if not _is_numeric(dtype)), None)
             if odd is not None:
-                found.add(f"{self._beside(stored, odd)}{_cure(stored[odd])}", name)
+                cure = _cure(stored[odd], is_feature=setting == "data.features")
+                found.add(f"{self._beside(stored, odd)}{cure}", name)
         for what, columns, _ in found:
             yield f"{setting}: {columns} must be numeric, got {what}"
 
@@ -170,10 +171,13 @@ def _is_numeric(dtype: pa.DataType) -> bool:
     return kinds.is_number(kinds.value_type(dtype))
 
 
-def _cure(dtype: pa.DataType) -> str:
-    if kinds.in_words(dtype) not in ("text", "bytes"):
-        return ""
-    return ": text must become numbers first, such as a column of 0 and 1 for each class or category"
+def _cure(dtype: pa.DataType, is_feature: bool) -> str:
+    text = kinds.in_words(dtype) in ("text", "bytes")
+    if is_feature and text:
+        return ": say in data.columns what it is, such as city: category or grade: ordinal with its order"
+    if is_feature and kinds.is_moment(dtype):
+        return ": data.columns takes parts of it, such as when: time; data.time orders the rows by it"
+    return ": text must become numbers first, such as a column of 0 and 1 for each class" if text else ""
 
 
 def _way_out(first: pa.DataType, second: pa.DataType) -> str:

@@ -1,13 +1,16 @@
 """The files and columns that a configuration names; no row is read here."""
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
 from pipelines.data import column_types as kinds
+from pipelines.data.columns import CategoryColumn, Column, column
 from pipelines.data.conditions import Condition, parsed
 from pipelines.data.files import data_files
 from pipelines.data.footers import read_footers
@@ -15,6 +18,7 @@ from pipelines.data.partitions import named_by_folders, partition_value
 from pipelines.data.rows import Rows
 from pipelines.data.schemas import Table
 from pipelines.errors import DatasetError
+from pipelines.settings.columns import ColumnConfig
 from pipelines.settings.sections import DataConfig
 from pipelines.wording import counted, some
 
@@ -26,7 +30,8 @@ class Source:
     Attributes:
         path: As configured.
         files: In the order in which they are read.
-        features: Names of the d features, patterns resolved.
+        columns: What the features are, patterns resolved; categories not fitted yet.
+        features: Names of their numbers: of a feature that is a number, its own.
         target: Names of the targets.
         time: Name of the column that orders the rows, if any.
         notes: What was passed over or brought to a common form, a line each.
@@ -35,11 +40,22 @@ class Source:
 
     path: str
     files: tuple[Path, ...]
+    columns: tuple[Column, ...]
     features: tuple[str, ...]
     target: tuple[str, ...]
     time: str | None
     notes: tuple[str, ...]
     rows: Rows = field(repr=False)
+
+    @property
+    def special(self) -> bool:
+        """Whether a feature is more than a number."""
+        return bool(self.rows.columns)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Features whose values are read as texts."""
+        return tuple(each.name for each in self.columns if isinstance(each, CategoryColumn))
 
     @property
     def time_type(self) -> pl.DataType | None:
@@ -55,16 +71,20 @@ def find_source(config: DataConfig) -> Source:
             types that have nothing in common, a row filter that cannot be understood; every problem has its line.
     """
     table, notes = _table(config.path)
-    features = table.expanded(config.features, reserved=(*config.target, config.time or ""))
+    names = table.expanded(config.features, reserved=(*config.target, config.time or ""))
+    declared, problems = _declared(config, names)
+    columns = tuple(column(name, declared.get(name), kinds.zone_of(table.common(name))) for name in names)
     condition = None if config.where is None else parsed(config.where, table.names)
+    rows = _rows(config, table, columns, declared, condition, problems)
     return Source(
         path=config.path,
         files=tuple(footer.file for footer in table.footers),
-        features=features,
+        columns=columns,
+        features=tuple(number for each in columns for number in each.numbers),
         target=config.target,
         time=config.time,
         notes=(*notes, *table.passed_over(config.features), *(table.remarks(config.time) if config.time else ())),
-        rows=_rows(config, table, features, condition),
+        rows=rows,
     )
 
 
@@ -79,7 +99,28 @@ def _table(path: str) -> tuple[Table, tuple[str, ...]]:
     return Table(path, filled), (*found.notes, f"{counted(len(empty), 'file')} without rows: {some(empty)}")
 
 
-def _rows(config: DataConfig, table: Table, features: Sequence[str], condition: Condition | None) -> Rows:
+def _declared(config: DataConfig, features: Sequence[str]) -> tuple[dict[str, ColumnConfig], list[str]]:
+    """What is said of features in `data.columns`, and a line for each name there that is of none."""
+    found: dict[str, ColumnConfig] = {}
+    problems = []
+    for name, said in config.columns.items():
+        matching = [name] if name in features else [each for each in features if fnmatchcase(each, name)]
+        found |= {each: said for each in matching if each == name or each not in config.columns}
+        if not matching:
+            near = difflib.get_close_matches(name, features, n=1)
+            hint = f"did you mean {near[0]}?" if near else "name it in data.features too"
+            problems.append(f"data.columns: {name} is no feature: {hint}")
+    return found, problems
+
+
+def _rows(
+    config: DataConfig,
+    table: Table,
+    columns: Sequence[Column],
+    declared: Mapping[str, ColumnConfig],
+    condition: Condition | None,
+    problems: Sequence[str],
+) -> Rows:
     """What is to be read.
 
     Raises:
@@ -87,24 +128,43 @@ def _rows(config: DataConfig, table: Table, features: Sequence[str], condition: 
     """
     about = list(condition.columns) if condition else []
     time = [config.time] if config.time else []
+    plain = [each.name for each in columns if each.name not in declared]
+    said = [each.name for each in columns if each.name in declared]
     problems = [
-        *table.numeric_problems("data.features", features),
+        *problems,
+        *table.numeric_problems("data.features", plain),
+        *table.presence_problems("data.features", said),
         *table.numeric_problems("data.target", config.target),
         *table.presence_problems("data.time", time),
         *table.presence_problems("data.where", about),
     ]
     if not problems:
-        problems = [*table.type_problems("data.time", time), *table.type_problems("data.where", about)]
-    problems = problems or [*_time_problems(config, table)]
+        problems = [
+            *table.type_problems("data.features", said),
+            *table.type_problems("data.time", time),
+            *table.type_problems("data.where", about),
+        ]
+    problems = problems or [*_time_problems(config, table), *_name_problems(columns)]
     if problems:
         raise DatasetError(*problems)
-    numbers = tuple(dict.fromkeys((*features, *config.target)))
+    numbers = tuple(dict.fromkeys((*plain, *config.target)))
     types = dict.fromkeys(numbers, kinds.NUMBER)
-    types |= {name: table.common(name) for name in (*about, *time)}
-    rows = Rows(table.footers, types, table.partitions, numbers, config.time, config.start, config.end, condition)
+    types |= {name: table.common(name) for name in (*said, *about, *time)}
+    special = {number: each for each in columns if each.name in declared for number in each.numbers}
+    rows = Rows(
+        table.footers, types, table.partitions, numbers, special, config.time, config.start, config.end, condition
+    )
     if condition is not None:
         condition.kept(pl.DataFrame(schema={name: kinds.in_polars(types[name]) for name in about}))
     return rows
+
+
+def _name_problems(columns: Sequence[Column]) -> Iterator[str]:
+    """A line for each name that a feature would share with another."""
+    names = [name for each in columns for name in dict.fromkeys((*each.numbers, *each.features))]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield f"data.columns: two features would be called {name!r}: rename a column"
 
 
 def _time_problems(config: DataConfig, table: Table) -> Iterator[str]:

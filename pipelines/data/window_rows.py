@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.data import ColumnSurvey, Dataset, Source, Survey, find_source, read_dataset, survey
-from pipelines.data.samples import Samples, labelled
-from pipelines.data.scaling import fit_scaler
+from pipelines.data.samples import Samples, fitted_scaler, labelled
 from pipelines.data.validation import require_usable, value_problems
 from pipelines.data.window import Window
 from pipelines.errors import DatasetError
@@ -69,9 +68,18 @@ def _counted(data: DataConfig) -> Part:
 
 def read_window(window: Window, missing: str) -> WindowRows:
     """Read both parts of a window; arguments and errors as of `inspect_window`."""
-    parts = inspect_window(window, missing)
+    parts = _with_common_levels(*inspect_window(window, missing))
     train, heldout = (read_dataset(*part, window.train.drop_incomplete) for part in parts)
     return WindowRows(parts[0].source, joined(train, heldout), len(train.features))
+
+
+def _with_common_levels(train: Part, heldout: Part) -> tuple[Part, Part]:
+    """Both parts with the values of both in each category, so that a code means the same in both."""
+    levels = {name: tuple(sorted({*known, *heldout.found.levels[name]})) for name, known in train.found.levels.items()}
+    return (
+        train._replace(found=replace(train.found, levels=levels)),
+        heldout._replace(found=replace(heldout.found, levels=levels)),
+    )
 
 
 def joined(first: Dataset, second: Dataset) -> Dataset:
@@ -84,6 +92,7 @@ def joined(first: Dataset, second: Dataset) -> Dataset:
         time=None if first.time is None or second.time is None else np.concatenate([first.time, second.time]),
         sha256=hashlib.sha256("".join(each.sha256 for each in both).encode()).hexdigest(),
         survey=_both(first.survey, second.survey),
+        example=second.example if first.example is None else first.example,
     )
 
 
@@ -96,6 +105,7 @@ def _both(first: Survey, second: Survey) -> Survey:
         columns={name: _both_columns(first.columns[name], second.columns[name]) for name in first.columns},
         first=min(first.first, second.first) if timed else None,
         last=max(first.last, second.last) if timed else None,
+        levels=first.levels,
     )
 
 
@@ -116,5 +126,5 @@ def window_samples(rows: WindowRows, config: PipelineConfig) -> Samples:
     """
     dataset = rows.dataset
     train, heldout = np.arange(rows.train_count), np.arange(rows.train_count, len(dataset.features))
-    scaler = fit_scaler(dataset.features, dataset.feature_names, config.scaling.method, train)
+    scaler = fitted_scaler(dataset, train, config)
     return Samples(labelled(dataset, scaler, train), labelled(dataset, scaler, heldout), scaler)

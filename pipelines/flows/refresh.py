@@ -104,7 +104,7 @@ def _refresh(config: PipelineConfig) -> RefreshResult:
             with stages("learn", rows=len(new_rows.samples)):
                 tasks.learn(local, new_rows.samples, config.jitl)
             with stages("log"):
-                model_id, digest = tasks.log_model(run, model, new_rows.dataset.features, step=0)
+                model_id, digest = tasks.log_model(run, model, new_rows.dataset.examples, step=0)
                 facts |= {WATERMARK_TAG: str(local.watermark), MODEL_TAG: digest}
             with stages("publish"):
                 new = tasks.register(champion.name, model_id, run.run_id, work.key, facts)

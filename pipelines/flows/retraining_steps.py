@@ -29,6 +29,7 @@ from pipelines.training.analysis import Analysis
 from pipelines.training.findings import Findings
 from pipelines.training.fitting import TrainedMap, in_units_of
 from pipelines.training.local_scores import LocalResults
+from pipelines.training.plan import weighted
 from somlib.core.trainer import EpochReport, OnEpoch
 
 KIND = "retrain"
@@ -139,8 +140,8 @@ class Retraining(Training):
         with self.stages(stage, rows=len(samples.train) * config.som.epochs):
             trained = tasks.train_som(
                 samples.train.samples,
-                config.som,
-                dataset.feature_names,
+                weighted(config.som, samples.scaler),
+                samples.scaler.features,
                 threads=config.runtime.threads,
                 on_epoch=announced(on_epoch),
                 start_from=start,

@@ -101,7 +101,7 @@ def _findings(training: Training, kept: Checkpoints) -> Findings:
         trained = tasks.train_som(
             samples.train.samples,
             training.prepared.plan.som,
-            training.prepared.dataset.feature_names,
+            samples.scaler.features,
             threads=config.runtime.threads,
             on_epoch=announced(training.run.epoch),
             checkpoints=kept,

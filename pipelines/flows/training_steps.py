@@ -89,5 +89,5 @@ class Training:
         with self.stages("log"):
             (artifacts / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
             profile = tasks.profile_training(som, prepared.dataset, prepared.samples, findings.local, findings.analysis)
-            example = prepared.dataset.features[:100]
+            example = prepared.dataset.examples
             return tasks.log_map(self.run, findings, example, artifacts, profile=profile)

@@ -1,9 +1,10 @@
-"""Rows that a model is asked about, in any of the forms that tables have in Python, as a matrix of float64."""
+"""Rows that a model is asked about, in any of the forms that tables have in Python, as a matrix of numbers."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 import pandas as pd
@@ -11,33 +12,39 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.data.columns import CategoryColumn, Column
+from pipelines.data.encoding import Encoding
+from pipelines.data.labels import mapped
 from pipelines.errors import ModelError
 from pipelines.wording import some
 
 NAMES_SHOWN = 20
 
 Matrix = NDArray[np.float64]
+RawColumn = Union["pd.Series[Any]", pl.Series]
 
 
-def read_rows(rows: Any, features: Sequence[str]) -> tuple[Matrix, pd.Index]:
-    """The values of the features, and the index of the rows.
+def read_rows(rows: Any, features: Sequence[str], encoding: Encoding | None = None) -> tuple[Matrix, pd.Index]:
+    """The numbers of the features, and the index of the rows.
 
     Args:
         rows: A pandas, polars or Arrow table, a dict of columns or a list of dicts, whose columns are found by name,
             others are ignored; or a NumPy array or list of lists of shape (n, d) in the order of the features. Whole
             numbers, booleans (1 and 0), decimals and floats of any width are taken, with nulls in whatever form.
-        features: The d columns that are needed.
+        features: The columns that are needed.
+        encoding: What they are; None: numbers. Texts, dates and times are taken where it has columns of them; a value
+            of a category that it does not know gets the code beyond the last one.
 
     Returns:
-        Values (n, d), NaN where there is none; the index of a pandas frame, else 0 to n - 1.
+        Numbers (n, r), NaN where there is none; the index of a pandas frame, else 0 to n - 1.
 
     Raises:
         ModelError: A column is absent, there twice, or holds what is no number; rows are of another form.
     """
     if isinstance(rows, pd.DataFrame):
         require_columns("input", list(rows.columns), features)
-        return _matrix({name: _from_pandas(name, rows[name]) for name in features}, len(rows)), rows.index
-    values = _without_index(rows, features)
+        return _matrix({name: rows[name] for name in features}, len(rows), encoding), rows.index
+    values = _without_index(rows, features, encoding)
     return values, pd.RangeIndex(len(values))
 
 
@@ -55,57 +62,55 @@ def require_columns(what: str, columns: Sequence[Any], features: Sequence[str]) 
             raise ModelError(f"{what} must have each column once, got {some(twice)} twice")
 
 
-def _without_index(rows: Any, features: Sequence[str]) -> Matrix:
+def _without_index(rows: Any, features: Sequence[str], encoding: Encoding | None) -> Matrix:
     if isinstance(rows, pa.Table | pa.RecordBatch):
         require_columns("input", rows.schema.names, features)
         rows = pl.from_arrow(rows.select(list(features)))
     if isinstance(rows, pl.DataFrame):
         require_columns("input", rows.columns, features)
-        return _matrix({name: _from_polars(name, rows[name]) for name in features}, len(rows))
+        return _matrix({name: rows[name] for name in features}, len(rows), encoding)
     if isinstance(rows, np.ndarray) and rows.dtype.names:
         require_columns("input", rows.dtype.names, features)
-        return _matrix({name: _from_pandas(name, pd.Series(rows[name])) for name in features}, len(rows))
+        return _matrix({name: pd.Series(rows[name]) for name in features}, len(rows), encoding)
     if isinstance(rows, np.ndarray):
-        return _from_array(rows, features)
+        return _from_array(rows, features, encoding)
     if isinstance(rows, Mapping):
-        return _from_columns(rows, features)
+        return _from_columns(rows, features, encoding)
     if isinstance(rows, list | tuple):
-        return _from_records(rows, features)
+        return _from_records(rows, features, encoding)
     raise ModelError(
         "input must be a pandas or polars DataFrame, an Arrow table, a NumPy array, a dict of columns, or a list of "
         f"dicts or rows, got {type(rows).__name__}"
     )
 
 
-def _from_array(rows: NDArray[Any], features: Sequence[str]) -> Matrix:
+def _from_array(rows: NDArray[Any], features: Sequence[str], encoding: Encoding | None) -> Matrix:
     if rows.ndim != 2 or rows.shape[1] != len(features):
         raise ModelError(
             f"an array must have a row for each sample and a column for each of {some(features, NAMES_SHOWN)}, in "
             f"this order: shape (n, {len(features)}), got {rows.shape}"
         )
-    if rows.dtype.kind in "biuf":
+    if rows.dtype.kind in "biuf" and encoding is None:
         return rows.astype(np.float64)
-    columns = {name: _from_pandas(name, pd.Series(rows[:, i])) for i, name in enumerate(features)}
-    return _matrix(columns, len(rows))
+    return _matrix({name: pd.Series(rows[:, i]) for i, name in enumerate(features)}, len(rows), encoding)
 
 
-def _from_columns(rows: Mapping[Any, Any], features: Sequence[str]) -> Matrix:
+def _from_columns(rows: Mapping[Any, Any], features: Sequence[str], encoding: Encoding | None) -> Matrix:
     require_columns("input", list(rows), features)
     columns = {}
     for name in features:
         column = rows[name]
         if not isinstance(column, list | tuple | np.ndarray | pd.Series | pl.Series) or np.ndim(column) != 1:
             raise ModelError(f"column {name} must be a list of numbers, got {type(column).__name__}")
-        made = _from_polars(name, column) if isinstance(column, pl.Series) else _from_pandas(name, _series(column))
-        columns[name] = made
+        columns[name] = column if isinstance(column, pl.Series) else _series(column)
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         unequal = some([f"{name} {length}" for name, length in lengths.items()], NAMES_SHOWN)
         raise ModelError(f"columns must be of one length, got {unequal}")
-    return _matrix(columns, lengths[features[0]])
+    return _matrix(columns, lengths[features[0]], encoding)
 
 
-def _from_records(rows: Sequence[Any], features: Sequence[str]) -> Matrix:
+def _from_records(rows: Sequence[Any], features: Sequence[str], encoding: Encoding | None) -> Matrix:
     named = bool(rows) and isinstance(rows[0], Mapping)
     for i, row in enumerate(rows):
         if named and isinstance(row, Mapping):
@@ -117,7 +122,7 @@ def _from_records(rows: Sequence[Any], features: Sequence[str]) -> Matrix:
             raise ModelError(f"row {i} must be {form}, got {_called(row)}")
     keys: Sequence[Any] = features if named else range(len(features))
     columns = zip(features, keys, strict=True)
-    return _matrix({name: _from_pandas(name, _series([row[key] for row in rows])) for name, key in columns}, len(rows))
+    return _matrix({name: _series([row[key] for row in rows]) for name, key in columns}, len(rows), encoding)
 
 
 def _called(row: Any) -> str:
@@ -129,8 +134,74 @@ def _series(column: Any) -> "pd.Series[Any]":
     return pd.Series(column, dtype=object) if isinstance(column, list | tuple) else pd.Series(column)
 
 
-def _matrix(columns: Mapping[str, Matrix], rows: int) -> Matrix:
-    return np.column_stack(list(columns.values())) if columns else np.empty((rows, 0))
+def _matrix(columns: Mapping[str, RawColumn], rows: int, encoding: Encoding | None) -> Matrix:
+    """The numbers (n, r) of columns of length n."""
+    if encoding is not None:
+        return np.column_stack([_encoded(each, columns[each.name]) for each in encoding.columns])
+    values = [
+        _from_polars(name, values) if isinstance(values, pl.Series) else _from_pandas(name, values)
+        for name, values in columns.items()
+    ]
+    return np.column_stack(values) if values else np.empty((rows, 0))
+
+
+def _encoded(column: Column, values: RawColumn) -> Matrix:
+    """The numbers (n, j) of a column."""
+    try:
+        if not column.takes_text:
+            made = _from_polars if isinstance(values, pl.Series) else _from_pandas
+            return made(column.name, values)[:, None]  # type: ignore[arg-type]  # each takes what it is chosen for
+        read = column.read(as_polars(values))
+    except ValueError as error:
+        raise ModelError(f"column {column.name} {error}") from None
+    if isinstance(column, CategoryColumn):
+        read = [mapped(labels, lambda text: float(column.codes([text])[0]), pl.Float64()) for labels in read]
+    return np.column_stack([each.fill_null(np.nan).to_numpy() for each in read])
+
+
+def as_polars(values: RawColumn) -> pl.Series:
+    """A column of whatever kind as one of polars, with null where a value is missing.
+
+    Raises:
+        ValueError: Its values are of several kinds.
+    """
+    if isinstance(values, pl.Series):
+        return values if values.dtype != pl.Object else _of_python(values.to_list())
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        zone = getattr(values.dtype, "tz", None)
+        moments = values if zone is None else values.dt.tz_convert("UTC").dt.tz_localize(None)
+        found = pl.Series("values", moments.to_numpy(dtype="datetime64[us]"))
+        return found if zone is None else found.dt.replace_time_zone("UTC")
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf":
+        return pl.Series("values", values.to_numpy())
+    return _of_python(values.astype(object).tolist())
+
+
+def _of_python(values: Sequence[Any]) -> pl.Series:
+    """A column of Python's own values, or NumPy's and pandas', in one type; whole numbers and floats are one kind."""
+    plain = [None if _is_none(value) else _plain(value) for value in values]
+    kinds = {float if isinstance(value, int) and not isinstance(value, bool) else type(value) for value in plain} - {
+        type(None)
+    }
+    if len(kinds) > 1:
+        raise ValueError(f"must hold values of one kind, got {' and '.join(sorted(kind.__name__ for kind in kinds))}")
+    if kinds and not kinds <= {str, bytes, bool, float, datetime, date, Decimal}:
+        raise ValueError(f"must hold texts, numbers, dates or times, got {kinds.pop().__name__}")
+    numbers = kinds == {float}
+    return pl.Series("values", [float(v) if numbers and v is not None else v for v in plain], strict=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value as Python's own."""
+    if isinstance(value, pd.Timestamp):
+        return value.to_pydatetime(warn=False)
+    if isinstance(value, np.datetime64):
+        return value.astype("datetime64[us]").item()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_none(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
 
 
 def _from_pandas(name: str, column: "pd.Series[Any]") -> Matrix:

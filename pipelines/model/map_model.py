@@ -1,7 +1,7 @@
 """The model that a run publishes: a map with scaler, clusters and local models, in a folder of JSON and safetensors.
 
     som/weights.safetensors, som/config.json    the map, as `SOM.save` writes it
-    scaler.json                                 how features are scaled
+    scaler.json                                 how features are made of columns, and scaled
     clusters.json                               cluster of each neuron in flat order
     local/                                      local models, as `LocalModels.save` writes them, where there are any
     profile.json                                what training rows looked like, to recognize drift, where it is known
@@ -13,7 +13,7 @@ same model as MLflow serves it.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from pipelines.wording import some
 from somlib import SOM
 from somlib.errors import SavedMapError
 
-FORMAT, READABLE = 2, (1, 2)  # 1 had no local models
+FORMAT, READABLE = 3, (1, 2, 3)  # 1 had no local models, 2 only columns that are numbers
 ARTIFACT = "map"  # the folder's name inside of an MLflow model
 SOM_FOLDER, LOCAL_FOLDER = "som", "local"
 SCALER, CLUSTERS, PROFILE, MANIFEST = "scaler.json", "clusters.json", "profile.json", "manifest.json"
@@ -47,7 +47,7 @@ class MapModel:
 
     Attributes:
         som: The map, trained on scaled samples.
-        scaler: What scales them; its features are the columns that `predict` needs.
+        scaler: What makes samples of rows; its inputs are the columns that `predict` needs.
         clusters: Cluster of each neuron in flat order, from 1, noise is -1; int64, shape (m,).
         local: Models of the targets on the map; None where it predicts none.
         profile: What its training rows looked like, to recognize drift; None where that is not known.
@@ -62,7 +62,13 @@ class MapModel:
     @property
     def features(self) -> tuple[str, ...]:
         """The columns that `predict` needs."""
-        return self.scaler.features
+        return self.scaler.inputs
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Those of them that may hold text: categories, times and so on."""
+        encoding = self.scaler.encoding
+        return () if encoding is None else tuple(each.name for each in encoding.columns if each.takes_text)
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -80,7 +86,7 @@ class MapModel:
         Args:
             rows: One row a sample. A frame of pandas or polars, a dict of columns or a list of dicts with the columns
                 `features`, in any order, others are ignored; or an array or a list of lists (n, d) in the order of
-                `features`. Numbers and booleans of any type; see `read_rows`.
+                `features`. Numbers and booleans of any type, and what else the columns are; see `read_rows`.
 
         Returns:
             `row` and `col` of the nearest neuron, the distance to it as `quantization_error` (in units of scaled
@@ -91,7 +97,7 @@ class MapModel:
             ModelError: A column is absent or not numeric, or holds null, NaN or infinity that the map does not take,
                 or a value so far from training that its distance to the map is beyond float32.
         """
-        values, index = read_rows(rows, self.features)
+        values, index = read_rows(rows, self.features, self.scaler.encoding)
         samples = self._scaled(values)
         if not len(samples):
             types = {name: NUMPY_TYPES[kind] for name, kind in self.outputs.items()}
@@ -114,20 +120,22 @@ class MapModel:
         }
 
     def _scaled(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, Any]:
-        """Samples (n, d) in the map's units, each of them one that it can place."""
+        """Samples (n, d) of numbers (n, r), each of them one that the map can place."""
         refused = np.isinf(values) if self.som.missing == "mask" else ~np.isfinite(values)
         what = "must not be infinite" if self.som.missing == "mask" else "must not be null, NaN or infinite"
-        self._refuse(refused, what)
+        self._refuse(refused, self.scaler.numbers, what)
         with np.errstate(over="ignore"):
             samples = self.scaler.transform(values)
-        far = np.abs(samples) > np.sqrt(np.finfo(np.float32).max / len(self.features)) / 4  # squares are added up
-        self._refuse(far, "must be near enough to the training data for distances in float32")
+        names = self.scaler.features
+        far = np.abs(samples) > np.sqrt(np.finfo(np.float32).max / len(names)) / 4  # squares are added up
+        self._refuse(far, names, "must be near enough to the training data for distances in float32")
         return samples
 
-    def _refuse(self, refused: np.ndarray[Any, Any], what: str) -> None:
-        """Refuse rows where there is any such value (n, d)."""
+    @staticmethod
+    def _refuse(refused: np.ndarray[Any, Any], names: Sequence[str], what: str) -> None:
+        """Refuse rows where there is any such value (n, k) in columns of these names."""
         if refused.any():
-            counts = {name: int(count) for name, count in zip(self.features, refused.sum(axis=0), strict=True) if count}
+            counts = {name: int(count) for name, count in zip(names, refused.sum(axis=0), strict=True) if count}
             columns = some([f"{name} in {count}" for name, count in counts.items()])
             raise ModelError(f"input {what}, got such values in {int(refused.any(axis=1).sum())} rows: {columns}")
 

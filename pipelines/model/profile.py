@@ -53,7 +53,7 @@ class AssignedRows:
     """Rows with their place on a map, in the order of time. Anything that makes an array is taken.
 
     Attributes:
-        features: Values in the units of the data by name, NaN where missing, float64, shape (n,) each.
+        features: Numbers in the units of the data by name, NaN where missing, float64, shape (n,) each.
         winner: Flat index of the nearest neuron, -1 where there is none, int64, shape (n,).
         distance: To it, NaN where there is none, float64, shape (n,).
         predictions: By target, NaN where there is none, float64, shape (n,) each.
@@ -113,16 +113,19 @@ class Bins(_Part):
 
 
 class FeatureProfile(_Part):
-    """A feature in training: its bins, mean and deviation, and the share of rows in which it is missing."""
+    """A feature in training: its bins, mean and deviation, and the share of rows in which it is missing.
+
+    Mean and deviation are None where they say nothing: of categories and cycles.
+    """
 
     bins: Bins
-    mean: float
-    deviation: float
+    mean: float | None
+    deviation: float | None
     missing: float
 
     def deviations(self, known: FloatArray) -> float:
-        """How far the mean of values has moved; infinite off a constant, NaN where there are no values."""
-        if not len(known):
+        """How far the mean of values has moved; infinite off a constant, NaN where there are no values, or no mean."""
+        if not len(known) or self.mean is None or self.deviation is None:
             return math.nan
         moved, rounding = float(known.mean()) - self.mean, ROUNDING * abs(self.mean)
         if abs(moved) <= rounding:
@@ -229,7 +232,8 @@ def of_features(profile: Profile, rows: AssignedRows) -> dict[str, float]:
         values = rows.features[name]
         known = values[~np.isnan(values)]
         measures[f"feature/{name}"] = before.bins.stability_index(known)
-        measures[f"mean/{name}"] = before.deviations(known)
+        if before.mean is not None:
+            measures[f"mean/{name}"] = before.deviations(known)
         measures[f"missing/{name}"] = 1 - len(known) / len(values) - before.missing
     return measures
 

@@ -25,6 +25,7 @@ from somlib.utils.grid import Grid
 Block = tuple[slice, slice]
 
 BINS = 10
+MOST_CODES = 40  # of a category that get a bin each
 LEAST_SHARE = 0.05  # of the training hits, on each part of the map
 FAR = 0.99  # of the held-out rows lie nearer to the map
 WINDOWS = 100  # of each size, evenly spaced, are measured
@@ -33,7 +34,12 @@ GROWTH = 4  # from one size of window to the next
 TWO_SIDED = "mean/"  # measures of this name are as often below 0 as above
 
 
-def training_profile(grid: Grid, train: AssignedRows, heldout: AssignedRows | None = None) -> Profile:
+def training_profile(
+    grid: Grid,
+    train: AssignedRows,
+    heldout: AssignedRows | None = None,
+    codes: Mapping[str, int | None] | None = None,
+) -> Profile:
     """What has to be kept of training to recognize drift later.
 
     Args:
@@ -41,13 +47,15 @@ def training_profile(grid: Grid, train: AssignedRows, heldout: AssignedRows | No
         train: Rows that the map was trained on: features and hits.
         heldout: Rows that it was not trained on: distances and predictions. None takes the training rows, whose
             distances and errors are a little too good.
+        codes: Features whose means say nothing: how many values a category has, whose codes are 0, 1, ...; None for
+            a cycle. See `Encoding.codes`.
 
     Raises:
         DatasetError: Too few rows, or a feature or distance without any value.
     """
     heldout = train if heldout is None or not len(heldout) else heldout
     _require_rows(train, heldout)
-    profile = _without_usual(grid, train, heldout)
+    profile = _without_usual(grid, train, heldout, codes or {})
     usual = _usual(profile, train, of_features) | _usual(profile, heldout, of_answers)
     return profile.model_copy(update={"usual": usual})
 
@@ -66,13 +74,16 @@ def _require_rows(train: AssignedRows, heldout: AssignedRows) -> None:
         raise DatasetError("a drift profile needs rows with a nearest neuron, got none")
 
 
-def _without_usual(grid: Grid, train: AssignedRows, heldout: AssignedRows) -> Profile:
+def _without_usual(grid: Grid, train: AssignedRows, heldout: AssignedRows, codes: Mapping[str, int | None]) -> Profile:
     hits = hits_on(train.winner, np.arange(grid.m))
     regions = map_regions(hits.reshape(grid.x, grid.y))
     return Profile(
         regions=tuple(regions.tolist()),
         hits=tuple(hits_on(train.winner, regions).tolist()),
-        features={name: _feature_profile(column) for name, column in train.features.items()},
+        features={
+            name: _unordered_profile(column, codes[name]) if name in codes else _feature_profile(column)
+            for name, column in train.features.items()
+        },
         predictions={name: _bins(column) for name, column in heldout.predictions.items()},
         mean_distance=float(np.nanmean(heldout.distance)),
         far=float(np.nanquantile(heldout.distance, FAR)),
@@ -122,6 +133,17 @@ def _feature_profile(values: FloatArray) -> FeatureProfile:
         deviation=float(np.nanstd(values)),
         missing=float(np.isnan(values).mean()),
     )
+
+
+def _unordered_profile(values: FloatArray, codes: int | None) -> FeatureProfile:
+    """That of a category, each of its codes a bin, or of a cycle; both without a mean."""
+    edges = None if codes is None or codes > MOST_CODES else np.arange(codes - 1.0)
+    bins = (
+        _bins(values)
+        if edges is None
+        else Bins(edges=tuple(edges.tolist()), counts=tuple(counts_in(values, edges).tolist()))
+    )
+    return FeatureProfile(bins=bins, mean=None, deviation=None, missing=float(np.isnan(values).mean()))
 
 
 def _bins(values: FloatArray) -> Bins:

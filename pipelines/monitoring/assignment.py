@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.data import Dataset
 from pipelines.data.samples import Labelled, Samples, labelled
+from pipelines.data.scaling import Scaler
 from pipelines.errors import DatasetError
 from pipelines.model.local_models import LocalModels
 from pipelines.model.map_model import MapModel
@@ -40,10 +41,11 @@ def profile_training(
     try:
         return training_profile(
             som.grid,
-            _assigned(som, dataset, train, {})
+            _assigned(som, dataset, samples.scaler, train, {})
             if analysis is None
-            else _in_time(dataset, train, analysis.winner, analysis.distance, {}),
-            _assigned(som, dataset, heldout, answers) if heldout else None,
+            else _in_time(dataset, samples.scaler, train, analysis.winner, analysis.distance, {}),
+            _assigned(som, dataset, samples.scaler, heldout, answers) if heldout else None,
+            None if samples.scaler.encoding is None else samples.scaler.encoding.codes,
         )
     except DatasetError as error:
         logger.warning("drift from this model will not be recognized: %s", error)
@@ -60,22 +62,25 @@ def assigned_rows(model: MapModel, dataset: Dataset, rows: NDArray[np.int64]) ->
         dataset: With the features of the model, in any order.
         rows: Numbers of the rows.
     """
-    asked = labelled(dataset.with_features(model.features), model.scaler, rows)
+    asked = labelled(dataset, model.scaler, rows)
     answers = {} if model.local is None else _predictions(model.local, asked.samples)
     if model.profile is not None:
         answers = {target: said for target, said in answers.items() if target in model.profile.predictions}
-    return _assigned(model.som, dataset, asked, answers)
+    return _assigned(model.som, dataset, model.scaler, asked, answers)
 
 
-def _assigned(som: SOM, dataset: Dataset, rows: Labelled, predictions: Mapping[str, Floats]) -> AssignedRows:
+def _assigned(
+    som: SOM, dataset: Dataset, scaler: Scaler, rows: Labelled, predictions: Mapping[str, Floats]
+) -> AssignedRows:
     """Rows with their places, in the order of time."""
     found = som.winners(torch.from_numpy(rows.samples).to(som.device), distances=True)
     winner, distance = found.index[:, 0].cpu().numpy(), found.distance[:, 0].double().cpu().numpy()
-    return _in_time(dataset, rows, winner, distance, predictions)
+    return _in_time(dataset, scaler, rows, winner, distance, predictions)
 
 
-def _in_time(
+def _in_time(  # six: what is known of the rows comes from two places
     dataset: Dataset,
+    scaler: Scaler,
     rows: Labelled,
     winner: NDArray[np.int64],
     distance: Floats,
@@ -83,9 +88,9 @@ def _in_time(
 ) -> AssignedRows:
     """Rows with their places (n,) as they were found, in the order of time."""
     order = rows.by_time()
-    numbers = rows.numbers[order]
+    values = scaler.numbers_of(dataset.with_features(scaler.numbers).features, rows.numbers[order], dataset.levels)
     return AssignedRows(
-        features={name: dataset.features[numbers, i] for i, name in enumerate(dataset.feature_names)},
+        features={name: values[:, i] for i, name in enumerate(scaler.numbers)},
         winner=winner[order],
         distance=distance[order],
         predictions={target: answers[order] for target, answers in predictions.items()},

@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from pipelines.model.map_model import MapModel
 from pipelines.model.profile import Profile
 from pipelines.serving.smoke import smoke_test
 from pipelines.store.names import DEVICE_TAG, MODEL_TAG
 from pipelines.store.registry import publish
-from pipelines.store.tracking import TrackedRun
+from pipelines.store.tracking import Example, TrackedRun
 from pipelines.store.versions import Version
 from pipelines.training.analysis import Analysis, tables
 from pipelines.training.findings import Findings
@@ -39,7 +36,7 @@ class LoggedMap:
 def log_map(
     run: TrackedRun,
     findings: Findings,
-    example: NDArray[Any],
+    example: Example,
     folder: Path,
     *,
     profile: Profile | None = None,
@@ -50,7 +47,7 @@ def log_map(
     Args:
         run: The run.
         findings: The map, its analysis and its local models; the curves are logged by `TrackedRun.epoch`.
-        example: Some samples in the units of the data, shape (n, d).
+        example: Some samples in the units of the data, shape (n, d), or rows as they are stored.
         folder: Figures and other files that become artifacts; the tables go there too.
         profile: What the training rows looked like, part of the model; None where that is not known.
         register_as: Name of the registered model that gets a new version; None for none.

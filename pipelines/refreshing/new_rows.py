@@ -26,6 +26,7 @@ from pipelines.data.window import TICK, TimeCut
 from pipelines.errors import ConfigError, DatasetError, ModelError
 from pipelines.model.local_models import LocalModels
 from pipelines.model.map_model import MapModel
+from pipelines.settings.columns import ColumnConfig
 from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import DataConfig
 from pipelines.wording import some
@@ -125,7 +126,9 @@ def find_new_rows(model: MapModel, local: LocalModels, config: PipelineConfig) -
     Raises:
         DatasetError: The rows cannot be read, have no dates, or hold values that the map does not take.
     """
-    data = config.data.model_copy(update={"features": model.features, "target": tuple(local.regressors)})
+    data = config.data.model_copy(
+        update={"features": model.features, "columns": _columns(model), "target": tuple(local.regressors)}
+    )
     marks = {target: datetime.fromisoformat(str(mark)) for target, mark in local.watermarks.items()}
     dataset = _newer(data, min(marks.values()), model.som.missing)
     newer = _newer_than(marks, dataset)
@@ -142,6 +145,13 @@ def find_new_rows(model: MapModel, local: LocalModels, config: PipelineConfig) -
         late={t: None if config.jitl.per_neuron is not None else _late(data, marks[t], t, local) for t in marks},
         remarks=[*_remarks(config, local)],
     )
+
+
+def _columns(model: MapModel) -> dict[str, ColumnConfig]:
+    """What the columns of a version are, where any is more than a number."""
+    encoding = model.scaler.encoding
+    columns = () if encoding is None else encoding.columns
+    return {each.name: ColumnConfig.model_validate(each.config()) for each in columns if each.takes_text}
 
 
 def _newer(data: DataConfig, mark: datetime, missing: str) -> Dataset:

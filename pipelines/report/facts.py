@@ -3,7 +3,7 @@
 With both, the report can be made again from the artifacts of a run alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.data import Source, Survey
+from pipelines.data.columns import NumberColumn
+from pipelines.data.encoding import Encoding
 from pipelines.data.samples import Labelled
 from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
@@ -45,6 +47,8 @@ class ColumnFacts(Known):
         low: Their smallest.
         high: Their largest.
         missing: Rows without a value.
+        period: How long the cycle is after which values begin again, None for none; mean and deviation are those on
+            the circle then.
     """
 
     mean: float
@@ -52,6 +56,12 @@ class ColumnFacts(Known):
     low: float
     high: float
     missing: int
+    period: float | None = None
+
+    def difference(self, value: float) -> float:
+        """How far a value lies above the mean; on a circle the shorter way round."""
+        apart = value - self.mean
+        return apart if self.period is None else (apart + self.period / 2) % self.period - self.period / 2
 
 
 class TimeSpan(Known):
@@ -183,28 +193,54 @@ def _described(
     scaler: Scaler,
     analysis: AnalysisConfig,
 ) -> dict[str, Any]:
-    features = {
-        name: column_facts(train[:, i].astype(np.float64) * scaler.scale[i] + scaler.center[i])
-        for i, name in enumerate(scaler.features)
-    }
-    means = np.array([column.mean for column in features.values()])
+    features = dict(_of_features(train, scaler))
+    means = np.array([_mean(column) for column in train.T])
     return {
         "features": features,
         "targets": {name: column_facts(values) for name, values in targets.items()},
-        "one_neuron_error": one_neuron_error(som, train, (means - scaler.center) / scaler.scale),
+        "one_neuron_error": one_neuron_error(som, train, means),
         "scaling": scaler.method,
         "clustering": analysis.clustering,
         "feature_space": analysis.feature_space,
     }
 
 
-def column_facts(values: NDArray[np.float64]) -> ColumnFacts:
-    """Mean, standard deviation, range and missing values of a column, shape (n,)."""
+def _of_features(train: NDArray[np.float32], scaler: Scaler) -> Iterator[tuple[str, ColumnFacts]]:
+    """The facts of scaled samples (n, d) by the names of what a person reads, one column at a time."""
+    encoding = scaler.encoding or Encoding(tuple(NumberColumn(name=name) for name in scaler.features))
+    for part, column in zip(encoding.parts("features"), encoding.columns, strict=True):
+        values = train[:, part].astype(np.float64) * scaler.scale[part] + scaler.center[part]
+        readable = column.collapse(values)
+        for i, (name, period) in enumerate(zip(column.readable, column.periods, strict=True)):
+            yield name, column_facts(readable[:, i], period)
+
+
+def _mean(column: NDArray[np.float32]) -> float:
+    """The mean of what is known; NaN where nothing is."""
+    known = column[~np.isnan(column)]
+    return float(known.mean(dtype=np.float64)) if len(known) else np.nan
+
+
+def column_facts(values: NDArray[np.float64], period: float | None = None) -> ColumnFacts:
+    """Mean, standard deviation, range and missing values of a column, shape (n,); on the circle where it has a period.
+
+    The mean direction is that of the sum of unit vectors, the deviation sqrt(-2 ln R) for their mean length R, both in
+    the units of the column.
+
+    References:
+        Mardia and Jupp, Directional Statistics, Wiley 2000, ch. 2.3.
+    """
     seen = values[np.isfinite(values)]
     missing = len(values) - len(seen)
     if not len(seen):
         return ColumnFacts(mean=np.nan, deviation=np.nan, low=np.nan, high=np.nan, missing=missing)
     low, high = float(seen.min()), float(seen.max())
+    if period is not None:
+        direction = np.exp(2j * np.pi * seen / period).mean()
+        mean = (np.angle(direction) * period / (2 * np.pi) - low) % period + low
+        spread = np.sqrt(-2 * np.log(min(1.0, max(abs(direction), 1e-12)))) * period / (2 * np.pi)
+        facts = {"mean": float(mean), "deviation": float(spread), "low": low, "high": high}
+        return ColumnFacts(**facts, missing=missing, period=period)
     mean, low, high = (tidied(value, high - low) for value in (float(seen.mean()), low, high))
     return ColumnFacts(mean=mean, deviation=float(seen.std()), low=low, high=high, missing=missing)
 

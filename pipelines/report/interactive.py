@@ -211,7 +211,13 @@ def map_numbers(
         },
         "layers": [_described(layer, config) for layer in layers],
         "features": [
-            {"name": name, "layer": first_feature + i, "mean": _json(column.mean), "deviation": _json(column.deviation)}
+            {
+                "name": name,
+                "layer": first_feature + i,
+                "mean": _json(column.mean),
+                "deviation": _json(column.deviation),
+                "period": column.period,
+            }
             for i, (name, column) in enumerate(facts.features.items())
         ],
         "targets": [

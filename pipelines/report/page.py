@@ -270,7 +270,7 @@ def _differences(content: ReportContent, cluster: int) -> dict[str, float]:
     """How far the mean of a cluster's rows lies from that of all training rows, in deviations of these, by feature."""
     facts = content.facts.features
     return {
-        name: (mean - facts[name].mean) / facts[name].deviation if facts[name].deviation > 0 else 0.0
+        name: facts[name].difference(mean) / facts[name].deviation if facts[name].deviation > 0 else 0.0
         for name, mean in _row_means(content, cluster, "feature").items()
     }
 

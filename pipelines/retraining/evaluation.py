@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pipelines.data import Dataset
-from pipelines.data.samples import Labelled, Samples, labelled
+from pipelines.data.columns import NumberColumn
+from pipelines.data.encoding import Encoding
+from pipelines.data.samples import Labelled, Samples, labelled, samples_of
 from pipelines.data.scaling import Scaler
 from pipelines.errors import ModelError
 from pipelines.model.local_models import LocalModels, fit_local_models
@@ -70,9 +72,11 @@ def require_comparable(champion: MapModel, config: PipelineConfig, dataset: Data
     Raises:
         ModelError: It has other features, or takes no missing values where there are some.
     """
-    before, now = set(champion.features), set(dataset.feature_names)
+    before, now = set(champion.scaler.numbers), set(dataset.feature_names)
     obstacles = [f"has {some(sorted(before - now))} as features, which data.features lacks"] if before - now else []
     obstacles += [f"lacks {some(sorted(now - before))}, which data.features has"] if now - before else []
+    other = _of_other_kind(champion, dataset)
+    obstacles += [f"takes {some(other)} for something else than data.columns says"] if other else []
     if champion.som.missing == "error" and np.isnan(dataset.features).any():
         obstacles.append("takes no missing values, which the rows have")
     if obstacles:
@@ -80,6 +84,13 @@ def require_comparable(champion: MapModel, config: PipelineConfig, dataset: Data
             f"the champion {' and '.join(obstacles)}, so that no challenger can be compared with it: replace it by "
             "hand with som train and som promote"
         )
+
+
+def _of_other_kind(champion: MapModel, dataset: Dataset) -> list[str]:
+    """Columns that the champion and the dataset both have, as something else."""
+    theirs = champion.scaler.encoding or Encoding(tuple(NumberColumn(name=name) for name in champion.scaler.features))
+    ours = dataset.columns or tuple(NumberColumn(name=name) for name in dataset.feature_names)
+    return Encoding(ours).differences(theirs)
 
 
 def champion_candidate(champion: MapModel, dataset: Dataset, samples: Samples, config: PipelineConfig) -> Candidate:
@@ -91,8 +102,7 @@ def champion_candidate(champion: MapModel, dataset: Dataset, samples: Samples, c
         samples: Training and held-out rows.
         config: How local models are made where those of the champion know the rows already.
     """
-    own = dataset.with_features(champion.features)
-    train, heldout = (labelled(own, champion.scaler, part.numbers) for part in (samples.train, samples.heldout))
+    train, heldout = (labelled(dataset, champion.scaler, part.numbers) for part in (samples.train, samples.heldout))
     with cpu_threads(config.runtime.threads), threadpool_limits(config.runtime.threads):
         models, remark = _unknowing(champion, train, heldout, config)
         return Candidate(champion.som, champion.scaler, None if models is None else _said(models, heldout), remark)
@@ -154,7 +164,7 @@ def evaluate(candidate: Candidate, reference: Candidate, dataset: Dataset, heldo
 
 
 def _samples(scaler: Scaler, dataset: Dataset, rows: NDArray[np.int64]) -> torch.Tensor:
-    return torch.from_numpy(scaler.transform(dataset.with_features(scaler.features).features, rows))
+    return torch.from_numpy(samples_of(dataset, scaler, rows))
 
 
 def _distances(

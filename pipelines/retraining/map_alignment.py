@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.data import Dataset
+from pipelines.data.samples import samples_of
 from pipelines.data.scaling import Scaler
 from pipelines.model.map_model import MapModel
 from pipelines.training.analysis import file_stems
@@ -56,7 +57,7 @@ def align_to(
     old, new = _in_data_units(champion, champion.som, champion.scaler), _in_data_units(champion, trained.som, scaler)
     winners = winner(champion.som, champion.scaler, dataset, rows), winner(trained.som, scaler, dataset, rows)
     found = aligned(old, new, champion.som.grid, *winners)
-    moved = _metrics(found.after, champion.features) | {"moved/share_before": found.before.share}
+    moved = _metrics(found.after, champion.scaler.features) | {"moved/share_before": found.before.share}
     return AlignedMap(replace(trained, som=trained.som.reoriented(found.permutation)), moved)
 
 
@@ -68,7 +69,7 @@ def _in_data_units(champion: MapModel, som: SOM, scaler: Scaler) -> Tensor:
 
 def winner(som: SOM, scaler: Scaler, dataset: Dataset, rows: NDArray[np.int64]) -> Tensor:
     """Flat index of the neuron of rows of a dataset, -1 where they have none, int64, shape (n,)."""
-    samples = scaler.transform(dataset.with_features(scaler.features).features, rows)
+    samples = samples_of(dataset, scaler, rows)
     return som.winners(torch.from_numpy(samples).to(som.device)).index[:, 0].cpu()
 
 

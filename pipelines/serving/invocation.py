@@ -12,7 +12,7 @@ CSV with more or fewer fields than the header.
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -33,15 +33,17 @@ MISSING = frozenset(("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "null", "NULL
 TRUTH = {"true": 1.0, "false": 0.0}
 
 
-def read_json(body: bytes, features: Sequence[str]) -> pd.DataFrame:
+def read_json(body: bytes, features: Sequence[str], texts: Collection[str] = ()) -> pd.DataFrame:
     """The rows of a JSON request.
 
     Args:
         body: The request, UTF-8.
         features: Columns that the model needs.
+        texts: Those of them that may hold text.
 
     Returns:
-        float64, one row a sample, the columns `features` in their order; null is NaN, true and false are 1 and 0.
+        float64, one row a sample, the columns `features` in their order; null is NaN, true and false are 1 and 0. A
+        column of `texts` is as it was sent.
 
     Raises:
         ModelError: It is no JSON, has a key twice, has none or several of the formats, lacks a column or a value, or
@@ -55,10 +57,10 @@ def read_json(body: bytes, features: Sequence[str]) -> pd.DataFrame:
         raise ModelError("request must be JSON: it is nested too deeply") from None
     except ValueError as error:
         raise ModelError(f"request must be JSON: {error}") from None
-    return _frame(_values(*_only_format(content), features), features)
+    return _frame(_values(*_only_format(content), features), features, texts)
 
 
-def read_csv(body: bytes, features: Sequence[str]) -> pd.DataFrame:
+def read_csv(body: bytes, features: Sequence[str], texts: Collection[str] = ()) -> pd.DataFrame:
     """The rows of a CSV request with a header; an empty field is NaN. See `read_json`."""
     reader = csv.reader(StringIO(_text(body), newline=""), strict=True)
     try:
@@ -68,11 +70,12 @@ def read_csv(body: bytes, features: Sequence[str]) -> pd.DataFrame:
         require_columns("request", header, features)
         places = [(name, header.index(name)) for name in features]
         values = [
-            [_field(row[i], reader.line_num, i, name) for name, i in places] for row in _rows(reader, len(header))
+            [_text_field(row[i]) if name in texts else _field(row[i], reader.line_num, i, name) for name, i in places]
+            for row in _rows(reader, len(header))
         ]
     except csv.Error as error:
         raise ModelError(f"request must be CSV with a header: line {reader.line_num}: {error}") from None
-    return pd.DataFrame(np.array(values, dtype=np.float64).reshape(len(values), len(features)), columns=list(features))
+    return _typed(values, features, texts)
 
 
 def write_json(answer: pd.DataFrame) -> bytes:
@@ -130,6 +133,10 @@ def _field(text: str, line: int, place: int, name: str) -> float:
     if text.lower() in TRUTH:
         return TRUTH[text.lower()]
     raise ModelError(f"request must hold numbers, got {text!r:.40} in line {line}, field {place + 1}, column {name}")
+
+
+def _text_field(text: str) -> str | None:
+    return None if text in MISSING else text
 
 
 def _only_format(content: Any) -> tuple[str, Any]:
@@ -208,18 +215,32 @@ def _require_rows(name: str, rows: Sequence[Any], width: int) -> None:
             raise ModelError(f"{name}[{i}] must be a list of {width} values, got {got}")
 
 
-def _frame(values: Sequence[Sequence[Any]], features: Sequence[str]) -> pd.DataFrame:
+def _frame(values: Sequence[Sequence[Any]], features: Sequence[str], texts: Collection[str]) -> pd.DataFrame:
     for i, row in enumerate(values):
         for name, value in zip(features, row, strict=True):
-            if type(value) not in NUMBERS:
-                raise ModelError(f"request must hold numbers or null, got {_kind(value)} in row {i}, column {name}")
+            if type(value) not in NUMBERS and not (type(value) is str and name in texts):
+                what = "text, numbers or null" if name in texts else "numbers or null"
+                raise ModelError(f"request must hold {what}, got {_kind(value)} in row {i}, column {name}")
     try:
-        numbers = np.array(values, dtype=np.float64).reshape(len(values), len(features))
+        return _typed(values, features, texts)
     except OverflowError:
         raise ModelError(
             f"request holds a number that is too large for a double in {_too_large(values, features)}"
         ) from None
-    return pd.DataFrame(numbers, columns=list(features))
+
+
+def _typed(values: Sequence[Sequence[Any]], features: Sequence[str], texts: Collection[str]) -> pd.DataFrame:
+    """Rows as a frame: float64, but for columns of texts."""
+    if not texts:
+        numbers = np.array(values, dtype=np.float64).reshape(len(values), len(features))
+        return pd.DataFrame(numbers, columns=list(features))
+    columns = {name: [row[i] for row in values] for i, name in enumerate(features)}
+    return pd.DataFrame(
+        {
+            name: pd.Series(column, dtype=object) if name in texts else np.array(column, dtype=np.float64)
+            for name, column in columns.items()
+        }
+    )
 
 
 def _too_large(values: Sequence[Sequence[Any]], features: Sequence[str]) -> str:

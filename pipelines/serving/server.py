@@ -46,7 +46,7 @@ MOST_BYTES = 32 * 2**20  # of a request: some 100 000 rows of 17 features
 MOST_REQUESTS = 500  # at once; more are asked to come back later
 SHUTDOWN_SECONDS = 30  # for requests in flight
 CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
-READERS: dict[str, Callable[[bytes, Any], pd.DataFrame]] = {"application/json": read_json, "text/csv": read_csv}
+READERS: dict[str, Callable[[bytes, Any, Any], pd.DataFrame]] = {"application/json": read_json, "text/csv": read_csv}
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ async def _follow(service: Service, poll: float) -> None:
         await to_thread.run_sync(service.follow)
 
 
-def _reader(request: Request) -> Callable[[bytes, Any], pd.DataFrame]:
+def _reader(request: Request) -> Callable[[bytes, Any, Any], pd.DataFrame]:
     given = EmailMessage()
     given["Content-Type"] = request.headers.get("content-type") or "none"
     kind, charset = given["Content-Type"].content_type, given["Content-Type"].params.get("charset", "utf-8")
@@ -224,9 +224,9 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _answer(servable: Servable, read: Callable[[bytes, Any], pd.DataFrame], body: bytes) -> Response:
+def _answer(servable: Servable, read: Callable[[bytes, Any, Any], pd.DataFrame], body: bytes) -> Response:
     try:
-        content = write_json(servable.predict(read(body, servable.features)))
+        content = write_json(servable.predict(read(body, servable.features, servable.model.texts)))
     except (PipelineError, SomlibError) as error:
         return _line(400, str(error))
     except Exception as error:  # a model is code, which may raise anything; the answer needs its version all the same

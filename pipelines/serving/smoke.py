@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-import numpy as np
 import pandas as pd
 
 from pipelines.errors import ModelError, PipelineError, SmokeTestError
@@ -57,7 +56,7 @@ def _ask(address: str, servable: Servable, witness: MapModel) -> None:
 
 
 def _post(client: httpx.Client, frame: pd.DataFrame) -> httpx.Response:
-    rows = [[None if math.isnan(value) else value for value in row] for row in frame.to_numpy().tolist()]
+    rows = [[None if pd.isna(value) else value for value in row] for row in frame.to_numpy().tolist()]
     try:
         return client.post("/invocations", json={"dataframe_split": {"columns": list(frame.columns), "data": rows}})
     except httpx.HTTPError as error:
@@ -114,8 +113,8 @@ def _require_gaps_handled(answer: httpx.Response, frame: pd.DataFrame, witness: 
 
 def _with_gap(frame: pd.DataFrame) -> pd.DataFrame:
     """The example with nothing in its first field."""
-    gapped = frame.copy()
-    gapped.iloc[0, 0] = np.nan
+    gapped = frame.astype({frame.columns[0]: object})  # a column of texts or truth values takes no NaN
+    gapped.iloc[0, 0] = None
     return gapped
 
 

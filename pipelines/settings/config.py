@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails
 
 from pipelines.errors import ConfigError
 from pipelines.masking import masked
+from pipelines.settings.section import Section
 from pipelines.settings.sections import (
     AnalysisConfig,
     DataConfig,
@@ -36,7 +37,6 @@ from pipelines.settings.sections import (
     RetrainConfig,
     RuntimeConfig,
     ScalingConfig,
-    Section,
     TrackingConfig,
     WindowConfig,
 )
@@ -127,7 +127,11 @@ class PipelineConfig(Section):
     def resolved(self) -> dict[str, Any]:
         """Settings by dotted name (`som.sigma`), without those of the map that are left to the data."""
         taken = {"tracking.experiment": self.experiment_name, "tracking.model": self.model_name}
-        values = dict(_flattened(self.model_dump(mode="json"))) | taken
+        sections = self.model_dump(mode="json")
+        columns = sections["data"].pop("columns")  # by names that MLflow may not take for those of parameters
+        if columns:
+            taken["data.columns"] = json.dumps(columns, ensure_ascii=False)
+        values = dict(_flattened(sections)) | taken
         return {name: value for name, value in values.items() if value is not None or not name.startswith("som.")}
 
     def to_yaml(self) -> str:
@@ -311,7 +315,7 @@ def _model_at(place: tuple[int | str, ...]) -> type[BaseModel]:
     """The section at a place among the settings; numbers are places in a list."""
     model: type[BaseModel] = PipelineConfig
     for part in place:
-        if isinstance(part, str):
+        if isinstance(part, str) and part in model.model_fields:  # else the name of a column
             model = _section(model.model_fields[part].annotation) or model
     return model
 

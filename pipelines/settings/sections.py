@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from pipelines.masking import holds_secret
+from pipelines.settings.columns import Columns
+from pipelines.settings.section import Section
 
 ScalingMethod = Literal["standard", "minmax", "robust", "none"]
 # As `CLUSTERING_METHODS` of somlib has them, whose records need PyTorch; a test holds both together.
@@ -76,18 +78,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Shares = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 
 
-class Section(BaseModel):
-    """Settings that belong together; frozen, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
-
-
 class DataConfig(Section):
     """Which rows and columns of which Parquet files."""
 
     path: str = Field(min_length=1, description="Parquet file, folder (hive partitions welcome) or glob pattern")
     features: Names = Field(
         min_length=1, description="Columns the map is trained on; temp_* is all that match, but for target and time"
+    )
+    columns: Columns = Field(
+        default_factory=dict,
+        description="What features are that are no plain numbers, by name or pattern: city: category",
     )
     target: Names = Field(default=(), description="Columns the map is read by, and never trained on")
     time: str | None = Field(default=None, description="Column that orders the rows; held-out rows are then the newest")
@@ -109,7 +109,10 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*_roles_problems(self.features, self.target, self.time)]
+        parted = self.time is not None and self.time in self.columns and self.columns[self.time].kind == "time"
+        problems = [*_roles_problems(self.features, self.target, None if parted else self.time)]
+        if parted and self.time in self.target:
+            problems.append(f"time must be no target, got {self.time}")
         if self.time is None and (self.start or self.end):
             problems.append(f"{'start' if self.start else 'end'} needs data.time, the column of dates or times")
         if self.start and self.end and _as_utc(self.start) >= _as_utc(self.end):
@@ -367,7 +370,8 @@ def _roles_problems(features: Sequence[str], target: Sequence[str], time: str | 
     if both:
         yield f"target must not be among the features, got {', '.join(both)} in both"
     if time is not None and time in (*features, *target):
-        yield f"time must be neither feature nor target, got {time}"
+        cure = f": columns={{{time}: time}} takes parts of it as features" if time in features else ""
+        yield f"time must be neither feature nor target, got {time}{cure}"
 
 
 def _as_utc(moment: datetime) -> datetime:

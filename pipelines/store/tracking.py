@@ -22,6 +22,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+import polars as pl
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
@@ -30,6 +31,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.utils import environment
 
 from pipelines.data import Dataset
+from pipelines.data.labels import label
 from pipelines.errors import TrackingError
 from pipelines.masking import masked, masked_uri
 from pipelines.model.map_model import ARTIFACT, MapModel
@@ -50,6 +52,8 @@ REASON_CHARACTERS = 5_000  # of the tag with the reason of a failure; MLflow tak
 DIGEST_CHARACTERS = 36  # of a dataset digest
 EXAMPLE_ROWS = 3
 REQUIREMENTS_CHECK = "warn_dependency_requirement_mismatches"
+
+Example = np.ndarray[Any, Any] | pl.DataFrame
 
 
 class TrackedRun:
@@ -246,22 +250,19 @@ class TrackedRun:
 
     # ---------------------------------------------------------------- the model
 
-    def model(self, model: MapModel, example: np.ndarray[Any, Any], step: int) -> tuple[str, str]:
+    def model(self, model: MapModel, example: Example, step: int) -> tuple[str, str]:
         """Log the model as a pyfunc without pickle.
 
         Args:
             model: What to log.
-            example: Some samples in the units of the data, shape (n, d); the first complete ones go along as example,
-                and where there are none, what the first neurons stand for.
+            example: Some samples in the units of the data, shape (n, d), or a frame of rows as they are stored; the
+                first complete ones go along as example, and where there are none, what the first neurons stand for.
             step: Last epoch: the metrics of this step are attached to the model.
 
         Returns:
             Its id in MLflow, and the SHA-256 of its manifest.
         """
-        complete = example[np.isfinite(example).all(axis=1)][:EXAMPLE_ROWS]
-        if not len(complete):
-            complete = model.scaler.inverse(model.som.weights.flatten(0, 1)[:EXAMPLE_ROWS].numpy(force=True))
-        frame = pd.DataFrame(complete.astype("float64"), columns=list(model.features))
+        frame = _example(model, example)
         with tempfile.TemporaryDirectory() as folder, mlflow_errors(), warnings.catch_warnings(), _quick_logging():
             warnings.filterwarnings("ignore", module=r"mlflow\.")  # of its own type hints and of its use of pandas
             # Made here, since `Model.log` would put it into the experiment of the thread's active run.
@@ -302,6 +303,26 @@ def signature(model: MapModel) -> ModelSignature:
     before the model is asked (https://github.com/mlflow/mlflow/issues/3798). The names stand in the model's metadata.
     """
     return ModelSignature(None, Schema([ColSpec(DataType[kind], name) for name, kind in model.outputs.items()]))
+
+
+def _example(model: MapModel, given: Example) -> pd.DataFrame:
+    """Some complete rows as requests have them: numbers as float64, dates and times as text."""
+    if isinstance(given, pl.DataFrame):
+        return pd.DataFrame({name: _requested(given[name].head(EXAMPLE_ROWS)) for name in model.features})
+    complete = given[np.isfinite(given).all(axis=1)][:EXAMPLE_ROWS]
+    encoding = model.scaler.encoding
+    if not len(complete) or encoding is not None:
+        features = model.scaler.inverse(model.som.weights.flatten(0, 1)[:EXAMPLE_ROWS].numpy(force=True))
+        if encoding is not None:
+            return pd.DataFrame(encoding.as_stored(features))
+        complete = features
+    return pd.DataFrame(complete.astype("float64"), columns=list(model.features))
+
+
+def _requested(values: pl.Series) -> "pd.Series[Any]":
+    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        return pd.Series(values.cast(pl.Float64).to_numpy())
+    return pd.Series([label(value) for value in values.to_list()], dtype=object)
 
 
 # ---------------------------------------------------------------- small change

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,11 @@ class Analysis:
     Attributes:
         hits: Training samples of each neuron, shape (x, y).
         distances: Mean distance of each neuron to its neighbors, scaled to at most 1, shape (x, y).
-        planes: Weights in the units of the data, shape (x, y, d).
+        weights: In the units of the data, shape (x, y, d).
         means: Means over the training rows of each neuron, in the units of the data, NaN where no row has a value,
             shape (x, y, d).
         counts: Training rows with a value that these are means of, int64, shape (x, y, d).
-        features: Their names.
+        scaler: How the features were made and scaled.
         targets: By name.
         clusters: Of neurons.
         winner: Nearest neuron of each training row, flat index, -1 for none, int64, shape (n,).
@@ -56,14 +57,24 @@ class Analysis:
 
     hits: NDArray[np.float64]
     distances: NDArray[np.float64]
-    planes: NDArray[np.float64]
+    weights: NDArray[np.float64]
     means: NDArray[np.float64]
     counts: NDArray[np.int64]
-    features: tuple[str, ...]
+    scaler: Scaler
     targets: Mapping[str, TargetMaps]
     clusters: ClusterResult
     winner: NDArray[np.int64]
     distance: NDArray[np.float64]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of what a person reads: a cycle is one value, a category a share for each of its values; length q."""
+        return self.scaler.readable
+
+    @cached_property
+    def planes(self) -> NDArray[np.float64]:
+        """What the weights stand for, by `features`, shape (x, y, q)."""
+        return self.scaler.collapse(self.weights)
 
 
 def analyze(
@@ -89,10 +100,10 @@ def analyze(
     return Analysis(
         hits=_array(groups.count).reshape(shape),
         distances=_array(som.build_map("distance", scaling="mean")),
-        planes=scaler.inverse(_array(som.weights)),
+        weights=scaler.inverse(_array(som.weights)),
         means=scaler.inverse(means).reshape(*shape, -1),
         counts=counts.reshape(*shape, -1),
-        features=scaler.features,
+        scaler=scaler,
         targets={name: _target_maps(groups, values, shape) for name, values in targets.items()},
         clusters=som.cluster(config.clustering, config.n_clusters, config.feature_space),
         winner=winner.numpy(),
@@ -185,15 +196,16 @@ def cluster_profiles(analysis: Analysis) -> pl.DataFrame:
         training rows of the cluster have a value; `row_mean`, their mean in the units of the data, null where none has;
         and `neuron_mean`, the mean weight of the cluster's neurons, whether rows fell on them or not, null for targets.
     """
-    labels, d = analysis.clusters["labels"].cpu().numpy(), len(analysis.features)
-    means, counts, planes = (each.reshape(-1, d) for each in (analysis.means, analysis.counts, analysis.planes))
+    labels, d, scaler = analysis.clusters["labels"].cpu().numpy(), analysis.weights.shape[-1], analysis.scaler
+    means, counts, weights = (each.reshape(-1, d) for each in (analysis.means, analysis.counts, analysis.weights))
     lines: list[tuple[int | None, str, str, int, float, float]] = []
     for cluster in (*np.unique(labels).tolist(), None):
         inside = np.ones(len(labels), dtype=bool) if cluster is None else labels == cluster
         rows, row_means = _pooled(means[inside], counts[inside])
-        weights = planes[inside].mean(axis=0)
+        rows, row_means = scaler.firsts(rows), scaler.collapse(row_means)
+        neuron_means = scaler.collapse(weights[inside].mean(axis=0))
         lines += [
-            (cluster, name, "feature", int(rows[i]), float(row_means[i]), float(weights[i]))
+            (cluster, name, "feature", int(rows[i]), float(row_means[i]), float(neuron_means[i]))
             for i, name in enumerate(analysis.features)
         ]
         for name, target in analysis.targets.items():

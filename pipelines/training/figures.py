@@ -100,5 +100,9 @@ def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
 def in_data_units(som: SOM, analysis: Analysis) -> SOM:
     """A copy of the map whose weights are in the units of the data, so that they can be read off a picture."""
     copy = deepcopy(som)
+    if len(analysis.features) != som.num_features:  # cycles, which are one value again
+        settings = {"feature_weights": None, "num_features": len(analysis.features)}
+        copy = SOM.from_config(som.config.model_copy(update=settings), num_features=len(analysis.features))
     copy.weights = torch.from_numpy(analysis.planes).to(som.device)
+    copy.feature_names = list(analysis.features)
     return copy

@@ -95,6 +95,9 @@ def _start(som: SOM, data: Tensor, start_from: SOM | None) -> None:
 def in_units_of(new: Scaler, som: SOM, scaler: Scaler) -> SOM:
     """A copy of a map whose codebook is in the units of another scaler, for a training to start from.
 
+    Where categories are among the columns, and the scalers know other values of them, a feature that only the new one
+    has begins at 0, and one that it lacks becomes part of its rare values.
+
     Args:
         new: Scaler of the samples that will be trained on; the copy has its features in its order.
         som: The map.
@@ -103,12 +106,21 @@ def in_units_of(new: Scaler, som: SOM, scaler: Scaler) -> SOM:
     Raises:
         ModelError: The features are not the same ones.
     """
-    _require_same_features(new.features, scaler.features)
-    order = [scaler.features.index(name) for name in new.features]
-    codebook = (scaler.inverse(som.weights.cpu())[..., order] - new.center) / new.scale
+    _require_same_features(new.numbers, scaler.numbers)
+    codebook = (_translated(scaler.inverse(som.weights.cpu()), new, scaler) - new.center) / new.scale
     moved = copy.deepcopy(som)
+    if len(new.features) != som.num_features:  # categories of other values
+        settings = som.config.model_copy(update={"feature_weights": None, "num_features": len(new.features)})
+        moved = SOM.from_config(settings, num_features=len(new.features))
     moved.weights, moved.feature_names = torch.from_numpy(codebook).to(som.weights), list(new.features)
     return moved
+
+
+def _translated(codebook: NDArray[np.float64], new: Scaler, old: Scaler) -> NDArray[np.float64]:
+    """A codebook in the units of the data (x, y, d_old) with the features of another scaler, (x, y, d)."""
+    if new.encoding is None or old.encoding is None:
+        return codebook[..., [old.features.index(name) for name in new.features]]
+    return codebook @ new.encoding.translation(old.encoding)
 
 
 def _require_same_features(new: Sequence[str], old: Sequence[str]) -> None:

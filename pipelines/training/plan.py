@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.data import Dataset, Source, Survey, find_source, read_dataset, survey
 from pipelines.data.samples import Samples, prepare_samples
+from pipelines.data.scaling import Scaler
 from pipelines.data.validation import remarks, require_map, require_usable, row_remarks
 from pipelines.data.window import choose_window
 from pipelines.data.window_rows import inspect_window, read_window, window_samples
@@ -88,7 +89,7 @@ def require_fitting_settings(config: PipelineConfig, source: Source) -> None:
     Raises:
         ConfigError: With a line for each problem.
     """
-    require_map(config.som, len(source.features))
+    require_map(config.som, len(source.features))  # numbers, one weight each; features are known once rows are read
     require_dates(config.jitl, source.time_type)
     if config.neurons is not None:
         _require_clusters(config, config.neurons)
@@ -149,7 +150,7 @@ def plan_training(
     Raises:
         ConfigError: Settings that do not fit the size of the map.
     """
-    som = _sized(config.som, samples, start)
+    som = weighted(_sized(config.som, samples, start), samples.scaler)
     neurons = int(som.x or 0) * int(som.y or 0)
     _require_clusters(config, neurons)
     local = plan_local_models(samples.train, neurons, config.jitl)
@@ -176,6 +177,20 @@ def _sized(config: SOMConfig, samples: Samples, start: "Grid | None") -> SOMConf
 
         x, y = map_size(torch.from_numpy(samples.train.samples), config.topology == "hexagonal", config.pbc)
     return config.model_copy(update={"x": x, "y": y})
+
+
+def weighted(config: SOMConfig, scaler: Scaler) -> SOMConfig:
+    """The settings with the weight of each number for all features that are made of it."""
+    if config.feature_weights is None or scaler.encoding is None:
+        return config
+    weights = iter(config.feature_weights)
+    by_feature = [
+        weight
+        for column in scaler.encoding.columns
+        for weight in [next(weights) for _ in column.numbers]
+        for _ in range(len(column.features) // len(column.numbers))
+    ]
+    return config.model_copy(update={"feature_weights": tuple(by_feature)})
 
 
 def _require_clusters(config: PipelineConfig, neurons: int) -> None:

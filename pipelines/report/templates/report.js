@@ -193,9 +193,11 @@
 
   const MOST_FEATURES = 6;
   function featureTable(neuron) {
-    const found = data.features.map(({ name, layer: own, mean, deviation }) => {
+    const found = data.features.map(({ name, layer: own, mean, deviation, period }) => {
       const value = values(own)[neuron];
-      return { name, value, away: deviation > 0 ? (value - mean) / deviation : 0, own };
+      let apart = value - mean;
+      if (period) apart -= period * Math.round(apart / period); // the shorter way round
+      return { name, value, away: deviation > 0 ? apart / deviation : 0, own };
     });
     found.sort((a, b) => (b.own === layer) - (a.own === layer) || Math.abs(b.away) - Math.abs(a.away));
     const rows = found.slice(0, MOST_FEATURES).map(({ name, value, away, own }) => {

@@ -5,7 +5,9 @@ import polars as pl
 import pytest
 
 from pipelines.data import Dataset, Survey, find_source, read_dataset, survey
-from pipelines.data.samples import Labelled, evenly, prepare_samples, split_rows
+from pipelines.data.columns import CategoryColumn
+from pipelines.data.samples import Labelled, evenly, fitted_encoding, prepare_samples, samples_of, split_rows
+from pipelines.data.scaling import fit_scaler
 from pipelines.errors import DatasetError
 from pipelines.settings.config import PipelineConfig
 from tests.pipelines.conftest import table
@@ -84,3 +86,19 @@ def test_positions_are_thinned_evenly_from_first_to_last() -> None:
     assert evenly(positions, 5).tolist() == [100, 125, 150, 175, 200]
     np.testing.assert_array_equal(evenly(positions, 101), positions)
     assert len(evenly(positions[:0], 5)) == 0
+
+
+def test_rare_values_are_those_of_the_training_rows_and_held_out_ones_may_be_unknown() -> None:
+    codes = np.array([0.0] * 60 + [1.0] * 39 + [2.0] + [3.0] * 10)  # the last ten are held out
+    found = Survey(found=110, incomplete=0, used=110, columns={})
+    dataset = Dataset(
+        "p", ("c",), (), codes[:, None], np.zeros((110, 0)), None, "0" * 64, found,
+        columns=(CategoryColumn(name="c", least_share=0.05),), levels={"c": ("a", "b", "rare", "unseen")},
+    )  # fmt: skip
+    encoding = fitted_encoding(dataset, np.arange(100))
+    assert encoding is not None
+    assert encoding.features == ("c=a", "c=b", "c=(other)")
+    scaler = fit_scaler(encoding.recoded(codes[:, None], dataset.levels), ("c",), "none", encoding=encoding)
+    np.testing.assert_array_equal(
+        samples_of(dataset, scaler, np.array([0, 60, 99, 100])), [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
+    )

@@ -3,13 +3,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from pipelines.data import scaling
+from pipelines.data.columns import CategoryColumn, CyclicColumn, NumberColumn, TimeColumn
+from pipelines.data.encoding import Encoding
 from pipelines.data.scaling import Scaler, fit_scaler
 from pipelines.errors import DatasetError, ModelError
 
 NAMES = ("a", "b", "c")
+NAN = float("nan")
 
 
 def values(rows: int = 50) -> np.ndarray[Any, Any]:
@@ -139,3 +143,73 @@ def test_features_without_a_scale_are_named(method: Any, message: str) -> None:
 def test_a_broken_description_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="the scaler of the model"):
         Scaler.from_dict(Scaler.identity(NAMES).to_dict() | broken)
+
+
+def mixed() -> tuple[Encoding, np.ndarray[Any, Any]]:
+    """An encoding and 500 rows of its numbers, some of them missing."""
+    random = np.random.default_rng(4)
+    columns = (
+        NumberColumn(name="t"),
+        CyclicColumn(name="h", period=24),
+        CategoryColumn(name="c", levels=("a", "b", "d"), other=True),
+        TimeColumn(name="w", parts=("hour_of_day", "day_of_week")),
+    )
+    rows = np.column_stack(
+        [
+            random.normal(50, 9, 500),
+            random.normal(20, 4, 500) % 24,
+            random.choice(4, 500, p=[0.6, 0.2, 0.15, 0.05]),
+            random.uniform(0, 24, 500),
+            random.integers(1, 8, 500),
+        ]
+    )
+    rows[random.random(rows.shape) < 0.1] = NAN
+    return Encoding(columns), rows
+
+
+def test_the_features_of_a_column_weigh_together_as_one_standardized_feature() -> None:
+    encoding, rows = mixed()
+    scaler = fit_scaler(rows, encoding.numbers, "standard", encoding=encoding)
+    samples = scaler.transform(rows).astype(np.float64)
+    for first, last in (
+        ("t", "t"),
+        ("h sin", "h cos"),
+        ("c=a", "c=(other)"),
+        ("w day_of_week sin", "w day_of_week cos"),
+    ):
+        part = samples[:, encoding.features.index(first) : encoding.features.index(last) + 1]
+        part = part[~np.isnan(part).any(axis=1)]
+        pairs = ((part[:, None] - part[None]) ** 2).sum(axis=2)
+        assert pairs.mean() == pytest.approx(2.0, rel=1e-4), first  # as for any feature of variance 1
+
+
+def test_two_categories_and_two_opposite_hours_are_one_apart_with_minmax() -> None:
+    encoding = Encoding((CategoryColumn(name="c", levels=("a", "b", "d")), CyclicColumn(name="h", period=24)))
+    rows = np.array([[0, 0], [1, 0], [2, 12.0]])
+    samples = fit_scaler(rows, encoding.numbers, "minmax", encoding=encoding).transform(rows)
+    assert np.linalg.norm(samples[0] - samples[1]) == pytest.approx(1.0)
+    assert np.linalg.norm(samples[0] - samples[2]) == pytest.approx(np.sqrt(2))
+
+
+def test_columns_that_are_more_than_numbers_weigh_alike_with_robust_where_all_are_normal() -> None:
+    encoding, rows = mixed()
+    robust, standard = (fit_scaler(rows, encoding.numbers, m, encoding=encoding) for m in ("robust", "standard"))
+    np.testing.assert_allclose(robust.scale[1:] / standard.scale[1:], norm.ppf(0.75) - norm.ppf(0.25))
+
+
+def test_a_scaler_with_columns_survives_json_and_gaps_stay_gaps_of_whole_columns() -> None:
+    encoding, rows = mixed()
+    scaler = fit_scaler(rows, encoding.numbers, "standard", encoding=encoding)
+    again = Scaler.from_dict(json.loads(json.dumps(scaler.to_dict())))
+    np.testing.assert_array_equal(again.transform(rows), scaler.transform(rows))
+    assert again.inputs == ("t", "h", "c", "w")
+    gaps = np.isnan(scaler.transform(rows))
+    np.testing.assert_array_equal(gaps[:, encoding.firsts[1]], np.isnan(rows[:, 1]))
+    assert (gaps[:, 3:7] == np.isnan(rows[:, [2]])).all()
+
+
+def test_a_category_or_cycle_that_does_not_vary_is_refused_by_its_name() -> None:
+    encoding, rows = mixed()
+    rows[:, [2, 4]] = 1.0, 3.0
+    with pytest.raises(DatasetError, match="the values of c, w day_of_week are equal in all 500 training rows"):
+        fit_scaler(rows, encoding.numbers, "standard", encoding=encoding)

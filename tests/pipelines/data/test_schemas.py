@@ -64,8 +64,8 @@ def test_columns_of_one_fault_share_a_line(write: WriteDataset) -> None:
     )
     other = write(table().drop("a", "b"), "d/2.parquet")
     assert problems(path, features=["a", "s*"]) == [
-        "data.features: columns 's1', 's2', 's3', 's4', 's5' and 1 more must be numeric, got text: text must become "
-        "numbers first, such as a column of 0 and 1 for each class or category",
+        "data.features: columns 's1', 's2', 's3', 's4', 's5' and 1 more must be numeric, got text: say in data.columns "
+        "what it is, such as city: category or grade: ordinal with its order",
     ]
     assert problems(path.parent) == [
         f"data.features: no columns 'a', 'b' in {other}, though other files of the dataset have them"
@@ -77,7 +77,7 @@ def test_text_that_impala_stores_as_bytes_filters_rows_and_is_no_feature(write: 
     expected = read(path).features[[0, 2]].tolist()
     assert read(path, where="carrier = 'AA'").features.tolist() == expected
     (line,) = problems(path, features=["a", "carrier"])
-    assert line.startswith("data.features: column 'carrier' must be numeric, got bytes: text must become numbers first")
+    assert line.startswith("data.features: column 'carrier' must be numeric, got bytes: say in data.columns")
 
 
 @pytest.mark.parametrize("index", ["__index_level_0__", "__null_dask_index__"])
@@ -100,9 +100,10 @@ def test_a_file_without_columns_is_told(tmp_path: Path) -> None:
 def test_columns_that_are_not_numbers_are_named_with_what_they_are(write: WriteDataset) -> None:
     path = write(table().with_columns(s=pl.lit("x"), when=pl.col("time")))
     assert problems(path, features=["s", "when"], target="time") == [
-        "data.features: column 's' must be numeric, got text: text must become numbers first, such as a column of 0 "
-        "and 1 for each class or category",
-        "data.features: column 'when' must be numeric, got dates or times",
+        "data.features: column 's' must be numeric, got text: say in data.columns what it is, such as city: "
+        "category or grade: ordinal with its order",
+        "data.features: column 'when' must be numeric, got dates or times: data.columns takes parts of it, such as "
+        "when: time; data.time orders the rows by it",
         "data.target: column 'time' must be numeric, got dates or times",
     ]
     other = write(table().with_columns(a=pl.lit("x")), "data/part-1.parquet")

@@ -90,3 +90,65 @@ def test_partitions_are_those_that_hold_wanted_rows(write: WriteDataset) -> None
     assert found.columns == ["region", "day"]
     assert [str(day) for day in found["day"]] == ["2024-02-09", "2024-02-10"]
     assert partitions(wanted(write(table()))).is_empty()
+
+
+def mixed() -> pl.DataFrame:
+    return table(40).with_columns(
+        city=pl.Series(["Rome", "Oslo", None, "Bonn"] * 10),
+        hour=pl.int_range(40) % 24,
+        code=pl.Series([" 1.5", "2", " ", "4"] * 10),
+    )
+
+
+SAID: dict[str, Any] = {
+    "features": ["a", "city", "hour", "code", "time"],
+    "columns": {"c*y": "category", "hour": {"kind": "cyclic", "period": 24}, "code": "number", "time": "time"},
+}
+
+
+def test_columns_that_are_more_than_numbers_are_read_as_the_numbers_that_they_stand_for(write: WriteDataset) -> None:
+    path = write(mixed()[:21])
+    write(mixed()[21:].with_columns(pl.col("city").cast(pl.Categorical)), "data/part-1.parquet")
+    dataset = read(path.parent, **SAID, time="time")
+    assert dataset.feature_names == (
+        "a", "city", "hour", "code", "time hour_of_day", "time day_of_week", "time day_of_year"
+    )  # fmt: skip
+    assert dataset.levels == {"city": ("Bonn", "Oslo", "Rome")}
+    np.testing.assert_array_equal(dataset.features[:4, 1], [2, 1, np.nan, 0])
+    np.testing.assert_array_equal(dataset.features[:4, 3], [1.5, 2, np.nan, 4])
+    np.testing.assert_array_equal(dataset.features[[0, 5, 39], 4:], [[0, 1, 1], [5, 1, 1], [15, 2, 2]])
+    assert dataset.survey.columns["city"] == (10, 0, 0.0, 2.0)
+    assert dataset.survey.incomplete == 10  # city and code lack the same rows
+    assert dataset.example is not None
+    assert dataset.example.row(1) == tuple(mixed().select("a", "city", "hour", "code", "time").row(1))
+    assert len(read(path.parent, **SAID, drop_incomplete=True).features) == 30
+
+
+def test_the_digest_follows_the_values_of_a_category(write: WriteDataset) -> None:
+    said = {"features": ["a", "city"], "columns": {"city": "category"}}
+    before = read(write(mixed()), **said).sha256
+    assert read(write(mixed().with_columns(pl.col("city").replace("Rome", "Roma"))), **said).sha256 != before
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"columns": SAID["columns"] | {"citty": "category"}}, "data.columns: citty is no feature: did you mean city?"),
+        ({"columns": {"c": "boolean"}}, "data.columns: c is no feature"),
+        ({"columns": {"city": "boolean"}, "features": ["city"]}, "must hold true and false, yes and no, or 1 and 0"),
+        ({"columns": {"code": "time"}, "features": ["code"]}, "must hold dates or times such as"),
+        ({"columns": {"a": "time"}, "features": ["a"]}, "must hold dates or times, got the type Float64"),
+    ],
+)
+def test_columns_that_are_not_what_is_said_are_refused(write: WriteDataset, change: Any, expected: str) -> None:
+    found = problems(write(mixed()), **SAID | change)
+    assert any(expected in line and line.startswith("data.columns: ") for line in found), found
+
+
+def test_a_category_of_a_value_for_each_row_is_refused_in_bounded_memory(
+    write: WriteDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.data.counts.MOST_VALUES", 30)
+    path = write(table(40).with_columns(a=pl.int_range(40)))
+    (line,) = problems(path, columns={"a": "category"})
+    assert line == "data.columns: column 'a' has over 30 values, such as '0': it is no category, leave it out"

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.data.columns import CategoryColumn, NumberColumn, TimeColumn
+from pipelines.data.encoding import Encoding
 from pipelines.errors import ModelError
 from pipelines.model.inputs import read_rows
 from pipelines.serving.invocation import read_csv, read_json
@@ -140,3 +142,53 @@ def test_a_line_with_a_field_more_or_less_is_refused(rows: list[tuple[Any, Any]]
 def test_a_key_that_stands_twice_is_refused(place: str) -> None:
     with pytest.raises(ModelError, match=r"each key of an object once, got '[ak]' twice"):
         read_json(f'{{"instances": [{place}]}}'.encode(), ["a", "b"])
+
+
+ENCODING = Encoding(
+    (
+        NumberColumn(name="a"),
+        CategoryColumn(name="c", levels=("3", "x"), other=True),
+        TimeColumn(name="w", parts=("hour_of_day",)),
+    )
+)
+MIXED = pd.DataFrame(
+    {"a": [1.0, np.nan], "c": pd.Series(["x", None], dtype=object), "w": pd.to_datetime(["2024-01-01T05:00", None])}
+)
+MIXED_FORMS: dict[str, Callable[[], Any]] = {
+    "pandas": lambda: MIXED,
+    "pandas text": lambda: MIXED.astype({"c": "string", "w": "string"}),
+    "pandas category": lambda: MIXED.astype({"c": "category"}),
+    "pandas zone": lambda: MIXED.assign(w=MIXED["w"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")),
+    "polars": lambda: pl.from_pandas(MIXED),
+    "arrow": lambda: pa.Table.from_pandas(MIXED),
+    "records": lambda: [{"a": 1, "c": "x", "w": "2024-01-01T05:00:00Z"}, {"a": None, "c": None, "w": None}],
+    "columns": lambda: {"w": ["2024-01-01 05:00", float("nan")], "c": ["x", None], "a": [1, None]},
+    "objects": lambda: MIXED.to_numpy(dtype=object),
+}
+
+
+@pytest.mark.parametrize("form", MIXED_FORMS)
+def test_texts_and_times_are_taken_in_any_form_where_the_model_has_such_columns(form: str) -> None:
+    numbers, _ = read_rows(MIXED_FORMS[form](), ENCODING.inputs, ENCODING)
+    np.testing.assert_array_equal(numbers, [[1, 1, 5], [np.nan] * 3])
+
+
+def test_a_category_is_recognized_whatever_type_it_comes_in_and_an_unknown_one_is_no_error() -> None:
+    rows = [{"a": 0, "c": value, "w": None} for value in ("3", "never seen")]
+    assert read_rows(rows, ENCODING.inputs, ENCODING)[0][:, 1].tolist() == [0, 2]
+    for column in ([3, 3.0], np.array([3, 3]), pl.Series([3.0, 3.0])):
+        numbers, _ = read_rows({"a": [0, 0], "c": column, "w": [None, None]}, ENCODING.inputs, ENCODING)
+        assert numbers[:, 1].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"a": ["1"]}, "column a must hold numbers, got '1' in row 0"),
+        ({"w": ["noon"]}, "column w must hold dates or times such as .*, got 'noon'"),
+        ({"c": [{"x"}]}, "column c must hold texts, numbers, dates or times, got set"),
+    ],
+)
+def test_values_that_a_column_does_not_take_are_refused_by_its_name(change: Any, expected: str) -> None:
+    with pytest.raises(ModelError, match=expected):
+        read_rows({"a": [1.0], "c": ["x"], "w": [None]} | change, ENCODING.inputs, ENCODING)

@@ -142,7 +142,7 @@ def test_a_folder_without_a_model_and_a_newer_format_are_told(model: MapModel, t
     model.save(tmp_path / "m")
     manifest = json.loads((tmp_path / "m" / "manifest.json").read_text())
     (tmp_path / "m" / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(ModelError, match="must be of format 1 or 2, got 99: update som-pipelines"):
+    with pytest.raises(ModelError, match="must be of format 1 or 2 or 3, got 99: update som-pipelines"):
         MapModel.load(tmp_path / "m")
     (tmp_path / "m" / "manifest.json").write_text("{")
     with pytest.raises(ModelError, match=r"manifest\.json is damaged"):

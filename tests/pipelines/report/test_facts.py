@@ -5,6 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.stats import circmean, circstd
 
 from pipelines.data.samples import Labelled
 from pipelines.data.scaling import Scaler
@@ -166,3 +167,13 @@ def test_run_data_comes_back_from_its_folder(tmp_path: Path) -> None:
     assert again.rows is not None
     assert data.rows is not None
     assert again.rows.equals(data.rows)
+
+
+def test_mean_and_deviation_of_a_cycle_are_those_on_the_circle() -> None:
+    hours = np.array([23.0, 1.0, 0.5, 22.0, np.nan])
+    found = column_facts(hours, period=24)
+    assert found.mean % 24 == pytest.approx(circmean(hours[:4], high=24))
+    assert found.deviation == pytest.approx(circstd(hours[:4], high=24))
+    assert (found.missing, found.low, found.high) == (1, 0.5, 23.0)
+    assert found.difference((found.mean + 22) % 24) == pytest.approx(-2)
+    assert column_facts(np.array([1.0, 3.0])).difference(0.0) == -2

@@ -139,3 +139,18 @@ def test_an_answer_is_a_record_a_row_in_json_that_anyone_can_read() -> None:
     answer = pd.DataFrame({"row": [1, -1], "qe": [0.1, np.nan]})
     strict = json.loads(write_json(answer), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert strict == {"predictions": [{"row": 1, "qe": 0.1}, {"row": -1, "qe": None}]}
+
+
+def test_text_is_taken_in_columns_that_may_hold_it_and_in_no_other() -> None:
+    content = {"dataframe_records": [{"a": 1, "b": "x"}, {"a": None, "b": None}]}
+    frame = read_json(json.dumps(content).encode(), ["a", "b"], ["b"])
+    assert frame["b"].tolist() == ["x", None]
+    assert frame["a"].dtype == np.float64
+    by_csv = read_csv(b"b,a\nx,1\n,\n", ["a", "b"], ["b"])
+    assert by_csv["b"].tolist() == ["x", None]
+    assert by_csv["a"].tolist()[0] == 1.0
+    for texts, expected in (([], "numbers or null, got 'x'"), (["a"], "numbers or null, got 'x' in row 0, column b")):
+        with pytest.raises(ModelError, match=expected):
+            read_json(json.dumps(content).encode(), ["a", "b"], texts)
+    with pytest.raises(ModelError, match="text, numbers or null, got a list in row 0, column b"):
+        read_json(json.dumps({"instances": [[1, ["x"]]]}).encode(), ["a", "b"], ["b"])
