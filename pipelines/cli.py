@@ -19,7 +19,6 @@ from pipelines.interruption import interruption
 app = typer.Typer(
     name="som",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -57,8 +56,20 @@ def main() -> None:
         gc.freeze()  # else the interpreter looks for garbage in all of torch and MLflow before it ends: 2 s
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"som {version('som-pipelines')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _som() -> None:
+def _som(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
     """Self-organizing maps of Parquet data: train, track, publish."""
 
 
@@ -111,6 +122,20 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
         from pipelines.commands.experiments import check as run
 
         run(config, overrides or [])
+
+
+@app.command()
+def config(
+    section: Annotated[
+        str | None, typer.Argument(metavar="SECTION", help="Such as som, data.columns or som.sigma; else all.")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of the file, for editors.")] = False,
+) -> None:
+    """Say what a configuration file can say: every setting with type, default, bounds and meaning."""
+    with problems_as_lines():
+        from pipelines.commands.settings import config as run
+
+        run(section, schema)
 
 
 @app.command()

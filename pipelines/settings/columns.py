@@ -78,4 +78,7 @@ def _spelled_out(columns: Any) -> Any:
     return {name: {"kind": given} if isinstance(given, str) else given for name, given in columns.items()}
 
 
-Columns = Annotated[dict[str, ColumnConfig], BeforeValidator(_spelled_out)]
+Columns = Annotated[
+    dict[str, ColumnConfig],
+    BeforeValidator(_spelled_out, json_schema_input_type=dict[str, ColumnKind | ColumnConfig]),
+]

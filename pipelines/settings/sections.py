@@ -69,7 +69,10 @@ def _as_bound(value: Any) -> Any:
     raise ValueError(f"must be a time such as 2013-06-01T12:00:00Z or a partition such as month=06, got {value!r}")
 
 
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)]
+Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
 Moment = Annotated[datetime, BeforeValidator(_refuse_number)]
 Extent = Annotated[int | str, BeforeValidator(_as_extent)]
 DriftLimits = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_rising)]

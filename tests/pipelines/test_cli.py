@@ -1,6 +1,8 @@
+import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
@@ -244,3 +246,18 @@ def test_a_prefect_api_that_is_down_is_one_line(file: str, store: str) -> None:
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
     assert line.startswith("error: Prefect API at http://127.0.0.1:9/api: ")
     assert line.endswith("; start it, correct PREFECT_API_URL, or unset it to run without a server")
+
+
+def test_config_prints_settings_or_the_schema_and_version_the_version() -> None:
+    shown = som("config", "som.sigma")
+    assert (shown.exit_code, shown.stdout.partition(" = ")[0]) == (0, "som.sigma: number > 0 or null")
+    schema = json.loads(som("config", "--schema").stdout)
+    assert "som" in schema["properties"]
+    assert som("config", "soma").exit_code == 2
+    assert som("--version").stdout == f"som {version('som-pipelines')}\n"
+
+
+def test_a_shell_can_complete_commands() -> None:
+    asked = {"_SOM_COMPLETE": "complete_bash", "COMP_WORDS": "som re", "COMP_CWORD": "1"}
+    completed = CliRunner().invoke(app, [], env=asked, prog_name="som")
+    assert set(completed.stdout.split()) == {"refresh", "report", "retrain"}
