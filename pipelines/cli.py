@@ -125,6 +125,24 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def init(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Parquet file, folder or pattern.")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; NAME.yaml here.")
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", metavar="COLUMN", help="Column to predict; may be repeated.")
+    ] = None,
+    time: Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="Column that orders the rows.")] = None,
+) -> None:
+    """Look at a dataset and write a commented configuration for it."""
+    with problems_as_lines():
+        from pipelines.commands.starting import init as run
+
+        run(data, output, target or [], time)
+
+
+@app.command()
 def config(
     section: Annotated[
         str | None, typer.Argument(metavar="SECTION", help="Such as som, data.columns or som.sigma; else all.")

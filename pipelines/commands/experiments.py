@@ -4,16 +4,19 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from pydantic import ValidationError
 from rich.console import Console
 
 from pipelines.commands.terminal import TerminalListener, records_table, show_facts
 from pipelines.data import Source, Survey, find_source, survey
+from pipelines.data.looking import in_words, look_at, questions
 from pipelines.data.validation import require_publishing, require_usable
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.masking import masked_uri
@@ -126,12 +129,37 @@ def check(file: str, overrides: Sequence[str]) -> None:
         config = checked(settings, file)
     except ConfigError as error:
         raise ConfigError(*error.problems, *_data_problems(settings)) from None
-    found = prepare(config)
+    try:
+        found = prepare(config)
+    except DatasetError as error:
+        raise DatasetError(*error.problems, *_suggestions(config)) from None
     console = Console()
     lines = _lines(config, found.source, found.dataset.survey, found.plan)
     show_facts(f"som check: {config.name}", lines, console)
-    for text in found.plan.notes:
+    for text in (*found.plan.notes, *_questions(config, found.source)):
         console.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _questions(config: PipelineConfig, source: Source) -> Iterator[str]:
+    """What to ask about columns that are not used as they seem to be."""
+    looked = look_at(config.data.path, config.data.target, config.data.time)
+    columns = [each.name for each in source.columns]
+    declared = [name for name in columns if any(fnmatchcase(name, key) for key in config.data.columns)]
+    yield from questions(looked, columns, declared, (*config.data.target, config.data.time or ""))
+
+
+def _suggestions(config: PipelineConfig) -> Sequence[str]:
+    """What features may be that are no numbers, where the data were refused."""
+    try:
+        looked = look_at(config.data.path, config.data.target, config.data.time)
+    except DatasetError:
+        return ()
+    named = [name for name in config.data.features if name not in config.data.columns]
+    return [
+        f"data.columns: {each.name}: {each.why}: {in_words(each.kind)}?"
+        for each in looked.columns
+        if each.kind not in (None, "boolean") and each.name in named and looked.sample.schema[each.name] == pl.String
+    ]
 
 
 def _data_problems(settings: Mapping[str, Any]) -> Sequence[str]:

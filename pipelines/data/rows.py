@@ -98,7 +98,7 @@ class Rows:
                     for group in range(parquet.num_row_groups):
                         wanted = list(dict.fromkeys((*columns, *self._filters)))
                         for rows in self._of_group(footer, parquet, group, wanted, size):
-                            yield rows.select(map(exactly, columns))
+                            yield pl.DataFrame([rows.get_column(name) for name in columns])
 
     def any_of(self, footer: Footer) -> bool:
         """Whether a file has a wanted row."""

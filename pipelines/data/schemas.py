@@ -164,7 +164,7 @@ def _named(columns: Sequence[str]) -> str:
 
 
 def _is_index(name: str) -> bool:
-    return re.fullmatch(r"__index_level_\d+__|__null_dask_index__", name) is not None
+    return not name or re.fullmatch(r"__index_level_\d+__|__null_dask_index__", name) is not None
 
 
 def _is_numeric(dtype: pa.DataType) -> bool:

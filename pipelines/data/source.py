@@ -70,7 +70,7 @@ def find_source(config: DataConfig) -> Source:
         DatasetError: Missing path, files that are not (whole) Parquet, columns that are absent or not numeric, or of
             types that have nothing in common, a row filter that cannot be understood; every problem has its line.
     """
-    table, notes = _table(config.path)
+    table, notes = read_table(config.path)
     names = table.expanded(config.features, reserved=(*config.target, config.time or ""))
     declared, problems = _declared(config, names)
     columns = tuple(column(name, declared.get(name), kinds.zone_of(table.common(name))) for name in names)
@@ -88,7 +88,7 @@ def find_source(config: DataConfig) -> Source:
     )
 
 
-def _table(path: str) -> tuple[Table, tuple[str, ...]]:
+def read_table(path: str) -> tuple[Table, tuple[str, ...]]:
     """The columns of the files of a path, and what was passed over."""
     found = data_files(path)
     footers = read_footers(found.files, named_by_folders(found.files, found.root))

@@ -1,4 +1,4 @@
-"""Every setting of a configuration file as the models themselves know it: for a terminal, and as a schema for editors."""
+"""Every setting of a configuration file, from the models themselves: for a terminal, and as a schema for editors."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
