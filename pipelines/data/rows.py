@@ -174,8 +174,8 @@ class Rows:
         return [self._value(name, footer.partition[name]) for name in names]
 
     def _value(self, name: str, text: str | None) -> pl.Series:
-        value = pa.array([partition_value(text, self.partitions[name])], self.partitions[name])
-        return _series(name, convert(value, self.types[name]))
+        value = partition_value(text, self.partitions[name])
+        return pl.Series(name, [value]).cast(in_polars(self.types[name]))  # pa.array and pa.scalar import pandas
 
     def _converted(self, footer: Footer, name: str, batch: Any) -> pl.Series:
         if name not in batch.schema.names:
