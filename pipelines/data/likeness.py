@@ -32,7 +32,8 @@ def as_numbers(values: pl.Series) -> Numbers:
     """A column of any type as numbers."""
     amounts = values.dtype.is_numeric() or values.dtype.is_temporal() or values.dtype == pl.Boolean
     plain = values.to_physical() if amounts else labels(values).cast(pl.Categorical).to_physical()
-    return Numbers(plain.cast(pl.Float64).fill_null(np.nan).to_numpy(), amounts)
+    found = plain.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return Numbers(np.where(np.isfinite(found), found, np.nan), amounts)
 
 
 def say_the_same(a: Numbers, b: Numbers, least: float) -> bool:

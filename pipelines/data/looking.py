@@ -16,9 +16,11 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from pipelines.data import column_types as kinds
 from pipelines.data.labels import FALSE, TRUE, label, labels, numbers
 from pipelines.data.likeness import COPIES, SAME, as_numbers, say_the_same, summands, there_with
 from pipelines.data.rows import BATCH_ROWS, Rows
+from pipelines.data.schemas import Table
 from pipelines.data.source import read_table
 from pipelines.wording import counted, percent, some
 
@@ -106,9 +108,14 @@ def look_at(path: str, target: Sequence[str] = (), time: str | None = None) -> L
         DatasetError: It cannot be read.
     """
     table, _ = read_table(path)
-    names = [name for name in table.names if name and table.common(name) is not None]
+    names = [name for name in table.names if name and _is_readable(table, name)]
     types = {name: table.common(name) for name in names}
     filled = [footer for footer in table.footers if footer.rows]
+    if not filled or not names:
+        nothing = (Look(name, "left out", None, "there are no rows") for name in names)
+        return Looked(
+            tuple(nothing), 0, True, False, pl.DataFrame(schema={k: kinds.in_polars(v) for k, v in types.items()})
+        )
     chosen = [filled[i] for i in sorted({round(i) for i in np.linspace(0, len(filled) - 1, SAMPLE_FILES)})]
     read = sum(footer.rows for footer in chosen)
     sample = _sample(Rows(chosen, types, table.partitions, ()), names, read)
@@ -120,6 +127,15 @@ def look_at(path: str, target: Sequence[str] = (), time: str | None = None) -> L
     gaps = any(_known(sample[name].alias("values")).len() < sample.height for name in features)
     rows = sum(footer.rows for footer in filled)
     return Looked(tuple(looks), sample.height, sample.height == rows, gaps, sample)
+
+
+def _is_readable(table: Table, name: str) -> bool:
+    """Whether a column is in one place of each file, and of a type that features are made of."""
+    dtype, once = table.common(name), not any(name in footer.repeated for footer in table.footers)
+    everywhere = len(table.types(name)) == len(table.footers)
+    if dtype is None or not once or not everywhere or kinds.unknown_zone(dtype):
+        return False
+    return kinds.is_number(dtype) or kinds.is_moment(dtype) or kinds.in_words(dtype) in ("text", "bytes")
 
 
 def _sample(rows: Rows, names: Sequence[str], total: int) -> pl.DataFrame:
@@ -138,14 +154,14 @@ def _known(values: pl.Series) -> pl.Series:
     """The values that are there."""
     if values.dtype == pl.String:
         values = values.filter(values.str.strip_chars() != "")
-    return (values.drop_nans() if values.dtype.is_float() else values).drop_nulls()
+    return (values.filter(values.is_finite()) if values.dtype.is_float() else values).drop_nulls()
 
 
 def _look(name: str, values: pl.Series, is_target: bool) -> Look:
     """What a column seems to be by itself."""
     known, n = _known(values), len(values)
     distinct = known.n_unique()
-    if len(known) <= (1 - NEARLY_EMPTY) * n and not is_target:
+    if not len(known) or (len(known) <= (1 - NEARLY_EMPTY) * n and not is_target):
         return Look(name, "left out", None, f"nearly empty: {percent(1 - len(known) / max(n, 1))} missing")
     if distinct == 1:
         only = str(label(known[0]))[:40]

@@ -1,6 +1,6 @@
 """From rows to samples: which rows train, and all of them scaled by what the training rows look like."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from pipelines.data.encoding import Encoding
 from pipelines.data.scaling import Scaler, fit_scaler
 from pipelines.errors import DatasetError
 from pipelines.settings.config import PipelineConfig
-from pipelines.wording import counted
+from pipelines.wording import agreeing, counted, of_all, some
 
 
 class Split(NamedTuple):
@@ -123,6 +123,24 @@ def fitted_encoding(dataset: Dataset, rows: NDArray[np.int64]) -> Encoding | Non
             each = each.fitted(known, counts)
         columns.append(each)
     return Encoding(tuple(columns)) if columns else None
+
+
+def unknown_values(dataset: Dataset, scaler: Scaler) -> Iterator[str]:
+    """A line for each category with values in the dataset that have no feature of their own: rare ones, or new ones."""
+    columns = () if scaler.encoding is None else scaler.encoding.columns
+    for each in columns:
+        if isinstance(each, CategoryColumn):
+            known, codes = dataset.levels[each.name], dataset.features[:, dataset.feature_names.index(each.name)]
+            counts = np.bincount(codes[~np.isnan(codes)].astype(np.int64), minlength=len(known))
+            found = {level: int(n) for level, n in zip(known, counts, strict=True) if n and level not in each.levels}
+            if found:
+                ranked = sorted(found, key=lambda level: -found[level])
+                yield (
+                    f"{each.name}: {of_all(sum(found.values()), len(codes), 'row')} "
+                    f"{agreeing(sum(found.values()), 'has', 'have')} a value without a feature of its own, "
+                    f"{some([f'{level} in {found[level]:,}' for level in ranked])}: "
+                    + ("they are one value together" if each.other else "it is none of those that the model knows")
+                )
 
 
 def samples_of(dataset: Dataset, scaler: Scaler, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import Dataset, Source, content_digest, find_source, known_times, read_dataset, survey
-from pipelines.data.samples import Labelled, labelled
+from pipelines.data.samples import Labelled, labelled, unknown_values
 from pipelines.data.validation import value_problems
 from pipelines.data.window import TICK, TimeCut
 from pipelines.errors import ConfigError, DatasetError, ModelError
@@ -143,7 +143,7 @@ def find_new_rows(model: MapModel, local: LocalModels, config: PipelineConfig) -
         few={target: count for target, count in found.items() if count and target not in new},
         unlabelled={target: int(newer[target].sum()) - count for target, count in found.items()},
         late={t: None if config.jitl.per_neuron is not None else _late(data, marks[t], t, local) for t in marks},
-        remarks=[*_remarks(config, local)],
+        remarks=[*_remarks(config, local), *unknown_values(rows, model.scaler)],
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.data import Dataset, Source, Survey, find_source, read_dataset, survey
-from pipelines.data.samples import Samples, prepare_samples
+from pipelines.data.samples import Samples, prepare_samples, unknown_values
 from pipelines.data.scaling import Scaler
 from pipelines.data.validation import remarks, require_map, require_usable, row_remarks
 from pipelines.data.window import choose_window
@@ -158,6 +158,7 @@ def plan_training(
     notes = (
         *remarks(source, found),
         *row_remarks(dataset, samples),
+        *unknown_values(dataset, samples.scaler),
         *_size_remarks(len(samples.train), neurons),
         *local.reasons,
     )

@@ -106,3 +106,23 @@ def test_what_is_used_otherwise_than_it_seems_is_asked_about(path: str) -> None:
     about = {line.split(":")[0] for line in asked}
     assert "column size is no feature" in about
     assert not about & {"feature zip_code", "feature temp", "column carrier is no feature", "column note is no feature"}
+
+
+def test_odd_columns_are_looked_at_without_a_fault_or_passed_over(write: WriteDataset) -> None:
+    frame = pl.DataFrame(
+        {
+            "inf": [float("inf")] * 39 + [1.0],
+            "nothing": [None] * 40,
+            "nan": [float("nan")] * 40,
+            "lists": [[1, 2]] * 40,
+            "struct": [{"a": 1}] * 40,
+            "spans": [timedelta(hours=1)] * 40,
+            "bytes": [b"a", b"b"] * 20,
+            "": np.arange(40),
+            "v": RANDOM.normal(size=40),
+        }
+    )
+    looks = {each.name: each for each in look_at(str(write(frame)), ["nan"]).columns}
+    assert {name for name, look in looks.items() if look.role == "feature"} == {"bytes", "v"}
+    assert {"lists", "struct", "spans", ""}.isdisjoint(looks)
+    assert look_at(str(write(frame[:0].select("v"), "empty.parquet"))).columns[0].role == "left out"

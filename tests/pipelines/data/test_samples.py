@@ -6,7 +6,15 @@ import pytest
 
 from pipelines.data import Dataset, Survey, find_source, read_dataset, survey
 from pipelines.data.columns import CategoryColumn
-from pipelines.data.samples import Labelled, evenly, fitted_encoding, prepare_samples, samples_of, split_rows
+from pipelines.data.samples import (
+    Labelled,
+    evenly,
+    fitted_encoding,
+    prepare_samples,
+    samples_of,
+    split_rows,
+    unknown_values,
+)
 from pipelines.data.scaling import fit_scaler
 from pipelines.errors import DatasetError
 from pipelines.settings.config import PipelineConfig
@@ -102,3 +110,7 @@ def test_rare_values_are_those_of_the_training_rows_and_held_out_ones_may_be_unk
     np.testing.assert_array_equal(
         samples_of(dataset, scaler, np.array([0, 60, 99, 100])), [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
     )
+    assert list(unknown_values(dataset, scaler)) == [
+        "c: 11 of 110 rows have a value without a feature of its own, unseen in 10, rare in 1: they are one value "
+        "together"
+    ]

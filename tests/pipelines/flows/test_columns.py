@@ -130,6 +130,9 @@ def test_what_serves_answers_requests_in_the_columns_as_they_are(story: Story) -
 def test_local_models_learn_new_rows_of_such_columns(story: Story) -> None:
     assert story.refreshed.outcome == "promoted", story.refreshed.reasons
     assert model("2").local is not None
+    (told,) = [remark for remark in story.refreshed.new_rows.remarks if remark.startswith("city: ")]
+    assert "Bonn in" in told
+    assert "it is none of those that the model knows" in told
     assert model("2").scaler.to_dict() == model("1").scaler.to_dict()
 
 
