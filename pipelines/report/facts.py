@@ -4,7 +4,7 @@ With both, the report can be made again from the artifacts of a run alone.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +25,8 @@ from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import AnalysisConfig
 from pipelines.training.plan import Prepared
 from somlib import SOM
+from somlib.utils.clustering import ClusterResult, row_clusters
+from somlib.utils.grid import Grid
 
 FACTS, ROWS = "facts.json", "rows.parquet"
 # Rows whose neurons are kept, every second or third or ... where there are more: 0.27 MB in the page, and 0.53 MB more
@@ -129,11 +131,29 @@ class RunData:
 
     Attributes:
         facts: The former.
-        rows: The latter, see `row_table`; None where an older version kept none.
+        rows: The latter, see `row_table` and `clustered`; None where an older version kept none.
     """
 
     facts: Facts
     rows: pl.DataFrame | None
+
+    def clustered(self, clusters: ClusterResult, grid: Grid) -> Self:
+        """The same, with the `cluster` of each row, that of its neuron, and its `strength`.
+
+        Rows of noise and rows without a neuron have cluster -1 and strength 0; the strength is null where the method
+        gives none.
+
+        Args:
+            clusters: Of the neurons.
+            grid: Of the map on which the rows fell.
+        """
+        if self.rows is None:
+            return self
+        row, col = (torch.from_numpy(self.rows[name].to_numpy().astype(np.int64)) for name in ("row", "col"))
+        found = row_clusters(torch.where(row < 0, row, row * grid.y + col), clusters)
+        strength = pl.Series("strength", found.strength.cpu().double().numpy(), nan_to_null=True)
+        rows = self.rows.with_columns(pl.Series("cluster", found.labels.cpu().numpy()), strength)
+        return replace(self, rows=rows)
 
     def write(self, folder: Path) -> None:
         """Write `facts.json` and, if there are rows, `rows.parquet` into a folder."""

@@ -33,6 +33,7 @@ def write_report(
         folder: Where the files go.
         config: The experiment as YAML, None for a map that was trained by hand.
     """
+    data = data.clustered(findings.analysis.clusters, findings.trained.som.grid)
     data.write(folder)
     if findings.answers is not None:
         findings.answers.write_parquet(folder / PREDICTIONS)

@@ -177,3 +177,23 @@ def test_mean_and_deviation_of_a_cycle_are_those_on_the_circle() -> None:
     assert (found.missing, found.low, found.high) == (1, 0.5, 23.0)
     assert found.difference((found.mean + 22) % 24) == pytest.approx(-2)
     assert column_facts(np.array([1.0, 3.0])).difference(0.0) == -2
+
+
+def test_each_row_has_the_cluster_and_strength_of_its_neuron() -> None:
+    som = SOM(2, 3, num_features=2, missing="mask")
+    som.weights = torch.tensor([[0.0, 0], [0.1, 0], [9, 9], [0, 0.1], [9, 9.1], [50, 50]]).reshape(2, 3, 2)
+    values = np.array([[9.0, 9.2], [0.0, 0.1], [np.nan, np.nan], [50.0, 49.0]])
+    table = row_table(som, (labelled(values, [0, 1, 2, 3]), labelled(values[:0], [])))
+    clusters = som.cluster("kmeans", 2)
+    clusters["labels"] = torch.tensor([4, 4, 2, 4, 2, -1])  # numbers as a retraining may keep them, and noise
+    clusters["probabilities"] = torch.tensor([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    facts = notebook_facts(som, values[:2].astype(np.float32), {}, Scaler.identity(("a", "b")), AnalysisConfig()).facts
+    found = RunData(facts, table).clustered(clusters, som.grid).rows
+    assert found is not None
+    assert found["cluster"].to_list() == [2, 4, -1, -1]
+    assert found["strength"].to_list() == pytest.approx([0.9, 0.8, 0.0, 0.0])
+    del clusters["probabilities"]
+    found = RunData(facts, table).clustered(clusters, som.grid).rows
+    assert found is not None
+    assert found["strength"].to_list() == [None, None, 0.0, 0.0]
+    assert RunData(facts, None).clustered(clusters, som.grid).rows is None

@@ -4,6 +4,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from mlflow import MlflowClient
 from sklearn.preprocessing import StandardScaler
@@ -50,6 +51,13 @@ def test_a_map_logged_by_hand_has_its_report(store: str) -> None:
     assert "logged with log_som" in found.text
     assert [layer["name"] for layer in found.json["data-json"]["layers"]][4:6] == ["row", "flow/h"]
     assert found.json["data-json"]["found"]["count"] == 80
+
+
+def test_the_rows_of_a_run_have_the_clusters_of_its_neurons(store: str) -> None:
+    run_id = log_by_hand()
+    rows, neurons = (pl.read_parquet(artifact(run_id, f"{name}.parquet")) for name in ("rows", "clusters"))
+    joined = rows.join(neurons, on=("row", "col"), how="left", suffix="_of_neuron", maintain_order="left")
+    assert joined["cluster"].to_list() == joined["cluster_of_neuron"].to_list()
 
 
 def test_the_report_of_a_flow_can_be_made_again(
