@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from cells import Array
 from cluster_sets import HELD_OUT, REAL, SUITE, TUNING, Labelled, Maker
+from merged_mixture import merged_mixture
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.mixture import GaussianMixture
@@ -105,6 +106,11 @@ def consensus(som: SOM, rows: Array, k: int | None) -> Array:
     return fit(k) if k else by_silhouette(codebook, 0, fit)
 
 
+def of_moments(som: SOM, rows: Array, k: int | None) -> Array:
+    winner = som.winners(rows).index[:, 0].numpy()
+    return merged_mixture(rows, winner, len(som.codebook))
+
+
 ON_ROWS: dict[str, Method] = {
     "K-Means": k_means,
     "GMM": mixture,
@@ -119,8 +125,9 @@ ON_MAP = {
     "hdbscan": on_map("hdbscan"),
     "gmm": on_map("gmm"),
     "consensus": consensus,
+    "mixture": of_moments,
 }
-CHOOSE_ALONE = ("HDBSCAN", "hdbscan")
+CHOOSE_ALONE = ("HDBSCAN", "hdbscan", "mixture")
 
 
 def measured(name: str, maker: Maker, seed: int, methods: Iterable[str], given: bool) -> dict[str, tuple[float, ...]]:
