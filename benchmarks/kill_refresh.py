@@ -17,10 +17,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
-
 from pipelines.flows.train import train_flow
+from pipelines.operations.engine import flow_engine
 from pipelines.settings.config import PipelineConfig, load_config
 from pipelines.store import registry, servable
 from pipelines.store.connection import tracking_store
@@ -38,10 +36,11 @@ def experiment(folder: Path, end: str) -> PipelineConfig:
 
 def refreshes(folders: Mapping[Path, str]) -> list[int]:
     """Exit status of refreshes in processes of their own, to be killed at these points."""
-    variables = {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(REPOSITORY)}
     arguments = [str(each) for pair in folders.items() for each in pair]
     command = [sys.executable, "-m", "tests.pipelines.flows.refresh_process", *arguments]
-    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=True
+    )
     return [int(status) for status in done.stdout.split()]
 
 
@@ -62,7 +61,8 @@ def copied(trained: Path, name: str) -> Path:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name, prefect_test_harness(server_startup_timeout=120):
+    with tempfile.TemporaryDirectory() as name, flow_engine() as wait:
+        wait()
         root = Path(name)
         os.environ["XDG_STATE_HOME"] = name
         trained = root / "trained"

@@ -10,29 +10,16 @@ aliases, the verdict, the runs that are still open, checkpoints that were left b
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
-
 from tests.pipelines.flows.conftest import KNOWN, changed_rows, old_rows, opened
-from tests.pipelines.flows.kills import PLACES
+from tests.pipelines.flows.kills import PLACES, ends
 
-ROOT = Path(__file__).parents[1]
-NOWHERE = "nowhere"
+NOWHERE = ""
 NEWEST = {"mode": "sliding", "length": "300h"}
-
-
-def run(file: Path, place: str) -> int:
-    """The exit status of a retraining in a process of its own; minus the signal that ended it."""
-    variables = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.pipelines.flows.kills", str(file), place]
-    return subprocess.run(command, env=variables, capture_output=True, check=False).returncode
 
 
 def state() -> dict[str, Any]:
@@ -63,16 +50,18 @@ def outcome(place: str, first: Path, locks: Path) -> dict[str, Any]:
         file = Path(folder) / "demo.yaml"
         file.write_text(config.to_yaml())
         if place != NOWHERE:
-            assert run(file, place) == -signal.SIGKILL, f"not killed at {place}"
-        assert run(file, NOWHERE) == 0, f"failed after a kill at {place}"
+            assert ends("retrain_flow", [(file, place)]) == [-signal.SIGKILL], f"not killed at {place}"
+        assert ends("retrain_flow", [(file, NOWHERE)]) == [0], f"failed after a kill at {place}"
         return state()
 
 
 def main() -> None:
     from pipelines.flows import retrain_flow
+    from pipelines.operations.engine import flow_engine
     from pipelines.store.connection import connect
 
-    with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=120):
+    with tempfile.TemporaryDirectory() as folder, flow_engine() as wait:
+        wait()
         locks = Path(folder)
         os.environ["XDG_STATE_HOME"] = str(locks)
         empty, champion = locks / "empty.db", locks / "champion"

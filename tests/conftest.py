@@ -30,16 +30,20 @@ class BeforeTriton(MetaPathFinder):
 
 sys.meta_path.insert(0, BeforeTriton())
 
-LIVE = "tests/pipelines/operations/"  # its tests share servers
+# Files whose tests share servers that run, which go away as soon as other tests follow.
+LIVE = tuple(
+    f"tests/pipelines/operations/test_{name}.py"
+    for name in ("automations", "deploying", "events", "orchestration", "servers")
+)
 # What takes longest comes first, so that no worker is left alone with it at the end.
-FIRST = (LIVE, "tests/pipelines/flows/", "tests/pipelines/test_first_run.py", "tests/somlib/jitl/", "tests/pipelines/")
+FIRST = (*LIVE, "tests/pipelines/flows/", "tests/pipelines/test_first_run.py", "tests/somlib/jitl/", "tests/pipelines/")
 
 
 class FilesOfOneWorker(LoadFileScheduling):
     """The tests of a file run in one worker, in the order of the files; those that share live servers do too."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return LIVE if nodeid.startswith(LIVE) else str(super()._split_scope(nodeid))
+        return "live" if nodeid.startswith(LIVE) else str(super()._split_scope(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesOfOneWorker:

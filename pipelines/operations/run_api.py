@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from prefect.server.api import admin, artifacts, csrf_token, flow_runs, flows
 from prefect.server.database import provide_database_interface
 from prefect.server.exceptions import ObjectNotFoundError
+from sqlalchemy.exc import OperationalError
 
 ROUTERS = (flows.router, flow_runs.router, artifacts.router, admin.router, csrf_token.router)
 
@@ -29,7 +30,7 @@ def application(migrate: bool) -> FastAPI:
             await provide_database_interface().create_db()
         yield
 
-    api = FastAPI(exception_handlers={ObjectNotFoundError: _not_found})
+    api = FastAPI(exception_handlers={ObjectNotFoundError: _not_found, OperationalError: _unavailable})
     for router in ROUTERS:
         api.include_router(router)
     app = FastAPI(lifespan=lifespan)
@@ -39,3 +40,8 @@ def application(migrate: bool) -> FastAPI:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     return JSONResponse({"exception_message": str(error)}, status_code=404)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    """Of a database that is locked for a moment, as it is by two requests at once: the client then asks again."""
+    return JSONResponse({"exception_message": "Service Unavailable"}, status_code=503)

@@ -1,18 +1,23 @@
 """Small Parquet datasets, and stores for MLflow and Prefect that belong to one test or one session."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from filelock import FileLock
 
 from pipelines.settings.config import PipelineConfig
 
 REPOSITORY = Path(__file__).parents[2]
 WEATHER = REPOSITORY / "data" / "weather.yaml"
+
+CACHE_VARIABLE = "XDG_CACHE_HOME"
 
 WriteDataset = Callable[..., Path]
 
@@ -48,27 +53,39 @@ def write(tmp_path: Path) -> WriteDataset:
     return write_parquet
 
 
-@pytest.fixture
-def config(write: WriteDataset) -> PipelineConfig:
-    """A small experiment on `table()`."""
+def small_experiment(path: Path) -> PipelineConfig:
+    """A small experiment on the file of `table()`."""
     return PipelineConfig.model_validate(
         {
             "name": "demo",
-            "data": {"path": str(write(table())), "features": ["a", "b", "c"], "target": "y", "time": "time"},
+            "data": {"path": str(path), "features": ["a", "b", "c"], "target": "y", "time": "time"},
             "som": {"x": 4, "y": 3, "epochs": 3, "algorithm": "batch", "initialization_mode": "pca"},
             "jitl": {"experts": "pure"},
         }
     )
 
 
+@pytest.fixture
+def config(write: WriteDataset) -> PipelineConfig:
+    """A small experiment on `table()`."""
+    return small_experiment(write(table()))
+
+
 @pytest.fixture(scope="session")
-def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs; to make one takes seconds, to copy it does not."""
+def _empty_store(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs; to make one takes seconds, to copy it does not.
+
+    The folder is the worker's own, for locks of models are beside it.
+    """
     from pipelines.store.connection import connect
 
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    with contextlib.chdir(path.parent):  # MLflow makes its folder of artifacts where it is
-        connect(f"sqlite:///{path}")
+    path, made = tmp_path_factory.mktemp("mlflow") / "empty.db", shared_folder / "empty.db"
+    with FileLock(shared_folder / "store.lock"):
+        if not made.exists():
+            with contextlib.chdir(path.parent):  # MLflow makes its folder of artifacts where it is
+                connect(f"sqlite:///{path}")
+            shutil.copy(path, made)
+    shutil.copy(made, path)
     return path
 
 
@@ -88,14 +105,28 @@ def store(_empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     mlflow.set_tracking_uri(before)
 
 
-@pytest.fixture(scope="session")
-def prefect_api() -> Iterator[None]:
-    """A Prefect API of the session's own. Without heartbeats, each of which would cost a flow run a second."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One for all workers of a session. There lies the empty database of Prefect, for their runs and their commands.
 
-    with (
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-        prefect_test_harness(server_startup_timeout=120),
-    ):
+    To make one takes 7 s, and the user's own cache is none of a test's business.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def prefect_api(shared_folder: Path) -> Iterator[None]:
+    """The Prefect API that a command without a server has: of this process, with what a run asks for and no more.
+
+    Tests that need all of Prefect's server are in `tests/pipelines/operations`, where one runs.
+    """
+    from pipelines.operations.engine import flow_engine
+
+    with ExitStack() as stack:
+        with FileLock(shared_folder / "cache.lock"):  # one worker makes the database, the others copy it
+            stack.enter_context(flow_engine())()
         yield

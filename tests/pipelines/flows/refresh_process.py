@@ -11,13 +11,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
-
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from pipelines.flows import refresh_tasks
 from pipelines.flows.refresh import refresh_flow
 from pipelines.model.map_model import MapModel
+from pipelines.operations.engine import flow_engine
 from pipelines.progress import LogListener, listening
 from pipelines.settings.config import load_config
 from pipelines.store import registry
@@ -68,7 +68,8 @@ def refresh(folder: str, point: str) -> None:
     os.chdir(folder)
     if point in WITHIN:
         die_at(*WITHIN[point])
-    with listening(Killer(point)), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with flow_engine() as wait, listening(Killer(point)):
+        wait()
         refresh_flow(load_config("demo.yaml"))
 
 
@@ -82,6 +83,7 @@ def started(folder: str, point: str) -> int:
 
 
 def main(*arguments: str) -> None:
+    import_module("pipelines.operations.run_api")
     processes = [started(*pair) for pair in zip(arguments[::2], arguments[1::2], strict=True)]
     ends = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
     sys.stdout.write(" ".join(map(str, ends)))

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -16,12 +15,7 @@ import mlflow
 import numpy as np
 import polars as pl
 import pytest
-from mlflow import MlflowClient
 from prefect.artifacts import Artifact
-from prefect.client.orchestration import get_client
-from prefect.events import emit_event
-from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
-from prefect.settings import PREFECT_API_URL
 from typer.testing import CliRunner
 
 from pipelines.cli import app
@@ -30,72 +24,42 @@ from pipelines.flows import refresh as flow_module
 from pipelines.flows import refresh_tasks as tasks
 from pipelines.flows.refresh import refresh_flow
 from pipelines.model.map_model import MapModel
-from pipelines.operations.events import DRIFT_DETECTED
 from pipelines.progress import listening
-from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry, servable
 from pipelines.store.connection import tracking_store
 from pipelines.store.versions import Version
 from tests.pipelines.flows.refresh_process import STAGES
-from tests.pipelines.live import eventually
 from tests.pipelines.refreshed import (
-    KNOWN,
+    LATER,
+    NEW,
     ROWS,
+    Served,
+    Trained,
+    alias,
+    first_version,
     local_of,
     predicted,
     published,
     refresh_config,
-    trained,
-    write_rows,
+    retrain_meanwhile,
+    runs,
+    served_in,
 )
 from tests.pipelines.test_progress import Recorder
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
-NEW, LATER, LAST = (ROWS[start : start + 24] for start in (KNOWN, KNOWN + 24, KNOWN + 48))
 REPOSITORY = Path(__file__).parents[3]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training left: its model, the errors that it is on record with, and the store with its version."""
-
-    model: MapModel
-    metrics: dict[str, float]
-    database: Path
-
-
-@dataclass(frozen=True)
-class Served:
-    """A store of the test's own in which version 1 serves, and the folder of its data."""
-
-    trained: Trained
-    data: Path
-
-    def config(self, **sections: Any) -> PipelineConfig:
-        return refresh_config(self.data, **sections)
-
-    def add(self, rows: pl.DataFrame, name: str) -> None:
-        write_rows(self.data, rows, name)
 
 
 @pytest.fixture(scope="module")
 def training(_empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    folder = tmp_path_factory.mktemp("trained")
-    shutil.copy(_empty_store, folder / "mlflow.db")
-    config = refresh_config(write_rows(folder / "data", ROWS[:KNOWN]))
-    model, train = trained(config)
-    with tracking_store(f"sqlite:///{folder}/mlflow.db"), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(folder))
-        patch.chdir(folder)
-        published(config, model, train.metrics)
-    return Trained(model, train.metrics, folder / "mlflow.db")
+    return first_version(_empty_store, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
 def served(training: Trained, store: str, tmp_path: Path) -> Served:
-    shutil.copy(training.database, tmp_path / "mlflow.db")
-    return Served(training, write_rows(tmp_path / "data", ROWS[:KNOWN]))
+    return served_in(training, tmp_path)
 
 
 def refreshed(version: Version | None = None, name: str = "demo") -> MapModel:
@@ -103,17 +67,6 @@ def refreshed(version: Version | None = None, name: str = "demo") -> MapModel:
     folder = Path.cwd() / "fetched" / os.urandom(4).hex()
     folder.mkdir(parents=True)
     return servable.fetch(version or registry.holding(name, "champion"), folder)
-
-
-def runs() -> list[Any]:
-    """Refreshes, the newest first."""
-    client = MlflowClient()
-    (experiment,) = [each for each in client.search_experiments() if each.name == "demo"]
-    return list(client.search_runs([experiment.experiment_id], "tags.`som.kind` = 'refresh'"))
-
-
-def alias() -> str:
-    return registry.holding("demo", "champion").version
 
 
 # ---------------------------------------------------------------- learning
@@ -313,38 +266,7 @@ def test_there_must_be_a_champion_and_data(served: Served) -> None:
     assert not runs()
 
 
-# ---------------------------------------------------------------- drift
-
-
-def drift_events(since: datetime) -> list[Any]:
-    """Those that Prefect has taken in: once it has a mark that is sent after them, it has them all."""
-    mark = f"test.mark.{since.timestamp()}"
-    emit_event(mark, resource={"prefect.resource.id": "test"})
-    names, occurred = EventNameFilter(name=[DRIFT_DETECTED, mark]), EventOccurredFilter(since=since)
-
-    def taken_in() -> list[Any] | None:
-        with get_client(sync_client=True) as client:
-            events = client.read_events(EventFilter(event=names, occurred=occurred), limit=50).events
-        return events if mark in (each.event for each in events) else None
-
-    return [each for each in eventually(taken_in) if each.event != mark]
-
-
-def test_drift_is_recorded_and_told_once_of_each_map(served: Served) -> None:
-    start = datetime.now(UTC)
-    anything = served.config(refresh={"rmse_ratio": None, "coverage": None, "fallback": None})
-    for rows, name in ((NEW, "new"), (LATER, "later"), (LAST, "last")):
-        served.add(rows.with_columns(pl.col("a") + 6), name)
-        assert refresh_flow(anything).outcome == "promoted"
-        if name == "later":
-            retrain_meanwhile(served)
-    assert [run.data.tags["som.map_version"] for run in runs()] == ["4", "1", "1"]
-    assert [run.data.tags["som.drift"].partition(":")[0] for run in runs()] == ["drift"] * 3
-    assert all(run.data.metrics["drift/feature/a"] > 0.25 for run in runs())
-    both = drift_events(start)
-    assert len(both) == 2
-    assert {event.resource.id for event in both} == {"som.model.demo"}
-    assert all("a: mean moved by" in event.payload["reasons"] for event in both)
+# ---------------------------------------------------------------- no profile
 
 
 def test_a_model_without_a_profile_is_refreshed_all_the_same(served: Served) -> None:
@@ -358,12 +280,6 @@ def test_a_model_without_a_profile_is_refreshed_all_the_same(served: Served) -> 
 
 
 # ---------------------------------------------------------------- others at the same time
-
-
-def retrain_meanwhile(served: Served) -> None:
-    """Another version, with another map in its name, takes the champion's place."""
-    version = published(served.config(), served.trained.model, served.trained.metrics, key=os.urandom(4).hex())
-    registry.promote("demo", version.version, expected=alias(), check=lambda version: None, reason="test")
 
 
 def test_where_a_retraining_was_faster_it_begins_again_from_there(
@@ -407,7 +323,7 @@ def test_it_does_not_begin_again_for_ever(served: Served, monkeypatch: pytest.Mo
 def killed(points: Mapping[Path, str]) -> None:
     """Refreshes that end themselves at these points, in processes that work in these folders."""
     arguments = [str(each) for pair in points.items() for each in pair]
-    variables = {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    variables = {"PYTHONPATH": str(REPOSITORY), "TMPDIR": str(next(iter(points)))}  # for what a killed one leaves
     done = subprocess.run(
         [sys.executable, "-m", "tests.pipelines.flows.refresh_process", *arguments],
         env={**os.environ, **variables},

@@ -1,9 +1,6 @@
 import base64
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -20,7 +17,6 @@ import torch
 from mlflow import MlflowClient
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
 
 from pipelines.data.scaling import Scaler
 from pipelines.errors import ConfigError, ModelError, SmokeTestError
@@ -29,14 +25,15 @@ from pipelines.flows.approval import Answer
 from pipelines.model.map_model import MapModel
 from pipelines.progress import listening
 from pipelines.retraining.retrain_result import Evaluation, RetrainResult
-from pipelines.settings.config import PipelineConfig
+from pipelines.settings.config import PipelineConfig, load_config
 from pipelines.store import registry, servable
 from pipelines.store.locks import exclusive
 from pipelines.store.run_life import open_run, reopened_run
 from pipelines.store.versions import Version
 from somlib.utils.alignment import turns
-from tests.pipelines.conftest import REPOSITORY, table
+from tests.pipelines.conftest import table
 from tests.pipelines.flows.conftest import KNOWN, Shop, changed_rows, old_rows, opened
+from tests.pipelines.flows.kills import ends
 from tests.pipelines.test_progress import Recorder
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "store")
@@ -72,9 +69,9 @@ def promoted(first_champion: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         return shop.folder, retrain_flow(better_config(shop))
 
 
-def better_config(shop: Shop) -> PipelineConfig:
+def better_config(shop: Shop, **sections: Any) -> PipelineConfig:
     """The experiment on rows of a changed process, which a challenger knows better."""
-    return shop.config(changed_rows(), window=NEWEST, retrain={"skip_without_drift": True})
+    return shop.config(changed_rows(), window=NEWEST, retrain={"skip_without_drift": True}, **sections)
 
 
 @pytest.fixture
@@ -375,30 +372,42 @@ def test_it_judges_again_where_another_champion_came_in_between(shop: Shop, monk
     assert serving().tags["som.previous_champion"] == "2"
 
 
-def in_a_process(config: PipelineConfig, folder: Path, *command: str) -> "subprocess.Popen[bytes]":
-    """A command of its own on a configuration, with the Prefect server of the tests."""
-    file = folder / f"{config.som.random_seed}.yaml"
-    file.write_text(config.to_yaml())
-    variables = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(REPOSITORY)}
-    words = [sys.executable, *(str(file) if word == "CONFIG" else word for word in command)]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(words, cwd=folder, env=variables, start_new_session=True, stdout=quiet, stderr=quiet)
+# ---------------------------------------------------------------- processes of their own
+
+PLACES = ("epoch 2", "after register", "after alias champion")  # at which one is killed; all are in `benchmarks/`
 
 
-def test_two_at_the_same_moment_leave_one_champion_and_both_versions(shop: Shop) -> None:
-    command = ("-m", "pipelines", "retrain", "CONFIG")
-    configs = [shop.config(changed_rows(), window=NEWEST, som={"random_seed": seed, "epochs": 3}) for seed in (1, 2)]
-    processes = [in_a_process(config, shop.folder, *command) for config in configs]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    assert numbers() == ["1", "2", "3"]
-    verdicts = {n: registry.find("demo", n).tags["som.verdict"] for n in ("2", "3")}
-    promoted = [n for n, verdict in verdicts.items() if verdict == "promoted"]
-    assert serving().version in promoted
-    chain = {registry.find("demo", n).tags["som.previous_champion"] for n in promoted}
+@pytest.fixture(scope="module")
+def in_processes(first_champion: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of stores after retrainings in processes: killed at each of `PLACES`, and `two` at the same moment."""
+    folders = {name: tmp_path_factory.mktemp("processes") for name in (*PLACES, "two")}
+    points: list[tuple[Path, str]] = []
+    for name, folder in folders.items():
+        with opened(folder, first_champion, first_champion.parent) as shop:
+            configs = [better_config(shop, tracking={"uri": shop.uri})]
+            if name == "two":
+                seeds = [{"random_seed": seed, "epochs": 3} for seed in (1, 2)]
+                configs = [better_config(shop, tracking={"uri": shop.uri}, som=som) for som in seeds]
+        for i, each in enumerate(configs):
+            (folder / f"{i}.yaml").write_text(each.to_yaml())
+            points.append((folder / f"{i}.yaml", "" if name == "two" else name))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(first_champion.parent))
+        assert ends("retrain_flow", points) == [-signal.SIGKILL] * len(PLACES) + [0, 0]
+    return folders
+
+
+def test_two_at_the_same_moment_leave_one_champion_and_both_versions(
+    in_processes: dict[str, Path], first_champion: Path
+) -> None:
+    folder = in_processes["two"]
+    with opened(folder, folder / "mlflow.db", first_champion.parent):
+        assert numbers() == ["1", "2", "3"]
+        verdicts = {n: registry.find("demo", n).tags["som.verdict"] for n in ("2", "3")}
+        promoted = [n for n, verdict in verdicts.items() if verdict == "promoted"]
+        assert serving().version in promoted
+        chain = {registry.find("demo", n).tags["som.previous_champion"] for n in promoted}
     assert len(chain) == len(promoted)  # none took the place of one that served no more
-
-
-# ---------------------------------------------------------------- killed
 
 
 def state() -> dict[str, Any]:
@@ -423,13 +432,12 @@ def uninterrupted(promoted: tuple[Path, RetrainResult], first_champion: Path) ->
         return state()
 
 
-@pytest.mark.parametrize("place", ["epoch 2", "after register", "after alias champion"])
+@pytest.mark.parametrize("place", PLACES)
 def test_killed_and_run_again_it_ends_as_if_nothing_had_happened(
-    uninterrupted: dict[str, Any], shop: Shop, place: str
+    uninterrupted: dict[str, Any], in_processes: dict[str, Path], first_champion: Path, place: str
 ) -> None:
-    config = better_config(shop)
-    killed = in_a_process(config, shop.folder, "-m", "tests.pipelines.flows.kills", "CONFIG", place)
-    assert killed.wait(timeout=120) == -signal.SIGKILL
-    assert retrain_flow(config).outcome == "promoted"
-    assert state() == uninterrupted
+    folder = in_processes[place]
+    with opened(folder, folder / "mlflow.db", first_champion.parent):
+        assert retrain_flow(load_config(folder / "0.yaml")).outcome == "promoted"
+        assert state() == uninterrupted
     assert uninterrupted["open"] == 0

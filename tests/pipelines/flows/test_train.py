@@ -1,12 +1,9 @@
-import base64
-import contextlib
 import json
-import os
 import re
+import shutil
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +13,7 @@ import polars as pl
 import pytest
 import torch
 from mlflow import MlflowClient
-from prefect.artifacts import Artifact
-from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
-from prefect.settings import PREFECT_API_URL
 
 from pipelines import train_flow
 from pipelines.data import find_source, read_dataset, survey
@@ -28,13 +22,16 @@ from pipelines.errors import ConfigError, DatasetError, TrackingError
 from pipelines.flows.train import _earlier
 from pipelines.model.map_model import MapModel
 from pipelines.progress import listening
-from pipelines.settings.config import PipelineConfig
+from pipelines.publishing.train_result import TrainResult
+from pipelines.settings.config import PipelineConfig, load_config
 from pipelines.store.finished import Work, finished_runs
 from pipelines.store.run_life import open_run
 from pipelines.store.tracking import TrackedRun
 from pipelines.training.fitting import train_som
 from somlib.errors import SomlibWarning
-from tests.pipelines.conftest import REPOSITORY, WriteDataset, table
+from tests.pipelines.conftest import WriteDataset, small_experiment, table
+from tests.pipelines.flows.conftest import opened
+from tests.pipelines.flows.kills import ends
 from tests.pipelines.test_progress import Recorder
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "store")
@@ -51,12 +48,36 @@ def latest_run(experiment: str = "demo") -> Any:
     return run
 
 
-def test_a_run_goes_from_parquet_to_a_registered_model(config: PipelineConfig) -> None:
-    recorder = Recorder()
-    with listening(recorder):
-        result = train_flow(config)
+@dataclass(frozen=True)
+class Finished:
+    """A training that nothing interrupted, and the folder with its store."""
+
+    folder: Path
+    config: PipelineConfig
+    result: TrainResult
+    heard: list[object]
+
+
+@pytest.fixture(scope="module")
+def only_run(prefect_api: None, _empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    with opened(tmp_path_factory.mktemp("finished"), _empty_store, _empty_store.parent) as shop:
+        table().write_parquet(shop.folder / "part-0.parquet")
+        config = small_experiment(shop.folder / "part-0.parquet")
+        with listening(recorder := Recorder()):
+            return Finished(shop.folder, config, train_flow(config), recorder.heard)
+
+
+@pytest.fixture
+def finished(only_run: Finished, store: str, tmp_path: Path) -> Finished:
+    """That training, and a copy of its store for the test."""
+    shutil.copy(only_run.folder / "mlflow.db", tmp_path / "mlflow.db")
+    return only_run
+
+
+def test_a_run_goes_from_parquet_to_a_registered_model(finished: Finished) -> None:
+    result = finished.result
     stages = ["connect", "load", "scale", "train", "analyze", "local models", "draw", "log", "publish"]
-    assert [heard[1] for heard in recorder.heard if isinstance(heard, tuple) and heard[0] == "started"] == stages
+    assert [heard[1] for heard in finished.heard if isinstance(heard, tuple) and heard[0] == "started"] == stages
     assert list(result.seconds) == stages
     assert result.rows == {"found": 200, "left_out": 0, "train": 160, "heldout": 40}
     assert result.map_size == (4, 3)
@@ -93,8 +114,8 @@ def test_nothing_after_the_version_is_registered_ends_the_run_as_failed(
     assert result.published.version == "1"
 
 
-def test_local_models_are_judged_logged_and_published(config: PipelineConfig) -> None:
-    result = train_flow(config)
+def test_local_models_are_judged_logged_and_published(finished: Finished) -> None:
+    result = finished.result
     run = latest_run()
     judged = pl.read_parquet(MlflowClient().download_artifacts(run.info.run_id, "jitl.parquet"))
     np.testing.assert_array_equal(judged["measured"], table()["y"][160:])
@@ -142,8 +163,8 @@ def test_days_to_keep_need_dates(config: PipelineConfig, write: WriteDataset) ->
     assert latest_run().info.status == "FAILED"
 
 
-def test_the_same_config_gives_the_same_map(config: PipelineConfig) -> None:
-    first, second = (train_flow(config, force=True) for _ in range(2))
+def test_the_same_config_gives_the_same_map(finished: Finished) -> None:
+    first, second = finished.result, train_flow(finished.config, force=True)
     assert first.metrics == second.metrics
     tags = [MlflowClient().get_run(result.run_id).data.tags for result in (first, second)]
     for name in ("som.config_digest", "som.data_sha256", "som.model_sha256"):
@@ -152,10 +173,10 @@ def test_the_same_config_gives_the_same_map(config: PipelineConfig) -> None:
     assert (second.published.version, second.published.aliases) == ("2", ("challenger",))
 
 
-def test_the_same_work_is_recognized_and_not_done_again(config: PipelineConfig) -> None:
-    first, recorder = train_flow(config), Recorder()
+def test_the_same_work_is_recognized_and_not_done_again(finished: Finished) -> None:
+    first, recorder = finished.result, Recorder()
     with listening(recorder):
-        again = train_flow(changed(config, "runtime", threads=1))
+        again = train_flow(changed(finished.config, "runtime", threads=1))
     said = f"already done: run {first.run_name} ({first.run_id}), use --force to train again"
     assert said in recorder.heard
     assert again.run_id == first.run_id == latest_run().info.run_id
@@ -173,25 +194,6 @@ def test_a_finished_run_whose_model_is_not_registered_is_no_result_where_one_sha
     with open_run("demo", None, {}, None) as run:
         assert len(list(finished_runs(run, work))) == 1
         assert _earlier(config, run, work) is None
-
-
-def test_the_prefect_run_and_the_mlflow_run_know_each_other(config: PipelineConfig) -> None:
-    result = train_flow(config)
-    tags = MlflowClient().get_run(result.run_id).data.tags
-    with get_client(sync_client=True) as client:
-        flow_run = client.read_flow_run(tags["prefect.flow_run_id"])
-    assert flow_run.name == tags["prefect.flow_run_name"] == result.run_name
-    assert str(flow_run.id) in tags["prefect.flow_run_url"]
-    artifact = Artifact.get("som-train-demo")
-    assert artifact is not None
-    assert str(artifact.flow_run_id) == tags["prefect.flow_run_id"]
-    assert f"[MLflow run {result.run_name}]({result.page})" in str(artifact.data)
-    assert "| map | 4 x 3 rectangular |" in str(artifact.data)
-    picture = Artifact.get("som-train-demo-clusters")
-    assert picture is not None
-    assert picture.type == "image"
-    png = base64.b64decode(str(picture.data).partition("base64,")[2])
-    assert png == Path(MlflowClient().download_artifacts(result.run_id, "figures/cluster_map.png")).read_bytes()
 
 
 def test_bad_rows_fail_the_run_with_their_reason_and_publish_nothing(
@@ -262,63 +264,64 @@ def test_a_deployment_passes_plain_parameters_and_bad_ones_start_nothing(config:
     assert len(MlflowClient().search_runs([experiment.experiment_id])) == 1
 
 
-def test_nothing_is_written_beside_the_stores(config: PipelineConfig, tmp_path: Path) -> None:
-    before = {path.name for path in tmp_path.iterdir()}
-    train_flow(config)
-    assert {path.name for path in tmp_path.iterdir()} - before <= {"mlruns"}
+def test_nothing_is_written_beside_the_stores(finished: Finished) -> None:
+    assert {path.name for path in finished.folder.iterdir()} == {"part-0.parquet", "mlflow.db", "mlruns"}
 
 
+# ---------------------------------------------------------------- processes of their own
+
+PLACES = ("after register", "after alias challenger", "before end")  # at which one is killed; more are in `benchmarks/`
 LONG = {"x": 8, "y": 6, "epochs": 1_000}
 CHECKPOINTS = {"checkpoint_seconds": 0.05, "threads": 1}
 
 
-def killed_in_training(config: PipelineConfig, folder: Path) -> None:
-    """Run the command in a process of its own, and kill it and all that it started once it has kept a checkpoint."""
-    (folder / "long.yaml").write_text(config.to_yaml())
-    command = [str(Path(sys.executable).with_name("som")), "train", "long.yaml"]
-    variables = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=folder, env=variables, start_new_session=True, stdout=quiet, stderr=quiet)
-    try:
-        while not list(folder.glob(".som/checkpoints/demo-*.safetensors")):
-            assert process.poll() is None, "ended before a checkpoint was kept"
-            time.sleep(0.01)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+@pytest.fixture(scope="module")
+def in_processes(prefect_api: None, _empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of stores after trainings in processes: killed at each of `PLACES` or late in a long one; two at once."""
+    folders = {name: tmp_path_factory.mktemp("processes") for name in (*PLACES, "epoch 900", "two")}
+    for name, folder in folders.items():
+        shutil.copy(_empty_store, folder / "mlflow.db")
+        table().write_parquet(folder / "part-0.parquet")
+        config = small_experiment(folder / "part-0.parquet")
+        config = changed(config, "tracking", uri=f"sqlite:///{folder}/mlflow.db")
+        if name == "epoch 900":
+            config = changed(changed(config, "som", **LONG), "runtime", **CHECKPOINTS)
+            config = changed(changed(config, "data", target=[]), "tracking", publish=False)
+        (folder / "demo.yaml").write_text(config.to_yaml())
+    points = [(folder / "demo.yaml", "" if name == "two" else name) for name, folder in folders.items()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(_empty_store.parent))
+        assert ends("train_flow", [*points, points[-1]]) == [-signal.SIGKILL] * 4 + [0, 0]
+    return folders
 
 
+@pytest.fixture
+def after(in_processes: dict[str, Path], _empty_store: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The store that the test asks for, open, and its folder."""
+    folder = in_processes[request.param]
+    with opened(folder, folder / "mlflow.db", _empty_store.parent):
+        yield folder
+
+
+@pytest.mark.parametrize("after", ["epoch 900"], indirect=True)
 def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_map(
-    config: PipelineConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    after: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = changed(changed(config, "som", **LONG), "runtime", **CHECKPOINTS)
-    config = changed(changed(config, "data", target=[]), "tracking", publish=False)
-    killed_in_training(config, tmp_path)
+    config = load_config(after / "demo.yaml")
     assert latest_run().info.status == "RUNNING"
-    with contextlib.chdir(tmp_path):
-        result = train_flow(config)
+    result = train_flow(config)
     found = re.search(r"training goes on after epoch (\d+) of 1000, from \.som/checkpoints/demo-", caplog.text)
     assert found is not None
     assert 1 <= int(found[1]) < 1000
     source = find_source(config.data)
     samples = prepare_samples(read_dataset(source, survey(source, False), False), config)
     whole = train_som(samples.train.samples, config.som, source.features, threads=1)
-    model = TrackedRun(result.run_id).fetch_model(tmp_path / "model")
+    model = TrackedRun(result.run_id).fetch_model(after / "model")
     assert torch.equal(MapModel.load(model).som.weights, whole.som.weights)
     curve = MlflowClient().get_metric_history(result.run_id, "qe")
     assert [point.step for point in curve] == list(range(1000))
     assert [point.value for point in curve] == whole.quantization_errors
-    assert not (tmp_path / ".som").exists()
-
-
-def in_a_process(config: PipelineConfig, folder: Path, *command: str) -> "subprocess.Popen[bytes]":
-    """A command of its own on a configuration, with the Prefect server of the tests."""
-    (folder / "alone.yaml").write_text(config.to_yaml())
-    variables = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(REPOSITORY)}
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, *command], cwd=folder, env=variables, start_new_session=True, stdout=quiet, stderr=quiet
-    )
+    assert not (after / ".som").exists()
 
 
 def published_state() -> dict[str, Any]:
@@ -339,14 +342,10 @@ def published_state() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("place", ["after register", "after alias challenger", "before end"])
-def test_killed_while_it_publishes_and_run_again_it_leaves_one_whole_version(
-    config: PipelineConfig, tmp_path: Path, place: str
-) -> None:
-    killed = in_a_process(config, tmp_path, "-m", "tests.pipelines.flows.kills", "alone.yaml", place, "train_flow")
-    assert killed.wait(timeout=200) == -signal.SIGKILL
+@pytest.mark.parametrize("after", PLACES, indirect=True)
+def test_killed_while_it_publishes_and_run_again_it_leaves_one_whole_version(after: Path, only_run: Finished) -> None:
     assert latest_run().info.status == "RUNNING"
-    resumed = train_flow(config)
+    resumed = train_flow(load_config(after / "demo.yaml"))
     assert resumed.published is not None
     assert sorted(resumed.published.aliases) == ["challenger", "champion"]
     found = published_state()
@@ -360,17 +359,14 @@ def test_killed_while_it_publishes_and_run_again_it_leaves_one_whole_version(
         "failures": [False],
         "checkpoints": False,
     }
-    again = train_flow(config, force=True)  # one that nothing interrupts
-    assert again.run_id != resumed.run_id
-    whole = MlflowClient().get_run(again.run_id)
-    assert found["metrics"] == sorted(name for name in whole.data.metrics if not name.endswith("/publish"))
-    assert found["model"] == [whole.data.tags["som.model_sha256"]]
+    with opened(only_run.folder, only_run.folder / "mlflow.db", Path()):
+        whole = MlflowClient().get_run(only_run.result.run_id).data
+    assert found["metrics"] == sorted(name for name in whole.metrics if not name.endswith("/publish"))
+    assert found["model"] == [whole.tags["som.model_sha256"]]
 
 
-def test_two_at_once_leave_one_version_and_one_finished_run(config: PipelineConfig, tmp_path: Path) -> None:
-    command = ("-m", "pipelines", "train", "alone.yaml")
-    processes = [in_a_process(config, tmp_path, *command) for _ in range(2)]
-    assert [process.wait(timeout=250) for process in processes] == [0, 0]
+@pytest.mark.parametrize("after", ["two"], indirect=True)
+def test_two_at_once_leave_one_version_and_one_finished_run(after: Path) -> None:
     found = published_state()
     assert (found["versions"], found["runs"], found["of"], found["failures"]) == (["1"], ["FINISHED"], True, [False])
     assert found["aliases"] == {"challenger": "1", "champion": "1"}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import mlflow
 import pytest
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tests.pipelines.conftest import table
@@ -26,13 +27,20 @@ def deployed(live: Live) -> Iterator[Deployment]:
 
 
 @pytest.fixture
-def connected(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def server(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of the Prefect server, which flows and commands of this process use, and send their events to."""
+    monkeypatch.setenv("PREFECT_API_URL", f"{live.prefect}/api")
+    monkeypatch.setattr(EventsWorker, "_client_override", None)  # which the API of this process may have set
+    with temporary_settings({PREFECT_API_URL: f"{live.prefect}/api"}):
+        yield live.prefect
+
+
+@pytest.fixture
+def connected(live: Live, server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Commands of this process use the servers that run."""
     monkeypatch.chdir(live.folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", live.mlflow)
-    monkeypatch.setenv("PREFECT_API_URL", f"{live.prefect}/api")
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(live.mlflow)  # another test may have set one, and then the variable does not count
-    with temporary_settings({PREFECT_API_URL: f"{live.prefect}/api"}):
-        yield
+    yield
     mlflow.set_tracking_uri(before)

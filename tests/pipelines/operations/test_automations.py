@@ -40,7 +40,7 @@ def test_drift_of_a_model_runs_the_retraining_of_that_model_alone(deployed: Depl
 
 
 def test_a_webhook_that_is_none_is_refused_without_showing_it(
-    config: PipelineConfig, tmp_path: Path, prefect_api: None
+    config: PipelineConfig, tmp_path: Path, server: str
 ) -> None:
     with pytest.raises(ConfigError, match="must be an http or https address") as refused:
         deploy(config, tmp_path / "demo.yaml", "som", notify_url=SECRET)

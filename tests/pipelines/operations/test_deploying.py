@@ -118,6 +118,6 @@ def test_deploying_needs_a_server_that_stays(config: PipelineConfig, tmp_path: P
         deploy(config, tmp_path / "demo.yaml", "som")
 
 
-def test_a_missing_file_of_deployments_is_named(config: PipelineConfig, tmp_path: Path, prefect_api: None) -> None:
+def test_a_missing_file_of_deployments_is_named(config: PipelineConfig, tmp_path: Path, server: str) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such file: .*--file"):
         deploy(config, tmp_path / "demo.yaml", "som", tmp_path / "nowhere.yaml")

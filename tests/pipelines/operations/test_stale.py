@@ -1,10 +1,11 @@
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from mlflow import MlflowClient
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from typer.testing import CliRunner
 
 from pipelines.cli import app
@@ -73,9 +74,14 @@ def facts(tags: Mapping[str, str]) -> RunFacts:
     return RunFacts(run.info.run_id, "name", "facts", LONG_AGO, {**elsewhere, **tags})
 
 
-def test_what_prefect_does_not_know_is_gone_only_where_it_once_knew_it(store: str, prefect_api: None) -> None:
-    from prefect.settings import PREFECT_UI_URL
+@pytest.fixture
+def lasting() -> Iterator[None]:
+    """A Prefect server that stays is set; nobody asks it."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        yield
 
+
+def test_what_prefect_does_not_know_is_gone_only_where_it_once_knew_it(store: str, lasting: None) -> None:
     unknown = facts({"prefect.flow_run_url": "https://prefect.elsewhere/runs/1"})
     assert evidence(unknown, lambda _: None).ended is None
     known = RunFacts(
@@ -85,7 +91,7 @@ def test_what_prefect_does_not_know_is_gone_only_where_it_once_knew_it(store: st
     assert evidence(known, lambda _: None).ended == "gone"
 
 
-def test_the_newest_sign_of_life_counts(store: str, prefect_api: None) -> None:
+def test_the_newest_sign_of_life_counts(store: str, lasting: None) -> None:
     run = facts({})
     found = evidence(run, lambda _: FlowRunLife(None, JUST_NOW))
     assert found == Evidence(process_lives=None, ended=None, heartbeat=JUST_NOW, last_sign=JUST_NOW)

@@ -1,57 +1,80 @@
-"""A process of its own for each: what is tested is what a run finds where no test has set anything up."""
+"""What a run finds that has no Prefect API; the settings of Prefect are as where nobody has set any."""
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import prefect
-import pytest
-
-RUN = """
-import json, threading
 import psutil
+import pytest
 from prefect import flow, task
-from prefect.settings import PREFECT_API_URL
+from prefect.context import SettingsContext
+from prefect.events.worker import EventsWorker
+from prefect.server.database.dependencies import temporary_database_interface
+from prefect.settings import PREFECT_API_URL, Profile, Settings
+
 from pipelines.errors import FlowEngineError
 from pipelines.flows.prefect_run import this_run
 from pipelines.operations.engine import flow_engine, run_flow
 from pipelines.operations.orchestration import lasting_api
+from pipelines.store.names import FLOW_PAGE_TAG
+from tests.pipelines.conftest import CACHE_VARIABLE, REPOSITORY
+
+RUN = "import json; from tests.pipelines.operations.test_temporary import found; print(json.dumps(found()))"
+FINE = [8, None, None, 0, None]
+
 
 @task
-def double(number): return 2 * number
+def double(number: int) -> int:
+    return 2 * number
+
 
 @flow(name="som-doubled")
-def doubled(number): return double(number), dict(this_run().tags), lasting_api()
+def doubled(number: int) -> tuple[Any, ...]:
+    return double(number), this_run().tags[FLOW_PAGE_TAG], lasting_api()
 
-try:
+
+def family() -> int:
+    return len(psutil.Process().children(recursive=True))
+
+
+def found() -> list[Any]:
+    """What a run returns, knows of its Prefect, and starts as processes; and what is set after it."""
+    before = family()
     with flow_engine() as wait:
         wait()
-        result, tags, lasting = run_flow(doubled, 4)
-        children = len(psutil.Process().children(recursive=True))
-    after = str(PREFECT_API_URL.value())
-    print(json.dumps([result, tags["prefect.flow_run_url"], lasting, children, after]))
-except FlowEngineError as error:
-    print(error)
-"""
-FINE = '[8, null, null, 0, "None"]'
+        answers = run_flow(doubled, 4)
+        processes = family() - before
+    return [*answers, processes, PREFECT_API_URL.value()]
 
 
-def run(home: Path, **variables: str) -> str:
-    """What the script says, which is all that anybody says."""
+def variables(home: Path, **others: str) -> dict[str, str]:
+    """Those of a user in this home who has set no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "XDG_"))}
-    quiet = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "HOME": str(home)}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RUN],
-        env={**kept, **quiet, **variables},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.stderr == ""
-    return done.stdout.strip()
+    return {**kept, "HOME": str(home), **others}
+
+
+@contextmanager
+def fresh(home: Path, **others: str) -> Iterator[None]:
+    """As in a new process of that user."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - set(there := variables(home, **others)):
+            patch.delenv(name)
+        for name, value in there.items():
+            patch.setenv(name, value)
+        patch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")  # what an earlier run still has to tell a server that is gone
+        patch.setattr(EventsWorker, "_client_override", None)
+        with (
+            SettingsContext(profile=Profile(name="fresh", settings={}), settings=Settings()),
+            temporary_database_interface(),  # Prefect keeps the address of the first database of a process
+        ):
+            yield
 
 
 def kept(home: Path) -> Path:
@@ -59,17 +82,34 @@ def kept(home: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which a flow has run before, whatever another version of Prefect has left there."""
+def home(prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which a flow has run, in a process of its own, whatever there was before.
+
+    That is what another version of Prefect has left, and the first half of our database.
+    """
     folder = tmp_path_factory.mktemp("home")
     (folder / ".prefect").mkdir()
     (folder / ".prefect" / "prefect.db").write_text("of another world")
-    assert run(folder) == FINE
+    whole = (Path(os.environ[CACHE_VARIABLE]) / "som" / kept(folder).name).read_bytes()
+    kept(folder).parent.mkdir(parents=True)
+    kept(folder).write_bytes(whole[: len(whole) // 2])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUN],
+        env=variables(folder, PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL="CRITICAL"),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == FINE
     return folder
 
 
-def test_a_run_keeps_an_empty_database_and_leaves_those_of_prefect_alone(home: Path) -> None:
+def test_a_run_makes_a_damaged_database_anew_keeps_it_empty_and_leaves_those_of_prefect_alone(home: Path) -> None:
     with sqlite3.connect(kept(home)) as database:
+        assert database.execute("PRAGMA quick_check").fetchone() == ("ok",)
         assert database.execute("SELECT count(*) FROM flow_run").fetchone() == (0,)
     assert [path.name for path in (home / ".prefect").iterdir()] == ["prefect.db"]
     assert (home / ".prefect" / "prefect.db").read_text() == "of another world"
@@ -77,21 +117,15 @@ def test_a_run_keeps_an_empty_database_and_leaves_those_of_prefect_alone(home: P
 
 def test_the_kept_database_is_used_as_it_is(home: Path) -> None:
     before = kept(home).stat().st_mtime_ns
-    assert run(home) == FINE
+    with fresh(home):
+        assert found() == FINE
     assert kept(home).stat().st_mtime_ns == before
-
-
-def test_a_damaged_one_is_made_anew(home: Path) -> None:
-    whole = kept(home).read_bytes()
-    kept(home).write_bytes(whole[: len(whole) // 2])
-    assert run(home) == FINE
-    with sqlite3.connect(kept(home)) as database:
-        assert database.execute("PRAGMA quick_check").fetchone() == ("ok",)
 
 
 def test_without_a_place_to_keep_it_a_run_makes_its_own(home: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert run(home, XDG_CACHE_HOME=str(tmp_path / "file"), PREFECT_HOME=str(tmp_path / "file" / "prefect")) == FINE
+    with fresh(home, XDG_CACHE_HOME=str(tmp_path / "file"), PREFECT_HOME=str(tmp_path / "file" / "prefect")):
+        assert found() == FINE
 
 
 def test_a_database_of_the_user_s_is_used_and_named_where_another_prefect_made_it(home: Path, tmp_path: Path) -> None:
@@ -99,7 +133,10 @@ def test_a_database_of_the_user_s_is_used_and_named_where_another_prefect_made_i
     mine.write_bytes(kept(home).read_bytes())
     with sqlite3.connect(mine) as database:
         database.execute("UPDATE alembic_version SET version_num = 'f00dfeedf00d'")
-    said = run(home, PREFECT_API_DATABASE_CONNECTION_URL=f"sqlite+aiosqlite:///{mine}")
-    assert f"Prefect's database sqlite+aiosqlite:///{mine} cannot be used by Prefect {prefect.__version__}: " in said
+    address = f"sqlite+aiosqlite:///{mine}"
+    with fresh(home, PREFECT_API_DATABASE_CONNECTION_URL=address), pytest.raises(FlowEngineError) as refused:
+        found()
+    said = str(refused.value)
+    assert f"Prefect's database {address} cannot be used by Prefect {prefect.__version__}: " in said
     assert "f00dfeedf00d" in said
     assert "unset PREFECT_API_DATABASE_CONNECTION_URL" in said
