@@ -99,10 +99,12 @@ def _refresh(config: PipelineConfig) -> RefreshResult:
             acceptance = tasks.evaluate(model, local, new_rows, champion.metrics, config)
             run.metrics(acceptance.metrics)
             _tell_drift(config.model_name, acceptance.drift, facts, last)
-        published = None
+        published, refits = None, {}
         if acceptance.passes:
             with stages("learn", rows=len(new_rows.samples)):
                 tasks.learn(local, new_rows.samples, config.jitl)
+                refits = tasks.refit(local)
+                run.metrics({"refits": float(len(refits))})
             with stages("log"):
                 model_id, digest = tasks.log_model(run, model, new_rows.dataset.examples, step=0)
                 facts |= {WATERMARK_TAG: str(local.watermark), MODEL_TAG: digest}
@@ -121,6 +123,7 @@ def _refresh(config: PipelineConfig) -> RefreshResult:
             acceptance=acceptance,
             run=RunPlace(**place_of(run, config.experiment_name)),
             published=published,
+            refits=refits,
         )
         _record(run, facts, result, folder)
         run.metrics(stages.metrics())

@@ -19,8 +19,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from pipelines.data.samples import Labelled
+from pipelines.data.samples import Labelled, evenly
 from pipelines.errors import ModelError
 from pipelines.model.local_plan import learnable, plan_local_models, require_dates
 from pipelines.settings.sections import JITLConfig
@@ -91,7 +92,7 @@ class LocalModels:
 
         The models answer the rows before they learn them, and their intervals adapt to these errors: an interval never
         rests on an answer to a row that its model knew. Of more rows than a model may hold it learns those that
-        `learnable` says.
+        `learnable` says; without times there are no newest ones, and it learns as many as there is room for.
 
         Returns:
             How many rows the model of each target has learned.
@@ -102,13 +103,28 @@ class LocalModels:
         counts = {}
         for target, regressor in self.regressors.items():
             known = rows.take(rows.known(target))
-            if len(known) > config.max_rows:
+            if rows.moments is None:
+                room = max(config.max_rows - len(regressor.index_), 0)
+                known = known.take(evenly(np.arange(len(known)), room))
+            elif len(known) > config.max_rows:
                 known = learnable(rows, target, config)
             if len(known):
-                regressor.update(known.samples, known.targets[target], known.moments)
+                regressor.update(known.samples, known.targets[target], known.moments, refit=False)
                 _forget(regressor, config)
             counts[target] = len(known)
         return counts
+
+    def refit(self) -> dict[str, str]:
+        """Fit models anew where that is due: settings, boosting and the scale of intervals, which `learn` leaves.
+
+        Returns:
+            Why it was due, by target of the models that were fitted.
+        """
+        due = {target: model.refit_reason for target, model in self.regressors.items() if model.refit_reason}
+        with threadpool_limits(1):  # regions of boosting are short: waking threads takes longer
+            for target in due:
+                self.regressors[target].refit()
+        return due
 
     def require_map(self, som: SOM) -> None:
         """Refuse models that do not live on a map.

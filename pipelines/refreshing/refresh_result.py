@@ -1,7 +1,7 @@
 """The result of a refresh, for a terminal and for a Prefect artifact."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -29,6 +29,7 @@ class RefreshResult:
         acceptance: What was found of new rows; None where there was nothing to do.
         run: The MLflow run; None where there was nothing to do.
         published: The version that serves instead; None where the champion stays.
+        refits: Why local models were fitted anew, by target of these.
     """
 
     outcome: Outcome
@@ -40,6 +41,7 @@ class RefreshResult:
     acceptance: Acceptance | None = None
     run: RunPlace | None = None
     published: Version | None = None
+    refits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -53,6 +55,8 @@ class RefreshResult:
         yield from _others(self.new_rows)
         if self.acceptance is not None:
             yield from _findings(self.acceptance)
+        for target, reason in self.refits.items():
+            yield "fitted anew", f"{target}: {reason}"
         yield "learned up to", " to ".join(dict.fromkeys(_moment(mark) for mark in self.watermarks))
         times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items())
         yield "seconds", f"{sum(self.seconds.values()):.1f}: {times}"

@@ -9,8 +9,9 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from time import perf_counter as time_now
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from somlib.jitl.assignment import Assigner, Assignment, Standardizer
 from somlib.jitl.blend import Boosted
 from somlib.jitl.choosing import ChosenSettings
 from somlib.jitl.gaps import Hidden, hidden_samples
+from somlib.jitl.growth import Growth
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.row_store import RowStore
 from somlib.jitl.sample_index import Keep, SampleIndex
@@ -71,17 +73,45 @@ class JITLEstimator(ChosenSettings):
         assigned = assigner.assign(X)
         if not (assigned.winner >= 0).any():
             raise DataError(f"X must have a row with a nearest neuron, got {len(X)} rows with nothing observed")
+        index.append_assigned(assigned.point, torch.from_numpy(assigned.winner), time, clock)
+        self._fit_models(X, target, assigner, index, assigned, on_step)
+
+    def refit(self, *, on_step: OnStep | None = None) -> Self:
+        """Choose settings and fit all models anew to the samples held; the map and its units stay.
+
+        What `update` cannot reach is learned again too: settings, boosting, the weights of experts, the distances that
+        are normal on the map, and the intervals.
+
+        Args:
+            on_step: As in `fit`.
+        """
+        check_is_fitted(self)
+        target = self._targets.undo(self._rows[:, -self._outputs :])
+        with self._all_or_nothing():
+            held, before = self.index_, self._assigner
+            X = held.samples.numpy()
+            if before.own_units:
+                X = before.standardizer.undo(X)
+            assigner = Assigner(before.som, before.standardizer, before.own_units, self._used.n_neurons)
+            self._fit_models(X, target, assigner, held, assigner.assign(X), on_step)
+        return self
+
+    def _fit_models(
+        self, X: NDArray[Any], target: FloatArray, assigner: Assigner, index: SampleIndex, assigned: Assignment,
+        on_step: OnStep | None,
+    ) -> None:  # fmt: skip
+        """Fit all that is not the map to samples (n, d), which `assigner` has placed and `index` holds."""
         assigner.learn_reach(assigned.distance[:, 0])
         assigned = replace(assigned, trust=assigner.trust_at(assigned.distance[:, 0]))  # without a second search
 
         targets = Standardizer.of(target)
         rows = np.hstack((assigned.inputs, targets.apply(target)))
         self._begin(assigner, targets, index)
-        index.append_assigned(assigned.point, torch.from_numpy(assigned.winner), time, clock)
-        splits = random_splits(len(X), self._used._seed()) if timestamps is None else forward_splits(time.numpy())
-        left_out = self._choose(assigned, rows, splits, time.numpy())
+        time = index.time.numpy()
+        splits = random_splits(len(X), self._used._seed()) if index.clock == "rows" else forward_splits(time)
+        left_out = self._choose(assigned, rows, splits, time)
         hidden = hidden_samples(X, assigner, splits, self._used._seed()) if self._needs_hidden else None
-        to_hidden = None if hidden is None else self._answers_to(hidden, assigned, rows, splits, time.numpy())
+        to_hidden = None if hidden is None else self._answers_to(hidden, assigned, rows, splits, time)
         self._store = RowStore(torch.empty((0, rows.shape[1]), dtype=torch.float64))
         self._store.append(torch.from_numpy(rows))
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
@@ -89,6 +119,7 @@ class JITLEstimator(ChosenSettings):
         self._ridge.solve(rows[:, -target.shape[1] :])
         left_out, to_hidden = self._fit_experts(assigned, rows, splits, left_out, hidden, to_hidden, on_step)
         self._finish_fit(assigned, rows, left_out, hidden, to_hidden)
+        self._growth = Growth(len(rows), left_out.loss(rows[:, -target.shape[1] :]) if len(left_out.position) else None)
 
     @property
     def _needs_hidden(self) -> bool:
@@ -116,7 +147,13 @@ class JITLEstimator(ChosenSettings):
     ) -> None:
         """What is to be learned from the left-out answers."""
 
-    def _update(self, X: NDArray[Any], target: FloatArray, timestamps: Any, score: bool) -> None:
+    @property
+    def refit_reason(self) -> str:
+        """Why `refit` is due, in words: many new rows, or errors that have grown; empty where it is not."""
+        check_is_fitted(self)
+        return self._growth.reason
+
+    def _update(self, X: NDArray[Any], target: FloatArray, timestamps: Any, score: bool, refit: bool | None) -> None:
         """Learn from new samples (n, d) and targets (n, o); with `score`, record the errors of answers first."""
         time, clock = self.index_.read_times(timestamps, len(X))
         self._tell_of_silent(X)
@@ -129,6 +166,12 @@ class JITLEstimator(ChosenSettings):
         self.index_.append_assigned(assigned.point, torch.from_numpy(assigned.winner), time, clock)
         self._store.append(torch.from_numpy(rows))
         self._solve()
+        self._growth.learn(len(rows))
+        reason = self._growth.reason if refit is None else "asked for" if refit else ""
+        if reason:
+            start = time_now()
+            self.refit()
+            logger.info("fitted anew to %s rows in %.1f s: %s", f"{len(self.index_):,}", time_now() - start, reason)
 
     def _tell_of_silent(self, X: NDArray[Any]) -> None:
         """Warn, once for each, of features that vary in X (n, d) and did not in `fit`."""
@@ -264,6 +307,7 @@ class JITLEstimator(ChosenSettings):
             "reach": self._assigner.reach,
             "clock": self.index_.clock,
             "arrived": self.index_.arrived,
+            "growth": asdict(self._growth),
         }
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -310,6 +354,8 @@ class JITLEstimator(ChosenSettings):
         self._store.append(tensors["rows"])
         self._ridge = self._new_ridge(self._neighborhood_of(self.settings_), self._shrinkage_of(self.settings_))
         self._ridge.moments.sums, self._ridge.moments.peak = arrays["moments"], arrays["moments.peak"]
+        # Models saved before it was counted begin to count now.
+        self._growth = Growth(**state.get("growth", {"fitted": len(self.index_), "usual": None}))
         self._solve()
 
     def _require_room(self, m: int, q: int) -> None:

@@ -201,13 +201,14 @@ def blend_fitted(
         bases = bases[::-1]
         errors = _left_out_errors(assigned, rows, o, boosting_splits, bases)
         settings, corrections = _best_correction(assigned, errors, splits, neighborhoods, m)
+        strength = settings["strength"]
         if hidden is not None:
             usable, winner = _usable(assigned.inputs, assigned.winner, errors)
             correction = ridge_answers_to(hidden, _candidate(settings, neighborhoods), usable, splits, winner, m, o)
-            to_hidden[name] = base_answers_to(hidden, bases[-len(splits) :]) + correction
-        answers[name] = rows[position, -o:] - errors[position] + corrections.answer
+            to_hidden[name] = base_answers_to(hidden, bases[-len(splits) :]) + strength * correction
+        answers[name] = rows[position, -o:] - errors[position] + strength * corrections.answer
         expert = CorrectedBoosting(base, correction_for(settings, neighborhoods, m, ridge.d, o), settings)
-        expert.learn(assigned.inputs, assigned.winner, errors)
+        expert.learn(assigned.inputs, assigned.winner, strength * errors)
         expert.solve()
         experts[name] = expert
     weights = convex_weights(np.stack([a.ravel() for a in answers.values()], axis=1), rows[position, -o:].ravel())
@@ -275,7 +276,16 @@ def _best_correction(
     candidates = [_candidate(chosen, neighborhoods) for chosen in settings]
     usable, winner = _usable(assigned.inputs, assigned.winner, errors)
     chosen, left_out = best_candidate(candidates, assigned, usable, splits, m, errors.shape[1], winner)
-    return settings[chosen], left_out
+    return {**settings[chosen], "strength": _strength(left_out.answer, errors[left_out.position])}, left_out
+
+
+def _strength(correction: FloatArray, errors: FloatArray) -> float:
+    """The part of a correction, in [0, 1], that leaves the least of errors (v, o) on samples left out.
+
+    A base that knew fewer rows made errors that the base of all rows no longer makes.
+    """
+    square = float((correction**2).sum())
+    return float(np.clip((correction * errors).sum() / square, 0.0, 1.0)) if square > 0 else 0.0
 
 
 def _candidate(settings: Mapping[str, Any], neighborhoods: Mapping[str, Neighborhood]) -> Candidate:

@@ -74,13 +74,16 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
             self._fit(X, np.eye(len(self.classes_))[code], timestamps)
         return self
 
-    def update(self, X: Any, y: Any, timestamps: Any = None) -> Self:
+    def update(self, X: Any, y: Any, timestamps: Any = None, *, refit: bool | None = None) -> Self:
         """Learn from new labelled samples, without training the map.
+
+        Settings stay as they are until rows have grown by almost a third: then `refit` follows.
 
         Args:
             X: Samples, shape (n, d).
             y: Class of each, among those of `fit`, shape (n,).
             timestamps: As in `fit`: needed if it had them.
+            refit: Whether `refit` follows; None: where `refit_reason` has one.
 
         Raises:
             ArgumentError: A class that `fit` has not seen; nothing has changed then.
@@ -89,7 +92,7 @@ class JITLClassifier(ClassifierMixin, JITLEstimator):  # type: ignore[misc]  # s
         known = np.isin(y, self.classes_)
         if not known.all():
             raise ArgumentError(f"y must hold classes that fit has seen, got {y[~known][0]!r}: fit anew to add one")
-        self._update(X, np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)], timestamps, score=False)
+        self._update(X, np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)], timestamps, False, refit)
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:

@@ -123,22 +123,41 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             self._fit(X, target, timestamps, on_step)
         return self
 
-    def update(self, X: Any, y: Any, timestamps: Any = None, *, observed: bool = False) -> Self:
+    def update(
+        self, X: Any, y: Any, timestamps: Any = None, *, observed: bool = False, refit: bool | None = None
+    ) -> Self:
         """Learn from new labelled samples, without training the map.
 
-        They are answered first, as the model is, and their errors move the intervals.
+        They are answered first, as the model is, and their errors move the intervals. That takes milliseconds. Boosting
+        and settings stay as they are until rows or errors have grown (`growth.py`): then `refit` follows.
 
         Args:
             X: Samples, shape (n, d).
             y: Targets, as in `fit`.
             timestamps: As in `fit`: needed if it had them.
             observed: Whether `observe` has already seen these samples, so that intervals do not count them twice.
+            refit: Whether `refit` follows; None: where `refit_reason` has one.
 
         Raises:
             ArgumentError, DataError, ShapeError, DataTypeError: What came does not fit; nothing has changed then.
         """
         X, target = self._checked_labelled(X, y)
-        self._update(X, target, timestamps, score=not observed)
+        self._update(X, target, timestamps, score=not observed, refit=refit)
+        return self
+
+    def refit(self, *, on_step: OnStep | None = None) -> Self:
+        """Choose settings and fit all models anew to the samples held; the map and its units stay.
+
+        What `update` cannot reach is learned again too: boosting, the weights of experts, the distances that are normal
+        on the map, and the scale of the intervals, whose level stays where labels have made it more careful.
+
+        Args:
+            on_step: As in `fit`.
+        """
+        with self._all_or_nothing():
+            level = self._intervals.alpha
+            super().refit(on_step=on_step)
+            self._intervals.alpha = np.minimum(level, self._intervals.alpha)
         return self
 
     def observe(self, X: Any, y: Any, timestamps: Any = None) -> Self:
@@ -301,6 +320,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         """Let the intervals see the errors of answers to labelled samples, in the order of time."""
         order = np.argsort(time, kind="stable")
         self._intervals.observe(subset(assigned, order), answer[order] - target[order])
+        self._growth.answer(answer - target)
 
     def _shaped(self, answer: FloatArray) -> FloatArray:
         return answer.reshape(len(answer), *self._output_shape)

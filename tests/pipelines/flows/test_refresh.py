@@ -87,6 +87,10 @@ def test_new_rows_are_judged_learned_and_published(served: Served) -> None:
     assert run.data.metrics["prequential/y/rmse"] == pytest.approx(np.sqrt(np.mean(error**2)))
     assert run.data.metrics["reference/y/rmse"] == served.trained.metrics["jitl/y/rmse"]
     assert {f"seconds/{stage}" for stage in STAGES} <= set(run.data.metrics)
+    # 72 since the fit: 48 held-out rows of training, and these.
+    assert result.refits == dict.fromkeys("yz", "72 rows learned since the last fit, which knew 192")
+    assert run.data.metrics["refits"] == 2
+    assert "| fitted anew | y: 72 rows learned since the last fit, which knew 192 |" in result.markdown()
     facts = {
         "som.kind": "refresh",
         "som.parent_version": "1",
@@ -123,7 +127,10 @@ def test_the_new_version_is_the_old_one_that_has_learned(served: Served) -> None
     assert not np.allclose(predicted(after, ROWS[:50]), predicted(served.trained.model, ROWS[:50]), rtol=1e-9)
 
 
-def test_refreshed_bit_by_bit_or_at_once_the_answers_are_the_same(served: Served) -> None:
+def test_refreshed_bit_by_bit_or_at_once_the_answers_are_the_same(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("somlib.jitl.growth.SHARE", 1.0)  # fitted anew now or later is another model
     served.add(NEW, "new")
     refresh_flow(served.config())
     served.add(LATER, "later")

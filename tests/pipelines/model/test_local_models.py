@@ -187,6 +187,28 @@ def test_of_more_new_rows_than_are_held_the_newest_are_learned(som: SOM) -> None
         np.testing.assert_array_equal(column, last.answer(queries)[name])
 
 
+def test_without_times_rows_are_learned_while_there_is_room_and_none_makes_way(som: SOM) -> None:
+    config = JITLConfig(experts="pure", max_rows=1_000)
+    models = fitted(som, rows(900, timed=False), config)
+    assert models.learn(rows(3_000, first=900, timed=False), config) == {"y": 100}
+    assert models.learn(rows(60, first=3_900, timed=False), config) == {"y": 0}
+    held = models.regressors["y"].index_.samples.numpy()
+    spread = rows(3_000, first=900).samples[np.linspace(0, 2_999, 100).round().astype(int)]
+    np.testing.assert_array_equal(held, np.vstack((rows(900).samples, spread)))
+
+
+def test_models_that_have_grown_are_fitted_anew_to_the_rows_they_hold(som: SOM) -> None:
+    config = JITLConfig(experts="pure", keep_days=5)
+    models = fitted(som, rows(z=rows().targets["y"]), config)
+    models.learn(rows(36, first=240, z=np.full(36, np.nan)), config)
+    assert models.refit() == {}
+    models.learn(rows(1, first=276, z=np.full(1, np.nan)), config)
+    before = models.regressors["y"].index_.number.tolist()
+    assert models.refit() == {"y": "37 rows learned since the last fit, which knew 121"}
+    assert models.regressors["y"].index_.number.tolist() == before == list(range(37, 158))
+    assert models.refit() == {}
+
+
 def test_a_neuron_holds_no_more_than_its_newest_rows(som: SOM) -> None:
     config = JITLConfig(experts="pure", per_neuron=4)
     models = fitted(som, rows(), config)

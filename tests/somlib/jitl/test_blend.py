@@ -7,7 +7,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from somlib.errors import ArgumentError
 from somlib.jitl import JITLRegressor
-from somlib.jitl.blend import convex_weights
+from somlib.jitl.blend import _strength, convex_weights
 from somlib.jitl.boosting import boosting_settings
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.validation import BLOCKS, forward_splits, random_splits
@@ -75,10 +75,11 @@ def test_a_saved_blend_answers_and_learns_like_the_one_that_was_saved(model: JIT
 @pytest.mark.parametrize("timed", [False, True])
 def test_left_out_errors_are_those_of_scikit_learns_boosting_on_the_other_samples(timed: bool) -> None:
     X, y = problem(160)
+    y = y[:, 1] + 3 * X.sum(axis=1)  # slopes, which trees miss and corrections find
     time = np.random.default_rng(2).permutation(160).astype(np.float64)
-    model = JITLRegressor(x=3, y=3, n_jobs=2).fit(X, y[:, 1], time if timed else None)
+    model = JITLRegressor(x=3, y=3, n_jobs=2).fit(X, y, time if timed else None)
     assert model._blend is not None
-    assigned, target = model._assigner.assign(X), (y[:, 1] - y[:, 1].mean()) / y[:, 1].std()
+    assigned, target = model._assigner.assign(X), (y - y.mean()) / y.std()
     point = assigned.point.numpy()
     splits = forward_splits(time, BLOCKS, BLOCKS - 1) if timed else random_splits(160, 42)
     expected = np.full(160, np.nan)
@@ -87,10 +88,25 @@ def test_left_out_errors_are_those_of_scikit_learns_boosting_on_the_other_sample
         answer = boosting.fit(point[split.learn], target[split.learn]).predict(point[split.answer])
         expected[split.answer] = target[split.answer] - answer
     assert np.isnan(expected).any() == timed
-    np.testing.assert_allclose(model._blend.experts["boosting"].errors[:, 0], expected, rtol=1e-6, atol=1e-6)
+    expert = model._blend.experts["boosting"]
+    assert expert.settings["strength"] > 0.3
+    np.testing.assert_allclose(expert.errors[:, 0], expert.settings["strength"] * expected, rtol=1e-6, atol=1e-6)
     whole = HistGradientBoostingRegressor(random_state=42, **boosting_settings(160)).fit(point, target)
-    found = model._blend.experts["boosting"].base.answer(assigned)[:, 0]
+    found = expert.base.answer(assigned)[:, 0]
     np.testing.assert_allclose(found, whole.predict(point), rtol=1e-6, atol=1e-6)
+
+
+def test_a_correction_counts_as_far_as_it_corrects() -> None:
+    correction = np.array([[1.0], [-2.0], [2.0]])
+    for errors, expected in (
+        ([[1.0], [-2.0], [2.0]], 1.0),
+        ([[0.5], [-1.0], [1.0]], 0.5),
+        ([[3.0], [-6.0], [6.0]], 1.0),  # never more than what was learned
+        ([[-1.0], [2.0], [-2.0]], 0.0),
+        ([[2.0], [0.0], [0.5]], np.linalg.lstsq(correction, np.array([2.0, 0.0, 0.5]), rcond=None)[0][0]),
+    ):
+        assert _strength(correction, np.array(errors)) == pytest.approx(expected)
+    assert _strength(np.zeros((3, 1)), correction) == 0.0
 
 
 def test_the_number_of_jobs_changes_neither_answers_nor_files(tmp_path: Path) -> None:
