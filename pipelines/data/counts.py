@@ -106,7 +106,7 @@ def survey(source: Source, drop_incomplete: bool) -> Survey:
 
 
 def _with_codes(counted: ColumnSurvey, values: int) -> ColumnSurvey:
-    """The survey of a category of so many values: codes from 0."""
+    """The survey of a category of that many values: codes from 0."""
     return counted._replace(low=0.0, high=values - 1.0) if values else counted
 
 

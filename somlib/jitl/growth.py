@@ -13,7 +13,7 @@ from somlib.jitl.moments import FloatArray
 
 SHARE = 0.3
 WORSE = 1.15  # errors of answers, in those on samples left out, that call for one before that
-FEWEST, LEAST_SHARE = 100, 0.05  # answers that show this: so many, and so many of the rows of the last fit
+FEWEST, LEAST_SHARE = 100, 0.05  # answers that show this: a number of them, and a share of the rows of the last fit
 
 
 @dataclass
