@@ -46,7 +46,9 @@ class ColumnConfig(Section):
         default=0.01, ge=0, lt=1, description="Of a category: share of the training rows below which a value is rare"
     )
     most: int = Field(
-        default=30, ge=1, description="Of a category: values with a feature each, the most frequent; the others are one together"
+        default=30,
+        ge=1,
+        description="Of a category: values with a feature each, the most frequent; the others are one together",
     )
 
     @model_validator(mode="after")
