@@ -138,6 +138,11 @@ def until_asked() -> Iterator[None]:
         _state.first = None
 
 
+def noticed() -> None:
+    """Say that a signal has reached a handler other than that of this module, so that it is not sent again."""
+    _state.handled = True
+
+
 def _on_signal(number: int, _: FrameType | None) -> None:
     _state.handled = True
     if _state.first is None:

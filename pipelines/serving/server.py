@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from threading import Thread
+from types import FrameType
 from typing import Any
 
 import pandas as pd
@@ -33,6 +34,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import PipelineError, ServerError, TrackingError
+from pipelines.interruption import noticed
 from pipelines.serving.invocation import read_csv, read_json, write_json
 from pipelines.store.registry import find, number_at
 from pipelines.store.servable import Servable, load
@@ -282,23 +284,31 @@ def run(service: Service, host: str, port: int, poll: float, ready: Callable[[st
     Raises:
         ServerError: The port is taken, or the address is not of this machine.
     """
-    with _listening(host, port) as open_socket, _orderly_end():
+    server = _server(application(service, poll))
+    with _listening(host, port) as open_socket, _orderly_end(server):
         ready(_address(open_socket))
-        _server(application(service, poll)).run(sockets=[open_socket])
+        server.run(sockets=[open_socket])
 
 
 @contextmanager
-def _orderly_end() -> Iterator[None]:
-    """Ends the block on SIGTERM or Ctrl-C, without an error.
+def _orderly_end(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end the server, and nothing be raised.
 
-    Uvicorn hands a signal on to the handler before it, once the requests in flight are answered.
+    Uvicorn hears them itself while it runs, and hands each on to the handler before it once all is answered: within its
+    event loop, where an exception would be reported as an error of the application.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        noticed()
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with suppress(KeyboardInterrupt):
-            yield
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -315,8 +325,17 @@ def on_loopback(app: FastAPI) -> Iterator[str]:
             thread.join()
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn's server, for which a signal that is sent again means to end at once, requests in flight or not."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        noticed()
+        super().handle_exit(sig, frame)
+
+
 def _server(app: FastAPI) -> uvicorn.Server:
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             log_config=None,

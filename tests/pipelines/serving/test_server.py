@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import socket
@@ -7,7 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import httpx
@@ -262,18 +263,39 @@ def test_som_serve_prints_its_address_follows_the_alias_and_finishes_requests_be
         assert "version 2 of model 'plain' serves now" in process.stderr.readline()
         assert half_sent_when_it_is_told_to_end(address, process).endswith("}]}")
         assert process.wait(30) == 0
+        assert process.stderr.read() == ""
     champion("1")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_without_an_error_and_then_means_what_it_did(
+    service: Service, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    asked: list[int] = []
+
+    def interrupt_once_it_answers(address: str) -> None:
+        def interrupt() -> None:
+            asked.append(get(address, "/ping").status_code)
+            os.kill(os.getpid(), number)
+
+        Thread(target=interrupt).start()
+
+    run(service, "127.0.0.1", 0, 10, interrupt_once_it_answers)
+    run(service, "127.0.0.1", 0, 10, lambda address: signal.raise_signal(number))  # before it listens to signals itself
+    assert asked == [200]
+    assert signal.getsignal(number) is before
+
+
 def half_sent_when_it_is_told_to_end(address: str, process: Any) -> str:
-    """The answer to a request whose second half is sent after the SIGTERM."""
+    """The answer to a request whose second half is sent after Ctrl-C."""
     body = b'{"inputs": [[1.0, 2.0]]}'
     head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(f"{head}\r\n\r\n".encode() + body[:10])
         assert get(address, "/ping").status_code == 200  # by now the server has seen the first half
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         connection.sendall(body[10:])
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
