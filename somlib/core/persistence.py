@@ -44,12 +44,12 @@ def write_map(path: str | Path, saved: SavedMap) -> None:
     """Write a map into the folder `path`, all or nothing; an earlier map there is replaced.
 
     Raises:
-        SavedMapError: `path` is a file, or a folder that holds something other than a saved map.
+        SavedMapError: `path` is a file, a folder that holds something other than a saved map, or no name for a folder.
     """
-    path = Path(path)
+    path = _possible(path)
     _require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    staging = path.with_name(f".{uuid.uuid4().hex}")  # without the name, which may be as long as names can be
     staging.mkdir()
     try:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in saved.tensors.items()}
@@ -72,7 +72,7 @@ def read_map(path: str | Path) -> SavedMap:
     """
     if not isinstance(path, str | PathLike):
         raise SavedMapError(f"path must be a folder, got {type(path).__name__}")
-    path = Path(path)
+    path = _possible(path)
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
             raise SavedMapError(f"path must be a folder with {CONFIG} and {WEIGHTS}, got {path} without {name}")
@@ -91,6 +91,18 @@ def read_map(path: str | Path) -> SavedMap:
     except SafetensorError as error:
         raise SavedMapError(f"{path / WEIGHTS} must be a safetensors file, got: {error}") from error
     return SavedMap(kind, config, state, tensors)
+
+
+def _possible(path: str | Path) -> Path:
+    """The path, unless the file system can have nothing of that name."""
+    try:
+        Path(path).lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SavedMapError(f"path must be a folder, got {str(path)[:200]!r}: {why}") from error
+    return Path(path)
 
 
 def _require_replaceable(path: Path) -> None:
