@@ -24,7 +24,8 @@ from pathlib import Path
 HERE = Path(__file__).parents[1]
 WEATHER = HERE / "data" / "weather.yaml"
 LAST = datetime(2013, 12, 30)  # up to which the first refresh learns; the data has a day more
-STAGE = re.compile(r"^(?:✓|ok) ([a-z ]+?) +([\d.]+) s", re.MULTILINE)
+# Stages with a bar had their time as h:mm:ss once, without parts of a second.
+STAGE = re.compile(r"^(?:✓|ok) ([a-z ]+?) +(?:[━-]+ +)?(?:(\d+):(\d\d):(\d\d)|([\d.]+) s)", re.MULTILINE)
 STAGES = ("start", "analyze", "local models", "draw", "log", "publish")
 ASK = """
 import mlflow, numpy, pandas
@@ -112,7 +113,12 @@ def medians(costs: Sequence[Cost]) -> str:
 
 
 def stage_seconds(costs: Sequence[Cost], stage: str) -> str:
-    found = [float(s) for cost in costs for name, s in STAGE.findall(cost.output) if name == stage]
+    found = [
+        float(s) if s else 3600 * int(hour) + 60 * int(minute) + int(second)
+        for cost in costs
+        for name, hour, minute, second, s in STAGE.findall(cost.output)
+        if name == stage
+    ]
     return f"{statistics.median(found):.1f}" if found else "-"
 
 
