@@ -38,6 +38,7 @@ from pipelines.settings.columns import OPTIONS, ColumnConfig, TimePart
 
 Floats = NDArray[np.float64]
 OTHER = "(other)"
+ROUNDING = 1e-6  # of a turn: as near as float32 features tell angles apart
 # Of each part of a moment: how long its cycle is, and its smallest value.
 CYCLES: Mapping[TimePart, tuple[float, float]] = {
     "minute_of_hour": (60, 0),
@@ -353,7 +354,8 @@ def on_circle(values: Floats, period: float, start: float) -> Floats:
 def off_circle(pairs: Floats, period: float, start: float) -> Floats:
     """The numbers (..., 1) at the angles of pairs (..., 2), at least `start`; NaN for a pair without an angle."""
     sine, cosine = pairs[..., :1], pairs[..., 1:]
-    turns = np.arctan2(sine, cosine) / (2 * np.pi) % 1.0 % 1.0  # twice: a little below 0 gives 1 at first
+    turns = np.arctan2(sine, cosine) / (2 * np.pi) % 1.0
+    turns = np.where(turns > 1 - ROUNDING, 0.0, turns)  # the start again, in float32 a little before it
     return np.where(np.hypot(sine, cosine) > 1e-9, start + period * turns, np.nan)
 
 

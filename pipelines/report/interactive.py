@@ -17,12 +17,13 @@ from matplotlib.colors import to_hex
 
 from pipelines.report.content import ReportContent
 from pipelines.report.encoding import base64_of, tidied
+from pipelines.report.facts import ColumnFacts
 from pipelines.report.mosaic import HATCH_COLOR
 from pipelines.report.words import number
 from somlib.utils.topology import neighbor_table
 from somlib.visualization.config import VisualizationConfig
 from somlib.visualization.lattice import Floats, Ints, Lattice
-from somlib.visualization.scale import category_colors, scale_for
+from somlib.visualization.scale import Scale, category_colors, scale_for
 
 STOPS = 64  # colors that a scale is sent as
 MARGIN = 0.06  # around the map, in cell widths
@@ -37,8 +38,9 @@ class Layer:
         name: Its name there.
         note: What to look for.
         values: Shape (m,), NaN where empty.
-        palette: `sequential`, `distance` or `clusters`.
+        palette: `sequential`, `distance`, `cyclic` or `clusters`.
         empty: Why a neuron has no value.
+        ends: Values of the first and the last color; None: the smallest and the largest.
     """
 
     group: str
@@ -47,6 +49,23 @@ class Layer:
     values: Floats
     palette: str = "sequential"
     empty: str = "no rows"
+    ends: tuple[float, float] | None = None
+
+    def scale(self, config: VisualizationConfig) -> Scale:
+        """Which color a value has."""
+        low, high = self.ends or (None, None)
+        return scale_for(
+            self.values, color_maps(config).get(self.palette, config.sequential_colors), vmin=low, vmax=high
+        )
+
+
+def color_maps(config: VisualizationConfig) -> dict[str, str]:
+    """Names of the color maps by palette, but for that of clusters."""
+    return {
+        "sequential": config.sequential_colors,
+        "distance": config.distance_colors,
+        "cyclic": config.cyclic_colors,
+    }
 
 
 def layers_of(content: ReportContent) -> list[Layer]:
@@ -69,17 +88,25 @@ def layers_of(content: ReportContent) -> list[Layer]:
     if content.targets:
         note = "Training rows of a neuron and its neighbors: what a query there is answered by."
         layers.append(Layer("Map", "Rows in reach", note, rows_in_reach(content)))
-    for i, name in enumerate(content.features):
-        layers.append(
-            Layer(
-                "Features", name, "Value that each neuron stands for, in the units of the data.", content.planes[:, i]
-            )
-        )
+    layers += [
+        _feature_layer(name, content.facts.features[name], content.planes[:, i])
+        for i, name in enumerate(content.features)
+    ]
     for name, maps in content.targets.items():
         layers.append(Layer("Targets", f"{name}: mean", "Mean over the training rows of each neuron.", maps["mean"]))
         note = "Standard deviation over the training rows of each neuron: low where the map predicts the target well."
         layers.append(Layer("Targets", f"{name}: standard deviation", note, maps["std"], empty="fewer than 2 rows"))
     return layers
+
+
+def _feature_layer(name: str, column: ColumnFacts, values: Floats) -> Layer:
+    """What the neurons stand for; of a cycle in colors that begin again with it."""
+    note = "Value that each neuron stands for, in the units of the data."
+    if column.period is None or not np.isfinite(column.low):
+        return Layer("Features", name, note, values)
+    ends = (column.low, column.low + column.period)
+    around = (values - column.low) % column.period + column.low
+    return Layer("Features", name, f"{note} The colors begin again where the values do.", around, "cyclic", ends=ends)
 
 
 def rows_in_reach(content: ReportContent) -> Floats:
@@ -205,8 +232,7 @@ def map_numbers(
         "hits": base64_of(content.hits, "<f4"),
         "total": float(content.hits.sum()),
         "palettes": {
-            "sequential": _stops(config.sequential_colors),
-            "distance": _stops(config.distance_colors),
+            **{palette: _stops(colors) for palette, colors in color_maps(config).items()},
             "clusters": [to_hex(color) for color in category_colors(count, config.category_colors)],
         },
         "layers": [_described(layer, config) for layer in layers],
@@ -229,8 +255,7 @@ def map_numbers(
 
 def _described(layer: Layer, config: VisualizationConfig) -> dict[str, Any]:
     """What the page says about a layer, and the ends of its colors."""
-    colors = config.distance_colors if layer.palette == "distance" else config.sequential_colors
-    scale = scale_for(layer.values, colors)
+    scale = layer.scale(config)
     low, high = (tidied(end, scale.high - scale.low) for end in (scale.low, scale.high))
     ticks = [scale.only] if scale.only is not None else [low, (low + high) / 2, high]
     return {

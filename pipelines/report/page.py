@@ -19,7 +19,15 @@ from matplotlib.colors import to_hex
 from pipelines.report import words
 from pipelines.report.content import ReportContent
 from pipelines.report.encoding import svg_uri, tidied
-from pipelines.report.interactive import Layer, cluster_places, layers_of, map_item, map_numbers, rows_in_reach
+from pipelines.report.interactive import (
+    Layer,
+    cluster_places,
+    color_maps,
+    layers_of,
+    map_item,
+    map_numbers,
+    rows_in_reach,
+)
 from pipelines.report.mosaic import Mosaic
 from pipelines.report.predictions import target_predictions
 from pipelines.report.rows import row_numbers
@@ -48,7 +56,7 @@ class StaticMap:
         image: Data URI.
         low: Value of the darkest color, empty for classes.
         high: Value of the brightest.
-        palette: `sequential`, `distance` or `clusters`.
+        palette: `sequential`, `distance`, `cyclic` or `clusters`.
         empty: What hatched cells are, empty where there are none.
     """
 
@@ -108,7 +116,6 @@ def render_report(content: ReportContent) -> str:
     maps = SOMVisualizer(content.som, CHARTS).maps
     lattice, config = Lattice.of(content.som.grid, maps.outline), maps.config
     layers = layers_of(content)
-    by_name = {"sequential": config.sequential_colors, "distance": config.distance_colors}
     large, small = Mosaic(lattice, MAP_PIXELS, config), Mosaic(lattice, PLANE_PIXELS, config)
     first_feature = next(i for i, layer in enumerate(layers) if layer.group == "Features")
     order = first_feature + similarity_order(content.planes)
@@ -143,7 +150,7 @@ def render_report(content: ReportContent) -> str:
         "columns": list(_columns(content)),
         "settings": list(_settings(content)),
         "rows_found": found,
-        "gradients": {name: _gradient(colors) for name, colors in by_name.items()},
+        "gradients": {name: _gradient(colors) for name, colors in color_maps(config).items()},
         "map_json": map_item(lattice, content.labels, config),
         "data_json": {**map_numbers(content, layers, lattice, config), "found": found},
         "bokeh_js": _bokeh_js(),
@@ -187,8 +194,7 @@ def _day(moment: datetime) -> str:
 
 
 def _static(number_: int, layer: Layer, mosaic: Mosaic, config: VisualizationConfig) -> StaticMap:
-    colors = config.distance_colors if layer.palette == "distance" else config.sequential_colors
-    scale = scale_for(layer.values, colors)
+    scale = layer.scale(config)
     known = np.isfinite(layer.values).any()
     ends = (scale.low, scale.high) if scale.only is None else (scale.only, scale.only)
     low, high = (tidied(end, scale.high - scale.low) for end in ends)

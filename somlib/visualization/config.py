@@ -48,6 +48,7 @@ class VisualizationConfig(BaseModel):
     sequential_colors: str = Field(default="viridis", description="Color map of values from low to high")
     distance_colors: str = Field(default="magma", description="Color map of distances between neurons")
     diverging_colors: str = Field(default="RdBu_r", description="Color map of values around a center")
+    cyclic_colors: str = Field(default="twilight", description="Color map of values that begin again, such as hours")
     category_colors: tuple[str, ...] = Field(default=MUTED, min_length=2, description="Colors of classes and clusters")
     empty_color: str = Field(default="#EFEFEF", description="Neurons without a value; hatched as well")
     highlight_color: str = Field(default="#D55E00", description="What a chart points at")
@@ -58,7 +59,7 @@ class VisualizationConfig(BaseModel):
     muted_ink: str = Field(default="#667079", description="Subtitles, ticks, hatching")
     background: str = Field(default="white", description="Behind everything")
 
-    @field_validator("sequential_colors", "distance_colors", "diverging_colors")
+    @field_validator("sequential_colors", "distance_colors", "diverging_colors", "cyclic_colors")
     @classmethod
     def _known_color_map(cls, name: str) -> str:
         if name not in matplotlib.colormaps:

@@ -31,6 +31,13 @@ def test_a_cycle_lies_on_a_circle_and_is_read_back_as_one_value() -> None:
     np.testing.assert_allclose(hour.collapse(3 * features)[:, 0], hour.collapse(features)[:, 0])  # of any length
 
 
+def test_rounded_as_features_are_a_cycle_still_begins_at_its_start() -> None:
+    weekday = made(kind="cyclic", period=7, start=1)
+    days = np.arange(1.0, 8.0)[:, None]
+    stored = ((weekday.expand(days) - 0.1) / 0.7).astype(np.float32)  # scaled, as samples are
+    np.testing.assert_allclose(weekday.collapse(stored.astype(np.float64) * 0.7 + 0.1), days, atol=1e-4)
+
+
 def test_a_cycle_begins_where_it_says_and_a_pair_without_an_angle_has_no_value() -> None:
     month = made(kind="cyclic", period=12, start=1)
     values = np.arange(1.0, 13)[:, None]
