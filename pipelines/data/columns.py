@@ -83,8 +83,8 @@ class _Column(BaseModel):
         return self.numbers
 
     @property
-    def periods(self) -> tuple[float | None, ...]:
-        """Of each of `readable`, how long its cycle is; None where it has none."""
+    def cycles(self) -> tuple[tuple[float, float] | None, ...]:
+        """Of each of `readable`, how long its cycle is and its smallest value; None where it has none."""
         return (None,) * len(self.readable)
 
     def read(self, values: pl.Series) -> list[pl.Series]:
@@ -181,9 +181,9 @@ class CyclicColumn(_Column):
         return around(self.name)
 
     @property
-    def periods(self) -> tuple[float | None, ...]:
+    def cycles(self) -> tuple[tuple[float, float] | None, ...]:
         """That of the column."""
-        return (self.period,)
+        return ((self.period, self.start),)
 
     def read(self, values: pl.Series) -> list[pl.Series]:
         """The numbers within one period: 24 is hour 0 again."""
@@ -217,9 +217,9 @@ class TimeColumn(_Column):
         return tuple(name for number in self.numbers for name in around(number))
 
     @property
-    def periods(self) -> tuple[float | None, ...]:
+    def cycles(self) -> tuple[tuple[float, float] | None, ...]:
         """Those of the parts."""
-        return tuple(CYCLES[part][0] for part in self.parts)
+        return tuple(CYCLES[part] for part in self.parts)
 
     def read(self, values: pl.Series) -> list[pl.Series]:
         """The parts."""

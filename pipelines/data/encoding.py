@@ -46,10 +46,10 @@ class Encoding:
         return tuple(name for each in self.columns for name in each.readable)
 
     @cached_property
-    def periods(self) -> Mapping[str, float]:
-        """Of the readable ones that are cycles, how long these are."""
-        pairs = [pair for each in self.columns for pair in zip(each.readable, each.periods, strict=True)]
-        return {name: period for name, period in pairs if period is not None}
+    def cycles(self) -> Mapping[str, tuple[float, float]]:
+        """Of the readable values that begin again, where they begin and where they end."""
+        pairs = [pair for each in self.columns for pair in zip(each.readable, each.cycles, strict=True)]
+        return {name: (cycle[1], cycle[1] + cycle[0]) for name, cycle in pairs if cycle is not None}
 
     @cached_property
     def firsts(self) -> list[int]:

@@ -231,8 +231,8 @@ def _of_features(train: NDArray[np.float32], scaler: Scaler) -> Iterator[tuple[s
     for part, column in zip(encoding.parts("features"), encoding.columns, strict=True):
         values = train[:, part].astype(np.float64) * scaler.scale[part] + scaler.center[part]
         readable = column.collapse(values)
-        for i, (name, period) in enumerate(zip(column.readable, column.periods, strict=True)):
-            yield name, column_facts(readable[:, i], period)
+        for i, (name, cycle) in enumerate(zip(column.readable, column.cycles, strict=True)):
+            yield name, column_facts(readable[:, i], None if cycle is None else cycle[0])
 
 
 def _mean(column: NDArray[np.float32]) -> float:

@@ -49,7 +49,9 @@ def _drawings(trained: TrainedMap, analysis: Analysis) -> Iterator[tuple[str, Ca
     yield "training_errors", partial(draw.plot_training_errors, *errors)
     yield "distance_map", partial(draw.plot_distance_map, scaling="mean")
     yield "hit_map", partial(draw.plot_hit_map, hits=analysis.hits)
-    yield "component_planes", partial(in_units.plot_component_planes)
+    encoding = analysis.scaler.encoding
+    cycles = {} if encoding is None else encoding.cycles
+    yield "component_planes", partial(in_units.plot_component_planes, ranges=cycles, cyclic=list(cycles))
     yield "cluster_map", partial(draw.plot_cluster_map, analysis.clusters, hits=analysis.hits)
     yield "cluster_profiles", partial(draw.plot_cluster_profiles, analysis.clusters)
     for stem, (name, target) in zip(file_stems(analysis.targets), analysis.targets.items(), strict=True):

@@ -1,7 +1,7 @@
 """Figures of the codebook: distances between neurons, and the weights of each feature."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +117,7 @@ class CodebookFigures(MapDrawing):
         sort: bool = True,
         center: float | None = None,
         ranges: Mapping[str, Range] | None = None,
+        cyclic: Collection[str] = (),
         save_path: str | Path | None = None,
         fig_name: str = "component_planes",
     ) -> Figure:
@@ -132,14 +133,16 @@ class CodebookFigures(MapDrawing):
                 takes a sequential one.
             ranges: Values (low, high) at the ends of the colors by feature name, such as those of the map before
                 retraining; a feature that is absent takes its own.
+            cyclic: Names of features whose values begin again, such as hours: their colors do so at the ends of their
+                range, which `ranges` should give.
             save_path: Folder to save in.
             fig_name: Name of the file.
 
         Raises:
             ShapeError: Another number of names than features.
-            ArgumentError: A range for an unknown feature, or one that is empty.
+            ArgumentError: A range for an unknown feature, or one that is empty; an unknown feature that is cyclic.
         """
-        pages = self._plane_pages(component_names, sort, center, ranges)
+        pages = self._plane_pages(component_names, sort, center, ranges, cyclic)
         if save_path is not None:
             return self._saved_pages(pages, save_path, fig_name)[0]
         if self._codebook().shape[1] > self.config.planes_per_page:
@@ -153,11 +156,12 @@ class CodebookFigures(MapDrawing):
         sort: bool = True,
         center: float | None = None,
         ranges: Mapping[str, Range] | None = None,
+        cyclic: Collection[str] = (),
         save_path: str | Path | None = None,
         fig_name: str = "component_planes",
     ) -> list[Figure]:
         """All sheets of component planes, one up to `config.planes_per_page` features; see `plot_component_planes`."""
-        return self._saved_pages(self._plane_pages(component_names, sort, center, ranges), save_path, fig_name)
+        return self._saved_pages(self._plane_pages(component_names, sort, center, ranges, cyclic), save_path, fig_name)
 
     def _plane_pages(
         self,
@@ -165,13 +169,17 @@ class CodebookFigures(MapDrawing):
         sort: bool,
         center: float | None,
         ranges: Mapping[str, Range] | None,
+        cyclic: Collection[str],
     ) -> Iterator[Figure]:
         names, ranges = self.component_names(component_names), ranges or {}
-        for name in ranges:
-            if name not in names:
-                raise unknown_name("ranges", name, names)
+        for argument, given in (("ranges", ranges), ("cyclic", cyclic)):
+            for name in given:
+                if name not in names:
+                    raise unknown_name(argument, name, names)
         planes = np.asarray(self._codebook().double().numpy())
-        return map_figures.plane_figures(self.frame, planes, names, sort=sort, center=center, ranges=ranges)
+        return map_figures.plane_figures(
+            self.frame, planes, names, sort=sort, center=center, ranges=ranges, cyclic=cyclic
+        )
 
     def component_names(self, names: Sequence[str] | None = None) -> list[str]:
         """A name for each feature: those given, else the columns of the training data, else numbers.

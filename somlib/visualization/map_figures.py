@@ -1,6 +1,6 @@
 """Figures of maps from plain arrays: distances, hits, component planes, target statistics, classes, retrieval."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +116,7 @@ def plane_figures(
     sort: bool,
     center: float | None,
     ranges: Mapping[str, Range],
+    cyclic: Collection[str] = (),
 ) -> Iterator[Figure]:
     """Sheets of component planes, drawn as they are asked for.
 
@@ -126,6 +127,7 @@ def plane_figures(
         sort: Whether similar planes are neighbors; else they keep their order.
         center: Value in the middle of a diverging color map; None takes a sequential one.
         ranges: Ends of the colors by name; a plane without takes its own.
+        cyclic: Names of those whose values begin again.
     """
     order = similarity_order(planes) if sort else np.arange(planes.shape[1])
     per_page = frame.config.planes_per_page
@@ -133,7 +135,7 @@ def plane_figures(
     for number, page in enumerate(pages, start=1):
         note = f"similar planes side by side, {len(order)} features" if sort and len(order) > 2 else ""
         heading = "Component planes" + (f", sheet {number} of {len(pages)}" if len(pages) > 1 else "")
-        yield _plane_sheet(frame, planes, names, page, heading, note, center, ranges)
+        yield _plane_sheet(frame, planes, names, page, heading, note, center, ranges, cyclic)
 
 
 def _plane_sheet(
@@ -145,12 +147,15 @@ def _plane_sheet(
     note: str,
     center: float | None,
     ranges: Mapping[str, Range],
+    cyclic: Collection[str],
 ) -> Figure:
     sheet = frame.sheet(len(page))
-    colors = frame.config.sequential_colors if center is None else frame.config.diverging_colors
+    straight = frame.config.sequential_colors if center is None else frame.config.diverging_colors
     for panel, feature in zip(sheet.panels, page, strict=True):
+        again = names[feature] in cyclic
         low, high = ranges.get(names[feature], (None, None))
-        scale = scale_for(planes[:, feature], colors, vmin=low, vmax=high, center=center)
+        colors, middle = (frame.config.cyclic_colors, None) if again else (straight, center)
+        scale = scale_for(planes[:, feature], colors, vmin=low, vmax=high, center=middle)
         panel.fill_values(planes[:, feature], scale)
         sheet.add_bar(panel, scale)
         sheet.name(panel, names[feature])

@@ -33,7 +33,7 @@ def test_numbers_become_features_side_by_side_and_are_read_back() -> None:
     assert [ENCODING.features[i] for i in ENCODING.firsts] == [
         "t", "h sin", "c=a", "c=b", "c=(other)", "w hour_of_day sin", "w day_of_week sin", "f"
     ]  # fmt: skip
-    assert ENCODING.periods == {"h": 24, "w hour_of_day": 24, "w day_of_week": 7}
+    assert ENCODING.cycles == {"h": (0, 24), "w hour_of_day": (0, 24), "w day_of_week": (1, 8)}
 
 
 def test_an_encoding_survives_json_and_a_broken_one_is_refused() -> None:

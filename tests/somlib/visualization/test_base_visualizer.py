@@ -243,6 +243,18 @@ def test_a_feature_range_fixes_the_colors_of_its_plane_only(som: SOM) -> None:
         visualizer(som).plot_component_planes(["a", "b", "c"], ranges={"d": (0, 1)})
 
 
+def test_a_plane_whose_values_begin_again_has_colors_that_do(som: SOM) -> None:
+    planes = visualizer(som).plot_component_planes
+    figure = planes(["a", "b", "c"], sort=False, center=0.0, ranges={"a": (0, 5)}, cyclic=["a"])
+    for neuron in (0, 17, 29):  # rows 0, 3, and 5, where a begins again
+        color = color_at(figure.axes[0], som, neuron)
+        np.testing.assert_allclose(color, scale("twilight", neuron // 5 / 5))
+    np.testing.assert_allclose(color_at(figure.axes[0], som, 29), color_at(figure.axes[0], som, 0), atol=0.02)
+    np.testing.assert_allclose(color_at(figure.axes[1], som, 29), scale("RdBu_r", 1.0))
+    with pytest.raises(ArgumentError, match="cyclic must be one of 'a', 'b', 'c', got 'd'"):
+        planes(["a", "b", "c"], cyclic=["d"])
+
+
 def test_centered_planes_are_diverging_around_the_center(som: SOM) -> None:
     figure = visualizer(som).plot_component_planes(sort=False, center=2.0)
     np.testing.assert_allclose(color_at(figure.axes[1], som, 2), scale("RdBu_r", 0.5))
