@@ -236,6 +236,8 @@ def _as_array(data: Any, name: str) -> np.ndarray[Any, Any]:
         raise DataTypeError(f"{name} must be a tensor, array, frame or table of numbers, got {type(data).__name__}")
     if kind == "polars.LazyFrame":
         raise DataTypeError(f"{name} must hold its rows, got a LazyFrame: call collect() first")
+    if kind.startswith("scipy.") and hasattr(data, "toarray"):
+        raise DataTypeError(f"{name} must be dense, got a sparse {type(data).__name__}: use toarray()")
     _refuse_non_numeric_columns(data, name)
     try:
         array = _array_of(data, kind)
@@ -330,7 +332,8 @@ def _as_matrix(tensor: Tensor, name: str, num_features: int | None, single: bool
         tensor = tensor[None]
     if tensor.ndim != 2:
         also = " or one sample of shape (d,)" if single else ""
-        raise ShapeError(f"{name} must have shape {expected}{also}, got {tuple(tensor.shape)}")
+        hint = ": use reshape(-1, 1) for one feature" if tensor.ndim == 1 and not single else ""
+        raise ShapeError(f"{name} must have shape {expected}{also}, got {tuple(tensor.shape)}{hint}")
     if num_features is not None and tensor.shape[1] != num_features:
         raise ShapeError(f"{name} must have {num_features} features, got shape {tuple(tensor.shape)}")
     if not len(tensor) or not tensor.shape[1]:

@@ -240,3 +240,12 @@ def test_rows_of_any_scale_make_a_finite_map_or_are_refused(
     assert som.cluster(method)["labels"].shape == (4,)
     assert som.anomaly_score(data).shape == (len(data),)
     assert alignment.aligned(som.codebook, som.codebook, Grid(2, 2)).permutation.tolist() == [0, 1, 2, 3]
+
+
+def test_what_is_nearly_right_is_refused_with_the_way_out() -> None:
+    som = SOM(2, 2, epochs=1)
+    for wrong, way in ((csr_matrix(X), r"use toarray\(\)"), (X[:, 0], r"use reshape\(-1, 1\) for one feature")):
+        with pytest.raises(SomlibError, match=way):
+            som.fit(wrong, verbose=False)
+    som.fit(csr_matrix(X).toarray(), verbose=False)
+    SOM(2, 2, epochs=1).fit(X[:, 0].reshape(-1, 1), verbose=False)
