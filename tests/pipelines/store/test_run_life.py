@@ -115,6 +115,7 @@ from pipelines.store.run_life import open_run
 
 uri, moment = sys.argv[1:]
 connect(uri)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests themselves ignore it, so would this process
 interruption.take_signals()
 count, at, statuses = 0, 0, []
 
