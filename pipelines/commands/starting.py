@@ -32,7 +32,10 @@ def init(data: str, output: str | None, target: Sequence[str], time: str | None)
     looked = look_at(data, target, time)
     _require_useful(looked, data, target)
     text = written(name, _path_from(file, data), looked, target)
-    file.write_text(text, encoding="utf-8")
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror or error}: name another with --output") from error
     load_config(file)
     console = Console()
     features = [each for each in looked.columns if is_feature(each)]
@@ -95,7 +98,7 @@ def written(name: str, path: str, looked: Looked, target: Sequence[str]) -> str:
 
 
 def _lines(name: str, path: str, looked: Looked, target: Sequence[str]) -> Iterator[str]:
-    seen = f"{'all' if looked.whole else 'the first'} {counted(looked.rows, 'row')}"
+    seen = f"{'all' if looked.whole else 'a sample of'} {counted(looked.rows, 'row')}"
     yield f"# Written by som init, which looked at {seen}. Every setting: som config. What would run: som check."
     yield f"name: {scalar(name)}"
     yield ""

@@ -13,6 +13,7 @@ SAME, COPIES = 1 - 1e-9, 1 - 1e-6  # correlation of two columns that say the sam
 PRESENT = 0.85  # and with a target of whether there is a value, from which on the value comes after the target
 FEWEST_ROWS = 20  # that have both: fewer agree by chance
 MOST_PAIRS, ROWS_A_PAIR = 50, 5  # different pairs of values of two columns, and rows that each has on average, at least
+LIKELY, FIRST_ROWS = 0.9, 1_000  # correlation over a few of the rows that two columns must have to be looked at whole
 UNLIKE_GAPS = 0.02  # share of rows by which the missing values of two columns that say the same may differ
 
 
@@ -22,10 +23,13 @@ class Numbers(NamedTuple):
     Attributes:
         values: float64, NaN where missing, shape (n,); of texts codes.
         amounts: Whether more of the number is more of something.
+        codes: Of each value its number among the different ones, -1 where missing, shape (n,); None where these are
+            more than `MOST_PAIRS`.
     """
 
     values: NDArray[np.float64]
     amounts: bool
+    codes: NDArray[np.int64] | None
 
 
 def as_numbers(values: pl.Series) -> Numbers:
@@ -33,21 +37,45 @@ def as_numbers(values: pl.Series) -> Numbers:
     amounts = values.dtype.is_numeric() or values.dtype.is_temporal() or values.dtype == pl.Boolean
     plain = values.to_physical() if amounts else labels(values).cast(pl.Categorical).to_physical()
     found = plain.cast(pl.Float64).fill_null(np.nan).to_numpy()
-    return Numbers(np.where(np.isfinite(found), found, np.nan), amounts)
+    known = np.isfinite(found)
+    distinct, places = np.unique(found[known], return_inverse=True)
+    codes = np.full(len(found), -1)
+    codes[known] = places
+    return Numbers(np.where(known, found, np.nan), amounts, codes if len(distinct) <= MOST_PAIRS else None)
 
 
 def say_the_same(a: Numbers, b: Numbers, least: float) -> bool:
     """Whether each value of one goes with one value of the other, or the two correlate by at least that much."""
-    known = ~np.isnan(a.values) & ~np.isnan(b.values)
-    gaps = abs(int(np.isnan(a.values).sum()) - int(np.isnan(b.values).sum()))
-    if known.sum() < FEWEST_ROWS or gaps > UNLIKE_GAPS * len(known):
+    return (a.amounts and b.amounts and _correlate(a, b, least)) or _pair_up(a, b)
+
+
+def _correlate(a: Numbers, b: Numbers, least: float) -> bool:
+    """Whether two amounts correlate by at least that much; most pairs differ in a few of the rows already."""
+    step = max(1, len(a.values) // FIRST_ROWS)
+    for values in ((a.values[::step], b.values[::step]), (a.values, b.values)):
+        known = ~np.isnan(values[0]) & ~np.isnan(values[1])
+        x, y = (each[known] for each in values)
+        varies = len(x) >= FEWEST_ROWS and x.std() > 0 and y.std() > 0
+        if varies and abs(np.corrcoef(x, y)[0, 1]) < LIKELY:
+            return False
+    return bool(varies and _alike_gaps(a, b) and abs(np.corrcoef(x, y)[0, 1]) >= least)
+
+
+def _pair_up(a: Numbers, b: Numbers) -> bool:
+    """Whether each of few values of one goes with one value of the other."""
+    if a.codes is None or b.codes is None or not _alike_gaps(a, b):
         return False
-    x, y = a.values[known], b.values[known]
-    if a.amounts and b.amounts and x.std() > 0 and y.std() > 0 and abs(np.corrcoef(x, y)[0, 1]) >= least:
-        return True
-    pairs = len(np.unique(np.column_stack([x, y]), axis=0))
-    few = 1 < pairs <= min(MOST_PAIRS, len(x) // ROWS_A_PAIR)
-    return bool(few and pairs == len(np.unique(x)) == len(np.unique(y)))
+    known = (a.codes >= 0) & (b.codes >= 0)
+    if known.sum() < FEWEST_ROWS:
+        return False
+    x, y = a.codes[known], b.codes[known]
+    pairs, first, second = (np.count_nonzero(np.bincount(each)) for each in (x * (y.max() + 1) + y, x, y))
+    return bool(1 < pairs <= min(MOST_PAIRS, len(x) // ROWS_A_PAIR) and pairs == first == second)
+
+
+def _alike_gaps(a: Numbers, b: Numbers) -> bool:
+    gaps = abs(int(np.isnan(a.values).sum()) - int(np.isnan(b.values).sum()))
+    return gaps <= UNLIKE_GAPS * len(a.values)
 
 
 def there_with(column: Numbers, target: Numbers) -> bool:
@@ -65,10 +93,14 @@ def summands(target: Numbers, columns: Mapping[str, Numbers]) -> tuple[str, ...]
     if not target.amounts or np.isnan(goal).all():
         return ()
     size, names = np.nanmax(np.abs(goal)), list(columns)
+    step = max(1, len(goal) // FIRST_ROWS)
+    few = np.array([columns[name].values[::step] for name in names])
     for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            apart = np.abs(columns[first].values + columns[second].values - goal)
-            known = ~np.isnan(apart)
-            if known.sum() >= FEWEST_ROWS and (apart[known] <= 1e-9 * size).all():
+        apart = np.abs(few[i + 1 :] + few[i] - goal[::step])
+        for j in np.flatnonzero(~(apart > 1e-9 * size).any(axis=1)):  # the few rows do not speak against it
+            second = names[i + 1 + j]
+            whole = np.abs(columns[first].values + columns[second].values - goal)
+            known = ~np.isnan(whole)
+            if known.sum() >= FEWEST_ROWS and (whole[known] <= 1e-9 * size).all():
                 return first, second
     return ()

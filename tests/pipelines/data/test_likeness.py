@@ -43,3 +43,17 @@ def test_two_columns_that_add_up_to_the_target_are_found() -> None:
     total = as_numbers(pl.Series(parts["casual"].values + parts["registered"].values))
     assert summands(total, parts) == ("casual", "registered")
     assert summands(as_numbers(pl.Series(VALUES)), parts) == ()
+
+
+def test_what_a_few_of_many_rows_do_not_show_is_looked_at_in_all() -> None:
+    rare = np.zeros(5_000)
+    rare[[1, 7, 23, 1_003, 4_999]] = VALUES[:5]  # never among every fifth row
+    other = np.zeros(5_000)
+    other[[1, 7]] = VALUES[:2]
+    twin = as_numbers(pl.Series(2 * rare + 1))
+    assert say_the_same(as_numbers(pl.Series(rare)), twin, SAME)
+    assert not say_the_same(as_numbers(pl.Series(other)), twin, SAME)
+    broken = np.arange(5_000.0)
+    total = as_numbers(pl.Series(broken + rare))
+    assert summands(total, {"a": as_numbers(pl.Series(broken)), "b": as_numbers(pl.Series(rare))}) == ("a", "b")
+    assert summands(total, {"a": as_numbers(pl.Series(broken)), "b": as_numbers(pl.Series(other))}) == ()
