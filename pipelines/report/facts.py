@@ -51,6 +51,7 @@ class ColumnFacts(Known):
         missing: Rows without a value.
         period: How long the cycle is after which values begin again, None for none; mean and deviation are those on
             the circle then.
+        start: Value that the cycle begins with.
     """
 
     mean: float
@@ -59,6 +60,7 @@ class ColumnFacts(Known):
     high: float
     missing: int
     period: float | None = None
+    start: float = 0.0
 
     def difference(self, value: float) -> float:
         """How far a value lies above the mean; on a circle the shorter way round."""
@@ -232,7 +234,7 @@ def _of_features(train: NDArray[np.float32], scaler: Scaler) -> Iterator[tuple[s
         values = train[:, part].astype(np.float64) * scaler.scale[part] + scaler.center[part]
         readable = column.collapse(values)
         for i, (name, cycle) in enumerate(zip(column.readable, column.cycles, strict=True)):
-            yield name, column_facts(readable[:, i], None if cycle is None else cycle[0])
+            yield name, column_facts(readable[:, i], *(cycle or ()))
 
 
 def _mean(column: NDArray[np.float32]) -> float:
@@ -241,7 +243,7 @@ def _mean(column: NDArray[np.float32]) -> float:
     return float(known.mean(dtype=np.float64)) if len(known) else np.nan
 
 
-def column_facts(values: NDArray[np.float64], period: float | None = None) -> ColumnFacts:
+def column_facts(values: NDArray[np.float64], period: float | None = None, start: float = 0.0) -> ColumnFacts:
     """Mean, standard deviation, range and missing values of a column, shape (n,); on the circle where it has a period.
 
     The mean direction is that of the sum of unit vectors, the deviation sqrt(-2 ln R) for their mean length R, both in
@@ -260,7 +262,7 @@ def column_facts(values: NDArray[np.float64], period: float | None = None) -> Co
         mean = (np.angle(direction) * period / (2 * np.pi) - low) % period + low
         spread = np.sqrt(-2 * np.log(min(1.0, max(abs(direction), 1e-12)))) * period / (2 * np.pi)
         facts = {"mean": float(mean), "deviation": float(spread), "low": low, "high": high}
-        return ColumnFacts(**facts, missing=missing, period=period)
+        return ColumnFacts(**facts, missing=missing, period=period, start=start)
     mean, low, high = (tidied(value, high - low) for value in (float(seen.mean()), low, high))
     return ColumnFacts(mean=mean, deviation=float(seen.std()), low=low, high=high, missing=missing)
 

@@ -102,11 +102,10 @@ def layers_of(content: ReportContent) -> list[Layer]:
 def _feature_layer(name: str, column: ColumnFacts, values: Floats) -> Layer:
     """What the neurons stand for; of a cycle in colors that begin again with it."""
     note = "Value that each neuron stands for, in the units of the data."
-    if column.period is None or not np.isfinite(column.low):
+    if column.period is None:
         return Layer("Features", name, note, values)
-    ends = (column.low, column.low + column.period)
-    around = (values - column.low) % column.period + column.low
-    return Layer("Features", name, f"{note} The colors begin again where the values do.", around, "cyclic", ends=ends)
+    ends = (column.start, column.start + column.period)
+    return Layer("Features", name, f"{note} The colors begin again where the values do.", values, "cyclic", ends=ends)
 
 
 def rows_in_reach(content: ReportContent) -> Floats:

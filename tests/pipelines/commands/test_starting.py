@@ -83,6 +83,7 @@ def test_the_shipped_weather_is_recognized() -> None:
             ["shop.parquet", "--target", "chrun"],
             "--target chrun: no such column in shop.parquet: columns are customer id",
         ),
+        (["shop.parquet", "-o", "nowhere/a.yaml"], "nowhere/a.yaml cannot be written: No such file or directory"),
         (["shop.parquet", "--target", "city"], "--target city must be numeric, got String"),
         (
             ["only.parquet"],

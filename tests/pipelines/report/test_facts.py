@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy.stats import circmean, circstd
 
+from pipelines.data.columns import CyclicColumn
+from pipelines.data.encoding import Encoding
 from pipelines.data.samples import Labelled
 from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
@@ -177,6 +179,16 @@ def test_mean_and_deviation_of_a_cycle_are_those_on_the_circle() -> None:
     assert (found.missing, found.low, found.high) == (1, 0.5, 23.0)
     assert found.difference((found.mean + 22) % 24) == pytest.approx(-2)
     assert column_facts(np.array([1.0, 3.0])).difference(0.0) == -2
+
+
+def test_a_cycle_is_described_with_its_length_and_where_it_begins() -> None:
+    encoding = Encoding((CyclicColumn(name="w", period=7, start=1),))
+    days = encoding.expand(np.arange(1.0, 8.0)[:, None]).astype(np.float32)
+    scaler = Scaler("none", encoding.features, np.zeros(2), np.ones(2), encoding)
+    som = SOM(2, 2, num_features=2)
+    found = notebook_facts(som, days, {}, scaler, AnalysisConfig()).facts.features["w"]
+    assert (found.period, found.start) == (7, 1)
+    assert (found.low, found.high) == pytest.approx((1, 7), abs=1e-5)
 
 
 def test_each_row_has_the_cluster_and_strength_of_its_neuron() -> None:

@@ -290,15 +290,17 @@ def test_a_map_of_2500_neurons_and_40_features_stays_below_five_megabytes() -> N
 
 
 def test_a_cycle_has_colors_that_begin_again_where_its_values_do() -> None:
-    hour = ColumnFacts(mean=12.0, deviation=7.0, low=0.0, high=23.0, missing=0, period=24.0)
+    hour = ColumnFacts(mean=12.0, deviation=7.0, low=6.0, high=18.0, missing=0, period=24.0, start=1.0)
     other = ColumnFacts(mean=0.0, deviation=1.0, low=-2.0, high=2.0, missing=0)
-    planes = np.column_stack((np.linspace(0.5, 24.5, 12), np.linspace(-1, 1, 12)))
+    planes = np.column_stack((np.linspace(6, 18, 12), np.linspace(-1, 1, 12)))
     found = page(planes=planes, facts={"features": {"a": hour, "b": other}})
     layers = {layer["name"]: (i, layer) for i, layer in enumerate(found.json["data-json"]["layers"])}
     number_, cyclic = layers["a"]
-    assert (cyclic["palette"], cyclic["low"], cyclic["high"]) == ("cyclic", 0.0, 24.0)
-    assert cyclic["ticks"] == ["0", "12", "24"]
-    np.testing.assert_allclose(values(found, number_), np.append(planes[:-1, 0], 0.5), rtol=1e-6)
+    assert (cyclic["palette"], cyclic["low"], cyclic["high"]) == ("cyclic", 1.0, 25.0)
+    assert cyclic["ticks"] == ["1", "13", "25"]
+    np.testing.assert_allclose(values(found, number_), planes[:, 0], rtol=1e-6)
+    assert "Values that begin again" in found.text
+    assert "Values that begin again" not in page().text
     assert layers["b"][1]["palette"] == "sequential"
     colors = found.json["data-json"]["palettes"]["cyclic"]
     assert np.abs(np.subtract(to_rgb(colors[0]), to_rgb(colors[-1]))).max() < 0.02  # as far as one step
