@@ -9,17 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-ROUNDING = 2.0**-20
-
 
 def base64_of(values: ArrayLike, dtype: Any) -> str:
     """Numbers in a binary type such as `<f4`, in base64."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
-
-
-def tidied(value: float, spread: float) -> float:
-    """The value, or 0 where it is only what float32 makes of 0 beside values that differ by `spread`."""
-    return 0.0 if abs(value) < ROUNDING * spread else value
 
 
 def data_uri(media_type: str, content: bytes) -> str:

@@ -20,13 +20,13 @@ from pipelines.data.encoding import Encoding
 from pipelines.data.samples import Labelled
 from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
-from pipelines.report.encoding import tidied
 from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import AnalysisConfig
 from pipelines.training.plan import Prepared
 from somlib import SOM
 from somlib.utils.clustering import ClusterResult, row_clusters
 from somlib.utils.grid import Grid
+from somlib.visualization.scale import tidied
 
 FACTS, ROWS = "facts.json", "rows.parquet"
 # Rows whose neurons are kept, every second or third or ... where there are more: 0.27 MB in the page, and 0.53 MB more

@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex
 
 from pipelines.report import words
 from pipelines.report.content import ReportContent
-from pipelines.report.encoding import svg_uri, tidied
+from pipelines.report.encoding import svg_uri
 from pipelines.report.interactive import (
     Layer,
     cluster_places,
@@ -37,7 +37,7 @@ from pipelines.wording import counted
 from somlib.visualization import SOMVisualizer, VisualizationConfig
 from somlib.visualization.lattice import Ints, Lattice
 from somlib.visualization.planes import similarity_order
-from somlib.visualization.scale import category_colors, scale_for
+from somlib.visualization.scale import category_colors, scale_for, tidied
 
 TEMPLATES = Path(__file__).parent / "templates"
 BOKEH_JS = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.report.content import ReportContent
-from pipelines.report.encoding import tidied
 from pipelines.wording import agreeing, counted, some
 from somlib.utils.clustering import CLUSTERING_METHODS
 from somlib.visualization.cluster_figures import NOISE
+from somlib.visualization.scale import tidied
 from somlib.visualization.sheet import short_number
 
 # Each the least share explained, and its word.

@@ -35,7 +35,7 @@ from somlib.visualization.canvas import (
 from somlib.visualization.config import VisualizationConfig
 from somlib.visualization.lattice import Lattice
 from somlib.visualization.panel import MANY_CELLS, MapPanel, swatch
-from somlib.visualization.scale import Scale
+from somlib.visualization.scale import Scale, tidied
 
 LARGEST_CELL = 0.8  # inches: small maps stay small
 SMALLEST_MAP = 1.6  # inches, of the longer side
@@ -274,6 +274,8 @@ class ShortNumbers(Formatter):
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
         """Labels of all ticks."""
+        spread = max(values, default=0.0) - min(values, default=0.0)
+        values = [tidied(value, spread) for value in values]
         for digits in range(3, 16):
             labels = [short_number(value, digits) for value in values]
             if len(set(labels)) == len(set(values)):

@@ -142,3 +142,11 @@ def test_tick_labels_tell_near_values_apart_with_equal_decimals() -> None:
     assert ticks.format_ticks([1013.25, 1013.5, 1013.75]) == ["1013.2", "1013.5", "1013.8"]
     assert ticks.format_ticks([0.0, 0.25, 0.5]) == ["0.00", "0.25", "0.50"]
     assert ticks.format_ticks([0.0, 10.0, 20.0]) == ["0", "10", "20"]
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_an_end_that_is_zero_but_for_rounding_is_labelled_zero(aligned: bool) -> None:
+    assert ShortNumbers(aligned=aligned).format_ticks([8.1e-8, 0.125]) == (
+        ["0.000", "0.125"] if aligned else ["0", "0.125"]
+    )
+    assert ShortNumbers(aligned=False).format_ticks([1e-9, 3e-9]) == ["1e\N{MINUS SIGN}09", "3e\N{MINUS SIGN}09"]
