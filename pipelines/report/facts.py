@@ -24,6 +24,7 @@ from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import AnalysisConfig
 from pipelines.training.plan import Prepared
 from somlib import SOM
+from somlib.errors import NotFittedError
 from somlib.utils.clustering import ClusterResult, row_clusters
 from somlib.utils.grid import Grid
 from somlib.visualization.scale import tidied
@@ -275,14 +276,6 @@ def one_neuron_error(som: SOM, samples: NDArray[np.float32], mean: NDArray[np.fl
     return single.quantization_error(torch.from_numpy(samples))
 
 
-def nearest(som: SOM, samples: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Flat index of the neuron of every scaled sample (n, d), -1 where it has none."""
-    if not len(samples):
-        return np.empty(0, dtype=np.int64)
-    index = som.winners(torch.from_numpy(samples).to(som.device)).index[:, 0]
-    return np.asarray(index.cpu().numpy())
-
-
 def row_table(som: SOM, parts: tuple[Labelled, Labelled], time: pl.Series | None = None) -> pl.DataFrame:
     """Where rows fell, one line a row: all, or of more than `MOST_ROWS` every second, third, ..., from the first on.
 
@@ -293,7 +286,9 @@ def row_table(som: SOM, parts: tuple[Labelled, Labelled], time: pl.Series | None
 
     Returns:
         `sample`, the number of the row in reading order from 0; `row` and `col` of its neuron, -1 where it has none;
-        `heldout`, whether it was kept from training; and `time` where there is one.
+        `distance` to it, as `quantization_error` of an answer; `anomaly`, the distance in units of what is normal for
+        that neuron (`SOM.anomaly_score`); both null where there is no neuron, and `anomaly` on a map whose weights were
+        not trained; `heldout`, whether it was kept from training; and `time` where there is one.
     """
     step = max(1, -(-sum(map(len, parts)) // MOST_ROWS))
     tables = [_places(som, part.take(np.flatnonzero(part.numbers % step == 0)), i == 1) for i, part in enumerate(parts)]
@@ -302,15 +297,32 @@ def row_table(som: SOM, parts: tuple[Labelled, Labelled], time: pl.Series | None
 
 
 def _places(som: SOM, rows: Labelled, heldout: bool) -> pl.DataFrame:
-    places = som.places(torch.from_numpy(nearest(som, rows.samples))).numpy().astype(np.int32)
+    """The lines of some rows."""
+    index, distance, score = np.empty((0, 1), dtype=np.int64), np.empty(0), np.empty(0)
+    if len(rows):
+        samples = torch.from_numpy(rows.samples).to(som.device)
+        found = som.winners(samples, distances=True)
+        index, distance = found.index[:, :1].cpu().numpy(), found.distance[:, 0].cpu().double().numpy()
+        score = _anomaly_score(som, samples)
+    places = som.places(torch.from_numpy(index[:, 0])).numpy().astype(np.int32)
     return pl.DataFrame(
         {
             "sample": rows.numbers,
             "row": places[:, 0],
             "col": places[:, 1],
+            "distance": pl.Series(distance, nan_to_null=True),
+            "anomaly": pl.Series(score, nan_to_null=True),
             "heldout": np.full(len(rows), heldout),
         }
     )
+
+
+def _anomaly_score(som: SOM, samples: torch.Tensor) -> NDArray[np.float64]:
+    """How unusual samples (n, d) are, shape (n,); NaN on a map that does not know what is normal."""
+    try:
+        return np.asarray(som.anomaly_score(samples).cpu().numpy())
+    except NotFittedError:
+        return np.full(len(samples), np.nan)
 
 
 def _time_span(source: Source, found: Survey) -> TimeSpan | None:

@@ -56,7 +56,8 @@ class AnsweringSOM(RememberingSOM):
             map_type: A type of the table.
             data: Samples, shape (n, d).
             target: Shape (n,) or (n, o), where a type needs it, with `data` or a `bmus_data_map`. NaN in it is refused
-                like NaN in data; with `missing="mask"` a sample counts where its target is known.
+                like NaN in data; with `missing="mask"` a sample counts where its target is known. Labels of
+                `classification` may be texts: the map then holds places from 0 in their ascending order.
             bmus_data_map: A `bmus_data` map made earlier, which saves the search.
             **kwargs: The arguments named in the table.
 

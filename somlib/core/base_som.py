@@ -182,7 +182,7 @@ class BaseSOM(FixedSettings, nn.Module, ABC):
         """
         samples = self._samples(data, single=True)
         places = self.places(self._winners(samples).index[:, 0])
-        return places[0] if _is_single(data) else places
+        return places[0] if _is_single(data) and len(places) == 1 else places
 
     def winners(self, data: Any, k: int = 1, distances: bool = False) -> Winners:
         """The `k` nearest neurons of samples (n, d), or of one (d,), as flat indices, with distances where asked.

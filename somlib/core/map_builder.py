@@ -12,9 +12,10 @@ from typing import Any, Literal, TypedDict, TypeVar
 import torch
 from torch import Tensor
 
-from somlib.errors import ArgumentError, ShapeError
+from somlib.errors import ArgumentError, DataTypeError, ShapeError
 from somlib.utils import maps
 from somlib.utils.arguments import require_choice
+from somlib.utils.class_labels import text_labels
 from somlib.utils.distances import DISTANCE_FUNCTIONS, Metric
 from somlib.utils.grid import Grid
 from somlib.utils.inputs import read_targets, require_finite
@@ -88,11 +89,13 @@ class MapType:
         build: The map from what it needs. For a target (n, o): flat values (o, m).
         needs: `"codebook"`, `"data"`, or `"target"`, which goes with data or samples grouped earlier.
         arguments: What it takes beside data and target.
+        classes: Whether targets are labels, which may be texts.
     """
 
     build: Callable[[MapInput], Any]
     needs: Needs = "data"
     arguments: tuple[str, ...] = ()
+    classes: bool = False
 
 
 def _hits(given: MapInput) -> Tensor:
@@ -150,7 +153,7 @@ MAPS: dict[str, MapType] = {
     "metric": MapType(_reduced, "target", ("reduction_parameter",)),
     "score": MapType(_of_groups(maps.score_map), "target"),
     "rank": MapType(_of_groups(maps.rank_map), "target"),
-    "classification": MapType(_classes, "target", ("neighborhood_order",)),
+    "classification": MapType(_classes, "target", ("neighborhood_order",), classes=True),
 }
 
 
@@ -213,11 +216,16 @@ def targets_for(
 
     Raises:
         ArgumentError: No target.
+        DataTypeError: Targets that are no numbers; texts are welcome on maps of classes.
         ShapeError: Another number of targets than samples.
         DataError: Infinite targets of these samples, or NaN where `missing` is `"error"`.
     """
     if target is None:
         raise ArgumentError(f"build_map({map_type!r}) needs target, got none")
+    labels = text_labels(target)
+    if labels is not None and not MAPS[map_type].classes:
+        raise DataTypeError(f"target must be numeric, got texts: build_map({map_type!r}) is none of classes")
+    target = target if labels is None else labels.codes
     covered = int(groups.sample.max()) + 1 if len(groups.sample) else 0
     if n is None and all_assigned and covered == len(groups.sample):
         n = covered  # the samples are exactly 0..n-1

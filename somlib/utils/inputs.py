@@ -32,7 +32,8 @@ def read_samples(
     """Samples as a float tensor of shape (n, d), checked.
 
     Args:
-        data: Tensor, array, frame, table or nested list of numbers; never changed.
+        data: Tensor, array, frame, table or nested list of numbers; never changed. Where there is one feature, shape
+            (n,) will do.
         name: What to call it in errors.
         num_features: The `d` it must have; None takes any.
         device: Where the tensor shall be; None leaves it where it is.
@@ -48,9 +49,13 @@ def read_samples(
         ShapeError: `data` is not 2-D, of the wrong width, or its columns are not those of `names`.
         DataError: `data` is empty, or holds NaN or infinity where it may not.
     """
-    order = column_order(feature_names(data) or series_labels(data), names, name)
+    order = column_order(feature_names(data), names, name)
     tensor = _as_float(_as_tensor(data, name), device)
-    tensor = _as_matrix(tensor, name, num_features, single)
+    if _is_one_feature(tensor, num_features, single):
+        tensor = tensor[:, None]
+    else:
+        order = column_order(series_labels(data), names, name) if order is None else order
+        tensor = _as_matrix(tensor, name, num_features, single)
     tensor = tensor if order is None else _reordered(tensor, order)
     require_finite(tensor, name, missing)
     return tensor
@@ -326,14 +331,20 @@ def _as_float(tensor: Tensor, device: torch.device | None) -> Tensor:
     return tensor.to(torch.float64)
 
 
+def _is_one_feature(tensor: Tensor, num_features: int | None, single: bool) -> bool:
+    """Whether values (n,) are n samples of one feature; a value alone is a sample where one is welcome."""
+    if tensor.ndim != 1 or not len(tensor):
+        return False
+    return num_features == 1 and len(tensor) > 1 if single else num_features in (None, 1)
+
+
 def _as_matrix(tensor: Tensor, name: str, num_features: int | None, single: bool) -> Tensor:
     expected = f"(n, {'d' if num_features is None else num_features})"
     if single and tensor.ndim == 1:
         tensor = tensor[None]
     if tensor.ndim != 2:
         also = " or one sample of shape (d,)" if single else ""
-        hint = ": use reshape(-1, 1) for one feature" if tensor.ndim == 1 and not single else ""
-        raise ShapeError(f"{name} must have shape {expected}{also}, got {tuple(tensor.shape)}{hint}")
+        raise ShapeError(f"{name} must have shape {expected}{also}, got {tuple(tensor.shape)}")
     if num_features is not None and tensor.shape[1] != num_features:
         raise ShapeError(f"{name} must have {num_features} features, got shape {tuple(tensor.shape)}")
     if not len(tensor) or not tensor.shape[1]:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from somlib.core import SOM
+from somlib.utils.class_labels import text_labels
 from somlib.utils.clustering import ClusterResult
 from somlib.utils.inputs import read_targets
 from somlib.visualization.base_visualizer import BaseVisualizer
@@ -119,7 +120,7 @@ class SOMVisualizer:
         `component_planes_2`, ... where one sheet does not hold all), `cluster_map`, `cluster_profiles`,
         `silhouette_analysis` and `elbow_analysis`; of two cluster results or more, `cluster_quality_comparison`. With a
         target `metric_map`, `metric_map_std`, `score_map` and `rank_map`; with a target of up to 50 distinct whole
-        numbers `classification_map` as well.
+        numbers `classification_map` as well, and with a target of texts that map alone.
 
         Args:
             quantization_errors: One an epoch, as `fit` returns them.
@@ -153,6 +154,9 @@ class SOMVisualizer:
         self, target: Any, data: Any, target_names: Sequence[str] | None, class_names: Sequence[str] | None
     ) -> dict[str, Figure]:
         samples = self.som.build_map("bmus_data", data=data)  # one search serves all
+        if text_labels(target) is not None:
+            drawn = self.plot_classification_map(target, bmus_data_map=samples, class_names=class_names)
+            return {"classification_map": drawn}
         target = read_targets(target, len(target))
         given = {"target": target, "bmus_data_map": samples, "target_names": target_names}
         figures = {

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from somlib.errors import ShapeError
+from somlib.utils.class_labels import text_labels
 from somlib.utils.inputs import read_targets
 from somlib.visualization import map_figures
 from somlib.visualization.drawing import MapDrawing, require_one
@@ -85,7 +86,7 @@ class SampleFigures(MapDrawing):
         """The most frequent class of the samples on each neuron.
 
         Args:
-            target: Class labels as numbers, shape (n,), or (n, o) for a panel each.
+            target: Class labels as numbers or texts, shape (n,), or (n, o) for a panel each.
             data: Samples, shape (n, d); not needed with `bmus_data_map`.
             bmus_data_map: `build_map("bmus_data", data)`.
             neighborhood_order: Hops whose samples decide ties; None takes the map's.
@@ -219,14 +220,18 @@ class SampleFigures(MapDrawing):
 
 def _class_names(target: Any, names: Sequence[str] | Mapping[Any, str] | None) -> dict[float, str]:
     """The name of each label in the target; NaN is none."""
-    values = np.unique(read_targets(target, len(target)).numpy())
-    labels = [float(label) for label in values[~np.isnan(values)]]
+    texts = text_labels(target)
+    if texts is not None:
+        shown = {float(place): name for place, name in enumerate(texts.names)}
+    else:
+        values = np.unique(read_targets(target, len(target)).numpy())
+        shown = {float(label): _label_text(float(label)) for label in values[~np.isnan(values)]}
     if names is None or isinstance(names, Mapping):
         given = names or {}
-        return {label: str(given.get(label, _label_text(label))) for label in labels}
-    if len(names) != len(labels):
-        raise ShapeError(f"class_names must have {len(labels)} names, one a class, got {len(names)}")
-    return {label: str(name) for label, name in zip(labels, names, strict=True)}
+        return {label: str(given.get(label if texts is None else text, text)) for label, text in shown.items()}
+    if len(names) != len(shown):
+        raise ShapeError(f"class_names must have {len(shown)} names, one a class, got {len(names)}")
+    return {label: str(name) for label, name in zip(shown, names, strict=True)}
 
 
 def _label_text(label: float) -> str:

@@ -18,7 +18,6 @@ from pipelines.report.facts import (
     RunData,
     column_facts,
     flow_facts,
-    nearest,
     notebook_facts,
     one_neuron_error,
     row_table,
@@ -131,7 +130,26 @@ def test_a_row_without_a_neuron_has_no_place() -> None:
     table = row_table(som, parts)
     assert table.select("row", "col").row(0) == (-1, -1)
     assert table["heldout"].to_list() == [False, True]
-    assert nearest(som, np.empty((0, 2), dtype=np.float32)).shape == (0,)
+    assert table["distance"].is_null().to_list() == [True, False]
+    assert table["anomaly"].to_list() == [None, None]  # the weights of this map were not trained
+    assert row_table(som, (parts[0], labelled(np.empty((0, 2)), []))).schema == table.schema
+
+
+def test_each_row_has_its_distance_and_how_unusual_that_is() -> None:
+    rng = np.random.default_rng(0)
+    train, far = rng.normal(size=(200, 2)), np.array([[9.0, 9.0], [np.nan, np.nan]])
+    som = SOM(3, 3, num_features=2, algorithm="batch", missing="mask")
+    som.fit(train.astype(np.float32), verbose=False)
+    table = row_table(som, (labelled(train, list(range(200))), labelled(far, [200, 201])))
+    apart = np.linalg.norm(train[:, None] - som.codebook.numpy(), axis=2)  # (n, m)
+    np.testing.assert_allclose(table["distance"][:200], apart.min(axis=1), rtol=1e-4)
+    neuron, anomaly = apart.argmin(axis=1), table["anomaly"].to_numpy()
+    for k in np.unique(neuron):  # each neuron has one unit
+        unit = table["distance"].to_numpy()[:200][neuron == k] / anomaly[:200][neuron == k]
+        np.testing.assert_allclose(unit, unit[0], rtol=1e-5)
+    assert 0.8 < np.mean(anomaly[:200]) < 1.2
+    assert anomaly[200] > 5
+    assert table.row(201)[1:5] == (-1, -1, None, None)
 
 
 def test_of_more_rows_than_are_kept_every_third_is_with_its_own_neuron_part_and_time() -> None:

@@ -147,6 +147,22 @@ def test_classes_are_the_most_frequent_with_ties_broken_around(lattice: Lattice,
     )
 
 
+def test_classes_that_are_texts_are_places_in_their_order() -> None:
+    som, names = random_map(), ["Ente", "Maus", "Zebra", "ß", "é"]  # in this order
+    texts = [names[int(label) % 5] for label in LABELS]
+    numbers = torch.tensor([float(names.index(text)) for text in texts])
+    same(som.build_map("classification", DATA, texts), som.build_map("classification", DATA, numbers))
+    owned = som.build_map("bmus_data", DATA)
+    same(
+        som.build_map("classification", target=texts, bmus_data_map=owned),
+        som.build_map("classification", DATA, numbers),
+    )
+    built = som.build_multiple_maps([{"type": "classification"}], DATA, texts)
+    same(built["classification"], som.build_map("classification", DATA, numbers))
+    with pytest.raises(DataTypeError, match="got texts: build_map\\('metric'\\) is none of classes"):
+        som.build_map("metric", DATA, texts)
+
+
 @pytest.mark.parametrize("map_type", TARGET_TYPES)
 def test_a_target_of_several_columns_gives_a_map_of_each(map_type: str) -> None:
     som, target = random_map(), torch.stack((LABELS, LABELS.flip(0), LABELS.roll(7)), dim=1)
@@ -354,7 +370,7 @@ def test_a_map_of_data_needs_data(map_type: str) -> None:
         ({"target": LABELS}, ArgumentError, "needs data or bmus_data_map, got neither"),
         ({"data": DATA, "target": LABELS[1:]}, ShapeError, "must have 60 values, one a sample, got 59"),
         ({"data": DATA, "target": 5}, ShapeError, r"must have shape \(n,\) or \(n, o\)"),
-        ({"data": DATA, "target": ["a"] * N}, DataTypeError, "target must be numeric"),
+        ({"data": DATA, "target": [1j] * N}, DataTypeError, "target must be numeric"),
         ({"data": DATA[:, :2], "target": LABELS}, ShapeError, "must have 3 features"),
         ({"data": DATA * NAN, "target": LABELS}, DataError, "must be finite"),
         ({"target": LABELS, "bmus_data_map": {(9, 9): [0]}}, ArgumentError, "keys"),

@@ -242,10 +242,31 @@ def test_rows_of_any_scale_make_a_finite_map_or_are_refused(
     assert alignment.aligned(som.codebook, som.codebook, Grid(2, 2)).permutation.tolist() == [0, 1, 2, 3]
 
 
-def test_what_is_nearly_right_is_refused_with_the_way_out() -> None:
+def test_sparse_data_is_refused_with_the_way_out() -> None:
     som = SOM(2, 2, epochs=1)
-    for wrong, way in ((csr_matrix(X), r"use toarray\(\)"), (X[:, 0], r"use reshape\(-1, 1\) for one feature")):
-        with pytest.raises(SomlibError, match=way):
-            som.fit(wrong, verbose=False)
+    with pytest.raises(SomlibError, match=r"use toarray\(\)"):
+        som.fit(csr_matrix(X), verbose=False)
     som.fit(csr_matrix(X).toarray(), verbose=False)
-    SOM(2, 2, epochs=1).fit(X[:, 0].reshape(-1, 1), verbose=False)
+
+
+ONE = X[:, 0]
+ONE_FEATURE = {
+    "array": ONE,
+    "list": ONE.tolist(),
+    "tensor": torch.tensor(ONE),
+    "polars series": pl.Series("a", ONE),
+    "pandas series": pd.Series(ONE, index=[f"day {i}" for i in range(len(ONE))]),
+}
+
+
+@pytest.mark.parametrize("data", ONE_FEATURE.values(), ids=ONE_FEATURE)
+def test_values_without_a_second_axis_are_samples_of_one_feature(data: Any) -> None:
+    som, same = (SOM(2, 2, num_features, epochs=1) for num_features in (None, 1))
+    curves = som.fit(ONE[:, None], verbose=False)
+    assert same.fit(data, verbose=False) == curves
+    assert torch.equal(same.weights, som.weights)
+    assert torch.equal(same.identify_bmus(data), som.identify_bmus(ONE[:, None]))
+    assert same.quantization_error(data) == som.quantization_error(ONE[:, None])
+    assert torch.equal(same.build_map("hit", data), som.build_map("hit", ONE[:, None]))
+    assert torch.equal(same.anomaly_score(data), som.anomaly_score(ONE[:, None]))
+    assert same.identify_bmus(ONE[:1]).shape == (2,)  # one sample (d,)

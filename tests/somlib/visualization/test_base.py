@@ -110,6 +110,11 @@ def test_plot_all_draws_classes_where_the_target_has_some_and_compares_clusterin
     assert set(figures) == ALWAYS | OF_TARGETS | {"classification_map", "cluster_quality_comparison"}
 
 
+def test_plot_all_draws_texts_as_classes_alone(data: torch.Tensor) -> None:
+    figures = SOMVisualizer(SOM(4, 4, 3), CONFIG).plot_all(*ERRORS, data, target=list("aabbccc"))
+    assert set(figures) == ALWAYS | {"classification_map"}
+
+
 def test_plot_all_without_a_target_has_no_target_maps(data: torch.Tensor) -> None:
     assert set(SOMVisualizer(SOM(4, 4, 3), CONFIG).plot_all(*ERRORS, data)) == ALWAYS
 

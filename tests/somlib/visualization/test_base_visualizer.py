@@ -170,6 +170,22 @@ def test_classes_take_the_palette_in_the_order_of_their_labels(som: SOM, data: t
     assert [text.get_text() for text in legend.get_texts()] == ["two", "7", "30", "no samples"]
 
 
+def test_classes_that_are_texts_are_shown_by_them(som: SOM, data: torch.Tensor) -> None:
+    target = ["b", "b", "a", "é", "a", "a", "é"]
+    maps = visualizer(som, category_colors=("red", "lime", "blue"))
+    figure = maps.plot_classification_map(target, data)
+    for neuron, color in {0: "lime", 4: "red", 17: "red", 25: "blue"}.items():
+        np.testing.assert_allclose(color_at(figure.axes[0], som, neuron), to_rgba(color))
+    for names, shown in (
+        (None, ["a", "b", "é"]),
+        ({"b": "bee"}, ["a", "bee", "é"]),
+        (["x", "y", "z"], ["x", "y", "z"]),
+    ):
+        legend = maps.plot_classification_map(target, data, class_names=names).axes[0].get_legend()
+        assert legend is not None
+        assert [text.get_text() for text in legend.get_texts()] == [*shown, "no samples"]
+
+
 def test_another_number_of_class_names_is_refused(som: SOM, data: torch.Tensor) -> None:
     with pytest.raises(ShapeError, match="class_names must have 3 names, one a class, got 2"):
         visualizer(som).plot_classification_map([0, 0, 1, 1, 2, 2, 2], data, class_names=["a", "b"])
