@@ -15,8 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,11 +27,10 @@ LAST = datetime(2013, 12, 30)  # up to which the first refresh learns; the data 
 STAGE = re.compile(r"^(?:✓|ok) ([a-z ]+?) +(?:[━-]+ +)?(?:(\d+):(\d\d):(\d\d)|([\d.]+) s)", re.MULTILINE)
 STAGES = ("start", "analyze", "local models", "draw", "log", "publish")
 ASK = """
-import mlflow, numpy, pandas
+import mlflow
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 model = mlflow.pyfunc.load_model("models:/weather@champion")
-names = model.metadata.metadata["features"]
-model.predict(pandas.DataFrame(numpy.ones((2, len(names))), columns=names))
+model.predict(model.input_example)
 """
 
 
@@ -91,9 +89,10 @@ class Checkout:
         return Cost(wall, usage.ru_utime + usage.ru_stime, text)
 
 
-def measured(checkouts: Sequence[Checkout], names: Sequence[str], repeats: int) -> Mapping[tuple[int, str], list[Cost]]:
-    """The costs of each command by checkout, which take turns; training leaves the champion that the others ask."""
-    costs: dict[tuple[int, str], list[Cost]] = defaultdict(list)
+def measured(
+    checkouts: Sequence[Checkout], names: Sequence[str], repeats: int
+) -> Iterator[tuple[str, Sequence[Sequence[Cost]]]]:
+    """Each command with its costs by checkout, which take turns; training leaves the champion that the others ask."""
     for checkout in checkouts:
         checkout.run("import torch")
         if {"som train", "som refresh", "load and ask"} & set(names):
@@ -101,11 +100,12 @@ def measured(checkouts: Sequence[Checkout], names: Sequence[str], repeats: int) 
         if "som refresh" in names:
             checkout.run("som refresh")  # learns the rows that the training held out
     for name in names:
+        costs: list[list[Cost]] = [[] for _ in checkouts]
         for turn in range(repeats):
             for i in range(len(checkouts)):
                 i = (i + turn) % len(checkouts)
-                costs[i, name].append(checkouts[i].run(name))
-    return costs
+                costs[i].append(checkouts[i].run(name))
+        yield name, costs
 
 
 def medians(costs: Sequence[Cost]) -> str:
@@ -136,13 +136,13 @@ def main() -> None:
             place = Path(folder) / str(i)
             place.mkdir()
             checkouts.append(Checkout(root, place))
-        costs = measured(checkouts, asked.commands, asked.repeats)
-    heads = ["then", "now"][-len(roots) :]
-    print(f"| wall s / CPU s, medians of {asked.repeats} | {' | '.join(heads)} |\n| --- |{' --- |' * len(roots)}")
-    for name in asked.commands:
-        print(f"| {name} | {' | '.join(medians(costs[i, name]) for i in range(len(roots)))} |")
-        for stage in STAGES if name == "som train" else ():
-            print(f"| - {stage} | {' | '.join(stage_seconds(costs[i, name], stage) for i in range(len(roots)))} |")
+        heads = ["then", "now"][-len(roots) :]
+        print(f"| wall s / CPU s, medians of {asked.repeats} | {' | '.join(heads)} |")
+        print(f"| --- |{' --- |' * len(roots)}", flush=True)
+        for name, costs in measured(checkouts, asked.commands, asked.repeats):
+            print(f"| {name} | {' | '.join(map(medians, costs))} |", flush=True)
+            for stage in STAGES if name == "som train" else ():
+                print(f"| - {stage} | {' | '.join(stage_seconds(each, stage) for each in costs)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,21 +13,17 @@ from prefect.server.api import admin, artifacts, csrf_token, flow_runs, flows
 from prefect.server.database import provide_database_interface
 from prefect.server.exceptions import ObjectNotFoundError
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 ROUTERS = (flows.router, flow_runs.router, artifacts.router, admin.router, csrf_token.router)
 
 
-def application(migrate: bool) -> FastAPI:
-    """The API below `/api`, like that of Prefect's server.
-
-    Args:
-        migrate: Whether the tables of the database have yet to be made.
-    """
+def application() -> FastAPI:
+    """The API below `/api`, like that of Prefect's server, on a database that has no tables yet."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if migrate:
-            await provide_database_interface().create_db()
+        await _make_tables()
         yield
 
     api = FastAPI(exception_handlers={ObjectNotFoundError: _not_found, OperationalError: _unavailable})
@@ -36,6 +32,20 @@ def application(migrate: bool) -> FastAPI:
     app = FastAPI(lifespan=lifespan)
     app.mount("/api", api)
     return app
+
+
+async def _make_tables() -> None:
+    """Make the tables that Prefect's models describe.
+
+    Prefect itself goes through the changes of all its versions, one after the other, which takes 7 s of CPU instead of
+    0.06. The models cannot be made as a whole: they name an index twice. Those that serve speed alone are left out.
+    """
+    database = provide_database_interface()
+    async with (await database.engine()).begin() as connection:
+        for table in database.Base.metadata.sorted_tables:
+            await connection.execute(CreateTable(table))
+            for index in (index for index in table.indexes if index.unique):
+                await connection.execute(CreateIndex(index))
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -2,20 +2,16 @@
 
 Left to itself Prefect starts a server as a second process, on a database in `PREFECT_HOME` that all runs share. Such a
 process gets the Ctrl-C of the terminal as well, may end before the run does, stays behind where the run is killed, and
-fails to start once a newer Prefect has changed the database. This one lives and ends with the run, and so does its
-database: a copy of an empty one that is made once for each version of Prefect and kept in the user's cache folder.
+fails to start once a newer Prefect has changed the database. This one, with its database, lives and ends with the run.
 
 Whoever sets `PREFECT_API_DATABASE_CONNECTION_URL` gets that database instead, with the history of all runs in it.
 """
 
 import asyncio
 import logging
-import os
-import shutil
 import socket
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from importlib import import_module
 from pathlib import Path
@@ -46,8 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-CACHE_VARIABLE = "XDG_CACHE_HOME"
-START_SECONDS = 120.0  # half a second from the empty database, 7 s of CPU to make one
+START_SECONDS = 120.0  # half a second, but for a database of the user's that has to be brought up to date
 STOP_SECONDS = 1  # for connections that are still open
 DATABASE_SETTINGS = {"connection_url", "driver", "host", "name"}
 
@@ -56,22 +51,22 @@ class TemporaryServer:
     """The API, served by a thread of this process.
 
     Args:
-        database: SQLite file to work on; None takes the one that Prefect's settings name.
-        migrate: Whether its tables have yet to be made or brought up to date.
+        database: SQLite file to work on, which is made; None takes the one that Prefect's settings name, and brings its
+            tables up to date.
 
     Attributes:
         address: What `PREFECT_API_URL` must be to reach it.
     """
 
-    def __init__(self, database: Path | None, migrate: bool) -> None:
-        self._own, self._migrate = database is not None, migrate
+    def __init__(self, database: Path | None) -> None:
+        self._own = database is not None
         self._socket = socket.create_server((HOST, 0), backlog=256)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else every answer waits for 40 ms
         self.address = f"http://{HOST}:{self._socket.getsockname()[1]}/api"
         self._server: uvicorn.Server | None = None
         self._problem: Exception | None = None
         self._decided = Event()
-        settings: dict[Any, Any] = {PREFECT_API_DATABASE_MIGRATE_ON_START: migrate}
+        settings: dict[Any, Any] = {PREFECT_API_DATABASE_MIGRATE_ON_START: not self._own}
         if database is not None:
             settings[PREFECT_API_DATABASE_CONNECTION_URL] = f"sqlite+aiosqlite:///{database}"
         with temporary_settings(settings):
@@ -121,7 +116,7 @@ class TemporaryServer:
         if self._own:  # of which nothing stays: nobody looks at it, or needs what cleans up in it
             from pipelines.operations.run_api import application
 
-            return application(self._migrate)
+            return application()
         from prefect.server.api.server import create_app
 
         return create_app(ephemeral=True)
@@ -135,11 +130,8 @@ def temporary_server() -> Iterator[Callable[[], None]]:
         FlowEngineError: There is no place for its database; or, from the function, it cannot be started.
     """
     with ExitStack() as stack:
-        database, kept = None, _kept_database()
-        if not names_database():
-            database = Path(stack.enter_context(_folder())) / "prefect.db"
-        copied = database is not None and _copied(kept, database)
-        server = TemporaryServer(database, migrate=not copied)
+        database = None if names_database() else Path(stack.enter_context(_folder())) / "prefect.db"
+        server = TemporaryServer(database)
         server.start()
         stack.callback(server.stop)
         stack.callback(TEMPORARY_API.reset, TEMPORARY_API.set(server.address))
@@ -156,10 +148,8 @@ def temporary_server() -> Iterator[Callable[[], None]]:
             problem = server.wait()
             if problem is not None:
                 raise FlowEngineError(_why(problem)) from problem
-            if database is not None and not copied:
-                _keep(database, kept)
 
-        if not copied:
+        if database is None:
             wait()  # Alembic makes the tables, here and in MLflow: not by two threads at once
         yield wait
 
@@ -189,44 +179,3 @@ def _folder() -> Iterator[str]:
         raise FlowEngineError(f"Prefect needs room for its database: {error}: set TMPDIR to another folder") from error
     with folder as path:
         yield path
-
-
-def _kept_database() -> Path | None:
-    """Where the empty database of this version of Prefect is kept; None where the user has no place for such."""
-    try:
-        cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache")
-    except RuntimeError:  # no home
-        return None
-    return cache / "som" / f"prefect-{prefect.__version__}.db"
-
-
-def _copied(kept: Path | None, database: Path) -> bool:
-    """Whether the empty database could be copied; one that is not there, or damaged, is made anew."""
-    if kept is None:
-        return False
-    try:
-        shutil.copyfile(kept, database)
-        with closing(sqlite3.connect(database)) as connection:
-            whole = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
-            if whole and connection.execute("SELECT count(*) FROM flow_run").fetchone() == (0,):
-                return True
-    except (OSError, sqlite3.Error) as error:
-        logger.debug("%s cannot be used: %s", kept, error)
-    database.unlink(missing_ok=True)
-    return False
-
-
-def _keep(database: Path, kept: Path | None) -> None:
-    """Keep a database that is still empty, whole or not at all, for the runs that come."""
-    if kept is None:
-        return
-    part = kept.with_name(f"{kept.name}.{os.getpid()}")
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(part)) as target:
-            source.backup(target)
-        part.replace(kept)
-    except (OSError, sqlite3.Error) as error:  # costs the next run a few seconds
-        logger.debug("%s cannot be written: %s", kept, error)
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -9,11 +9,13 @@ import errno
 import os
 import sqlite3
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from mlflow.store.db.base_sql_model import Base
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import Engine, event
 
 from pipelines.errors import TrackingError
 from pipelines.store.addresses import artifact_root, sqlite_path, sqlite_uri, upgrade_command
@@ -54,8 +56,9 @@ def _make(path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(path)
             new.touch()
-            store = SqlAlchemyStore(sqlite_uri(new), artifact_root(path.parent))  # type: ignore[no-untyped-call]
-            store.engine.dispose()
+            with _written_at_once(new):
+                store = SqlAlchemyStore(sqlite_uri(new), artifact_root(path.parent))  # type: ignore[no-untyped-call]
+                store.engine.dispose()
             _put(new, path)
         except OSError as error:
             raise TrackingError(
@@ -65,6 +68,27 @@ def _make(path: Path) -> None:
         finally:
             with suppress(OSError):
                 new.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written_at_once(new: Path) -> Iterator[None]:
+    """Lets SQLite wait for the disk once, at the end, and not after each of MLflow's hundred changes of tables.
+
+    These waits were three quarters of the time. Nobody sees the file before it is whole.
+    """
+
+    def unsynced(connection: object, record: object) -> None:
+        del record
+        if isinstance(connection, sqlite3.Connection):  # and not of the Prefect API that starts in another thread
+            connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", unsynced)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", unsynced)
+    with new.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _put(new: Path, path: Path) -> None:

@@ -279,7 +279,7 @@ class TrackedRun:
             info = Model.log(
                 artifact_path=None,
                 model_id=logged.model_id,
-                flavor=mlflow.pyfunc,
+                flavor=Pyfunc(),
                 flavor_name="pyfunc",
                 run_id=self.run_id,
                 step=step,
@@ -289,11 +289,25 @@ class TrackedRun:
                 input_example=frame,
                 pip_requirements=requirements(),
                 metadata={"manifest_sha256": digest, "features": list(model.features)},
+                validate_serving_input=False,
             )
         return str(info.model_id), digest
 
 
 # ---------------------------------------------------------------- the model's interface
+
+
+class Pyfunc:
+    """MLflow's pyfunc, for a model that is not loaded and asked once more while it is logged.
+
+    MLflow does that with every example, and at worst writes a warning into its own log. A version that is to serve is
+    asked by `serving/smoke.py`, which compares the answers and refuses what does not answer.
+    """
+
+    def save_model(self, path: str, mlflow_model: Model, validate_serving_input: bool, **settings: Any) -> None:
+        """Write the model into a folder."""
+        del validate_serving_input  # of `Model.log`, which hands it on
+        mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **settings)
 
 
 def signature(model: MapModel) -> ModelSignature:

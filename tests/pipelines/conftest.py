@@ -17,8 +17,6 @@ from pipelines.settings.config import PipelineConfig
 REPOSITORY = Path(__file__).parents[2]
 WEATHER = REPOSITORY / "data" / "weather.yaml"
 
-CACHE_VARIABLE = "XDG_CACHE_HOME"
-
 WriteDataset = Callable[..., Path]
 
 
@@ -105,21 +103,15 @@ def store(_empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     mlflow.set_tracking_uri(before)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One for all workers of a session. There lies the empty database of Prefect, for their runs and their commands.
-
-    To make one takes 7 s, and the user's own cache is none of a test's business.
-    """
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all workers of a session."""
     folder = tmp_path_factory.getbasetemp()
-    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
-        yield folder
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
-def prefect_api(shared_folder: Path) -> Iterator[None]:
+def prefect_api() -> Iterator[None]:
     """The Prefect API that a command without a server has: of this process, with what a run asks for and no more.
 
     Tests that need all of Prefect's server are in `tests/pipelines/operations`, where one runs.
@@ -127,6 +119,5 @@ def prefect_api(shared_folder: Path) -> Iterator[None]:
     from pipelines.operations.engine import flow_engine
 
     with ExitStack() as stack:
-        with FileLock(shared_folder / "cache.lock"):  # one worker makes the database, the others copy it
-            stack.enter_context(flow_engine())()
+        stack.enter_context(flow_engine())()
         yield

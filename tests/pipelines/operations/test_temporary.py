@@ -1,5 +1,6 @@
 """What a run finds that has no Prefect API; the settings of Prefect are as where nobody has set any."""
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -13,18 +14,20 @@ from typing import Any
 import prefect
 import psutil
 import pytest
+from fastapi import FastAPI
 from prefect import flow, task
 from prefect.context import SettingsContext
 from prefect.events.worker import EventsWorker
-from prefect.server.database.dependencies import temporary_database_interface
+from prefect.server.database.dependencies import provide_database_interface, temporary_database_interface
 from prefect.settings import PREFECT_API_URL, Profile, Settings
 
 from pipelines.errors import FlowEngineError
 from pipelines.flows.prefect_run import this_run
 from pipelines.operations.engine import flow_engine, run_flow
 from pipelines.operations.orchestration import lasting_api
+from pipelines.operations.run_api import application
 from pipelines.store.names import FLOW_PAGE_TAG
-from tests.pipelines.conftest import CACHE_VARIABLE, REPOSITORY
+from tests.pipelines.conftest import REPOSITORY
 
 RUN = "import json; from tests.pipelines.operations.test_temporary import found; print(json.dumps(found()))"
 FINE = [8, None, None, 0, None]
@@ -38,6 +41,12 @@ def double(number: int) -> int:
 @flow(name="som-doubled")
 def doubled(number: int) -> tuple[Any, ...]:
     return double(number), this_run().tags[FLOW_PAGE_TAG], lasting_api()
+
+
+async def started(app: FastAPI) -> None:
+    """Begin and end an application."""
+    async with app.router.lifespan_context(app):
+        pass
 
 
 def family() -> int:
@@ -77,22 +86,12 @@ def fresh(home: Path, **others: str) -> Iterator[None]:
             yield
 
 
-def kept(home: Path) -> Path:
-    return home / ".cache" / "som" / f"prefect-{prefect.__version__}.db"
-
-
 @pytest.fixture(scope="module")
-def home(prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which a flow has run, in a process of its own, whatever there was before.
-
-    That is what another version of Prefect has left, and the first half of our database.
-    """
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which a flow has run, in a process of its own, whatever another version of Prefect has left there."""
     folder = tmp_path_factory.mktemp("home")
     (folder / ".prefect").mkdir()
     (folder / ".prefect" / "prefect.db").write_text("of another world")
-    whole = (Path(os.environ[CACHE_VARIABLE]) / "som" / kept(folder).name).read_bytes()
-    kept(folder).parent.mkdir(parents=True)
-    kept(folder).write_bytes(whole[: len(whole) // 2])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RUN],
         env=variables(folder, PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL="CRITICAL"),
@@ -107,32 +106,40 @@ def home(prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_makes_a_damaged_database_anew_keeps_it_empty_and_leaves_those_of_prefect_alone(home: Path) -> None:
-    with sqlite3.connect(kept(home)) as database:
-        assert database.execute("PRAGMA quick_check").fetchone() == ("ok",)
-        assert database.execute("SELECT count(*) FROM flow_run").fetchone() == (0,)
+def test_a_run_leaves_the_home_of_the_user_as_it_was(home: Path) -> None:
+    assert [path.name for path in home.iterdir()] == [".prefect"]
     assert [path.name for path in (home / ".prefect").iterdir()] == ["prefect.db"]
     assert (home / ".prefect" / "prefect.db").read_text() == "of another world"
 
 
-def test_the_kept_database_is_used_as_it_is(home: Path) -> None:
-    before = kept(home).stat().st_mtime_ns
-    with fresh(home):
-        assert found() == FINE
-    assert kept(home).stat().st_mtime_ns == before
-
-
-def test_without_a_place_to_keep_it_a_run_makes_its_own(home: Path, tmp_path: Path) -> None:
+def test_a_run_needs_no_home_that_can_be_written(home: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with fresh(home, XDG_CACHE_HOME=str(tmp_path / "file"), PREFECT_HOME=str(tmp_path / "file" / "prefect")):
+    with fresh(tmp_path / "file", PREFECT_HOME=str(tmp_path / "file" / "prefect")):
         assert found() == FINE
+
+
+def test_the_tables_are_those_of_prefects_models_and_no_row_comes_twice(home: Path, tmp_path: Path) -> None:
+    """What the API asks for: every column, and every key by which Prefect adds a row only where it is missing."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'prefect.db'}"
+    with fresh(home, PREFECT_API_DATABASE_CONNECTION_URL=url):
+        models = provide_database_interface().Base.metadata.tables
+        asyncio.run(started(application()))
+    with sqlite3.connect(tmp_path / "prefect.db") as database:
+        for name, table in models.items():
+            assert [row[1] for row in database.execute(f"PRAGMA table_info({name})")] == list(table.columns.keys())
+            unique = {
+                tuple(column[2] for column in database.execute(f"PRAGMA index_info({index[1]!r})"))
+                for index in database.execute(f"PRAGMA index_list({name})")
+                if index[2]
+            }
+            assert {tuple(index.columns.keys()) for index in table.indexes if index.unique} <= unique
 
 
 def test_a_database_of_the_user_s_is_used_and_named_where_another_prefect_made_it(home: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.db"
-    mine.write_bytes(kept(home).read_bytes())
     with sqlite3.connect(mine) as database:
-        database.execute("UPDATE alembic_version SET version_num = 'f00dfeedf00d'")
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        database.execute("INSERT INTO alembic_version VALUES ('f00dfeedf00d')")
     address = f"sqlite+aiosqlite:///{mine}"
     with fresh(home, PREFECT_API_DATABASE_CONNECTION_URL=address), pytest.raises(FlowEngineError) as refused:
         found()
