@@ -16,7 +16,6 @@ from somlib.errors import ArgumentError, NotFittedError, ShapeError
 from somlib.utils import quality
 from somlib.utils.anomaly import NormalDistances
 from somlib.utils.clustering import ClusterResult, Connections, RowClusters, cluster_neurons, row_clusters
-from somlib.utils.decay import DecayFn, sigma_schedule
 from somlib.utils.inputs import read_outputs, read_sample_weight
 from somlib.utils.neighborhood import KERNELS
 from somlib.utils.quality import QualityReport
@@ -316,10 +315,6 @@ class AnsweringSOM(RememberingSOM):
         if self._normal is None:
             raise NotFittedError("anomaly scores need the distances seen in training: call fit first")
         return self._normal
-
-    @property
-    def _sigma_decay(self) -> DecayFn:
-        return sigma_schedule(self.config.sigma_decay_function, self.config.final_sigma)
 
 
 def _seed(random_state: Any, otherwise: int) -> int:

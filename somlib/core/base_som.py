@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,6 +17,7 @@ from somlib.core.persistence import SavedMap, read_map, write_map
 from somlib.core.trainer import OnEpoch
 from somlib.errors import (
     ArgumentError,
+    DataError,
     DataTypeError,
     FixedSettingError,
     NotFittedError,
@@ -24,11 +25,12 @@ from somlib.errors import (
     ShapeError,
 )
 from somlib.utils.arguments import require_indices
+from somlib.utils.batches import IN_BATCHES, is_batches, rows_and_weights
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
 from somlib.utils.heuristics import start_sigma
 from somlib.utils.inputs import known_names, read_sample_weight, read_samples
-from somlib.utils.metrics import Adjacency, quantization_error, topographic_error
+from somlib.utils.metrics import Adjacency, distance_total, mean_of, misplaced
 from somlib.utils.search import Winners, make_search
 
 
@@ -187,12 +189,19 @@ class BaseSOM(FixedSettings, nn.Module, ABC):
     def winners(self, data: Any, k: int = 1, distances: bool = False) -> Winners:
         """The `k` nearest neurons of samples (n, d), or of one (d,), as flat indices, with distances where asked.
 
+        Of a dataset of batches, those of all its rows together.
+
         Raises:
             ArgumentError: `k` is not a whole number of at least 1.
         """
         if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
             raise ArgumentError(f"k must be a whole number of at least 1, got {k!r}")
-        return self._winners(self._samples(data, single=True), int(k), distances)
+        found = [self._winners(samples, int(k), distances) for samples, _ in self._parts(data)]
+        if not found:
+            raise DataError("data must not be empty, got no batch")
+        if len(found) == 1:
+            return found[0]
+        return Winners(torch.cat([each.index for each in found]), torch.cat([each.distance for each in found]))
 
     def _winners(self, samples: Tensor, k: int = 1, distances: bool = False) -> Winners:
         """`winners` of checked samples (n, d)."""
@@ -210,17 +219,17 @@ class BaseSOM(FixedSettings, nn.Module, ABC):
     def quantization_error(self, data: Any, *, sample_weight: Any = None) -> float:
         """Mean distance of the samples (n, d), or of one (d,), to their nearest neuron, in the metric of the map.
 
+        Of a dataset of batches (`somlib.utils.batches`), which may bring weights, no more than a batch is in memory.
         Samples without a nearest neuron are left out; NaN where none has one.
         """
-        samples = self._samples(data, single=True)
-        weight = read_sample_weight(sample_weight, len(samples), samples)
-        return quantization_error(self._winners(samples, distances=True), weight)
+        parts = self._parts(data, sample_weight)
+        return mean_of(distance_total(self._winners(samples, distances=True), weight) for samples, weight in parts)
 
     def topographic_error(self, data: Any, *, adjacency: Adjacency = "lattice", sample_weight: Any = None) -> float:
         """Share in [0, 1] of the samples whose two nearest neurons are not next to each other on the grid.
 
         Args:
-            data: Samples, shape (n, d), or one of shape (d,).
+            data: Samples, shape (n, d), one of shape (d,), or a dataset of batches.
             adjacency: `"lattice"` takes the 8 neighbors of a rectangular cell (6 of a hexagon), `"edge"` the 4 (6)
                 that share an edge with it.
             sample_weight: Shape (n,), None for 1 each.
@@ -228,9 +237,25 @@ class BaseSOM(FixedSettings, nn.Module, ABC):
         Returns:
             NaN where no sample has two nearest neurons, so on a map of one neuron.
         """
-        samples = self._samples(data, single=True)
-        weight = read_sample_weight(sample_weight, len(samples), samples)
-        return topographic_error(self._winners(samples, k=2), self.grid, adjacency, weight)
+        parts = self._parts(data, sample_weight)
+        return mean_of(misplaced(self._winners(rows, k=2), self.grid, adjacency, weight) for rows, weight in parts)
+
+    def _parts(self, data: Any, sample_weight: Any = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Checked samples with their weights: all at once, or batch by batch of a dataset of batches.
+
+        Raises:
+            ArgumentError: A `sample_weight` beside batches.
+        """
+        if not is_batches(data):
+            samples = self._samples(data, single=True)
+            yield samples, read_sample_weight(sample_weight, len(samples), samples)
+            return
+        if sample_weight is not None:
+            raise ArgumentError(IN_BATCHES)
+        for batch in data:
+            rows, weight = rows_and_weights(batch)
+            samples = self._samples(rows)
+            yield samples, read_sample_weight(weight, len(samples), samples, some=True)
 
     def _samples(self, data: Any, *, name: str = "data", single: bool = False) -> Tensor:
         """Data as a checked tensor (n, d) on the device of the map."""

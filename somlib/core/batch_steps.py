@@ -10,16 +10,19 @@ but the last few steps of an epoch look at its leading axes only (`subspace.py`)
 benchmarks/README.md.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from somlib.core.rule import confined_if_signed
+from somlib.core.rule import Rule, confined_if_signed
 from somlib.core.scan import Scan
+from somlib.core.streamed_scan import StreamedScan
 from somlib.core.subspace import FEWEST_FEATURES, Subspace
 from somlib.utils.heuristics import rows_of_step
+from somlib.utils.shuffling import RandomOrder
 from somlib.utils.smoothing import Smoother
 from somlib.utils.training import WinnerSums, batch_step
 
@@ -70,28 +73,28 @@ class Shuffled:
 
     def __init__(self, n: int, generator: torch.Generator, device: torch.device) -> None:
         self._n, self._generator, self._device = n, generator, device
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order: RandomOrder | None = None
         self._taken = 0
 
     def take(self, count: int) -> Tensor | None:
         """`count` row numbers; None, which is all, where there are no more."""
         if count >= self._n:
             return None
-        if self._taken + count > len(self._order):
-            self._order, self._taken = torch.randperm(self._n, generator=self._generator), 0
+        if self._order is None or self._taken + count > self._n:
+            self._order, self._taken = RandomOrder(self._n, self._generator), 0
         self._taken += count
-        return self._order[self._taken - count : self._taken].to(self._device)
+        return self._order.rows(self._taken - count, self._taken).to(self._device)
 
 
 class BatchSteps:
     """The steps of a batch map, an epoch at a time."""
 
-    def __init__(self, scan: Scan, steps: int, generator: torch.Generator) -> None:
+    def __init__(self, scan: Scan | StreamedScan, steps: int, generator: torch.Generator) -> None:
         self.scan, self.rule = scan, scan.rule
-        self.n = len(scan.rows.data)
+        self.n = scan.rows.n
         self.steps = steps
         self.generator = generator
-        self.smoother = Smoother(self.rule.grid, scan.rows.data.device, scan.rows.data.dtype)
+        self.smoother = Smoother(self.rule.grid, scan.rows.center.device, scan.rows.center.dtype)
 
     def epoch(self, codebook: Tensor, t: int, known: WinnerSums | None, seen: int) -> tuple[Tensor, float]:
         """The codebook after epoch `t`, and the radius of its last step.
@@ -102,7 +105,7 @@ class BatchSteps:
             known: Sums of some rows per winner in this codebook, if any.
             seen: How many rows those are.
         """
-        steps = range(t * self.rule.steps, (t + 1) * self.rule.steps)
+        steps = _steps_of(self.rule, t)
         shuffled = Shuffled(self.n, self.generator, codebook.device)
         motion = _Motion(codebook, known, seen)
         short = steps[:-STEPS_ON_FEATURES]
@@ -121,31 +124,26 @@ class BatchSteps:
         return wide and not self.rule.kernel.signed and self.scan.is_plain(codebook)
 
     @cached_property
-    def _weight_of_row(self) -> float:
-        """Mean weight of a row, by which sums are divided, so that weights of any size stay far from underflow."""
-        weight = self.scan.rows.weight
-        return 1.0 if weight is None else float(weight.double().mean())
-
-    @cached_property
-    def _narrow(self) -> tuple[Subspace, Scan]:
+    def _narrow(self) -> tuple[Subspace, Scan | StreamedScan]:
         """The leading axes of the rows, the same wherever a training is taken up, and passes over the rows there."""
         own = torch.Generator().manual_seed(self.generator.initial_seed())
         subspace = Subspace.of(self.scan.rows, own)
-        return subspace, Scan(subspace.rows(self.scan.rows), self.rule, self.scan.workers)
+        return subspace, self.scan.within(subspace)
 
     def _confined(self, codebook: Tensor) -> Tensor:
         return confined_if_signed(codebook, self.rule, self.scan.rows)
 
-    def _walked(self, motion: _Motion, scan: Scan, steps: range, shuffled: Shuffled) -> _Motion:
+    def _walked(self, motion: _Motion, scan: Scan | StreamedScan, steps: range, shuffled: Shuffled) -> _Motion:
         """The map after these steps from there."""
         codebook, known, seen = motion.codebook, motion.known, motion.seen
         before, running, n = motion.before, motion.running, self.n
+        share = self.scan.rows.mean_weight  # by which sums are divided: weights of any size stay far from underflow
         for k in steps:
             sigma, last = self._sigma(k), k == self.steps - 1
-            wanted = n if last or self.rule.steps == 1 else rows_of_step(self.rule.grid, sigma, n)
+            wanted = _wanted_rows(self.rule, self.steps, k, n)
             if known is None or seen < wanted:
                 known, seen = _sums(scan, codebook, k, shuffled.take(wanted)), wanted
-            running = _drawn_to_past(known, seen * self._weight_of_row, running if seen < n else None)
+            running = _drawn_to_past(known, seen * share, running if seen < n else None)
             after = self._confined(batch_step(codebook, running, self.smoother, self.rule.kernel, sigma))
             ahead = FINAL_STEP if k == self.steps - 2 else 1 + MOMENTUM
             codebook = after
@@ -155,7 +153,45 @@ class BatchSteps:
         return _Motion(codebook, None, 0, before, running)
 
 
-def _sums(scan: Scan, codebook: Tensor, k: int, index: Tensor | None) -> WinnerSums:
+def rows_ahead(
+    rule: Rule, steps: int, n: int, seen: int, generator: torch.Generator, epochs: range
+) -> Iterator[Tensor]:
+    """Numbers of the rows that the short steps of some epochs will take, in their order.
+
+    Args:
+        rule: How the map learns.
+        steps: Of all epochs.
+        n: Number of rows.
+        seen: On how many of them errors are measured after an epoch, which saves the first step of the next.
+        generator: As it will be before the first of these epochs; it is left as it is.
+        epochs: Which ones.
+    """
+    twin = torch.Generator()
+    twin.set_state(generator.get_state())
+    for t in epochs:
+        shuffled = Shuffled(n, twin, torch.device("cpu"))
+        for i, k in enumerate(_steps_of(rule, t)):
+            wanted = _wanted_rows(rule, steps, k, n)
+            if t and not i and seen >= wanted:
+                continue
+            taken = shuffled.take(wanted)
+            if taken is not None:
+                yield taken
+
+
+def _steps_of(rule: Rule, t: int) -> range:
+    """The steps of an epoch."""
+    return range(t * rule.steps, (t + 1) * rule.steps)
+
+
+def _wanted_rows(rule: Rule, steps: int, k: int, n: int) -> int:
+    """How many of n rows step `k` of `steps` takes."""
+    if rule.steps == 1 or k == steps - 1:
+        return n
+    return rows_of_step(rule.grid, rule.sigma_decay(rule.sigma, k, steps), n)
+
+
+def _sums(scan: Scan | StreamedScan, codebook: Tensor, k: int, index: Tensor | None) -> WinnerSums:
     """The sums of some rows in step `k`; in the first, of the true winners.
 
     A start made of rows lies at equal distances from many others where their values are rounded. Which of these

@@ -11,6 +11,7 @@ from somlib.core.base_som import BaseSOM
 from somlib.utils.alignment import require_symmetry
 from somlib.utils.anomaly import NormalDistances
 from somlib.utils.clustering import Connections
+from somlib.utils.decay import DecayFn, sigma_schedule
 from somlib.utils.training import WinnerSums
 
 
@@ -20,6 +21,10 @@ class RememberingSOM(BaseSOM):
     _sums: WinnerSums | None
     _normal: NormalDistances | None
     _connections: Connections | None
+
+    @property
+    def _sigma_decay(self) -> DecayFn:
+        return sigma_schedule(self.config.sigma_decay_function, self.config.final_sigma)
 
     def reoriented(self, permutation: Tensor) -> Self:
         """A copy of the map, turned: its neuron k is neuron `permutation[k]` of this one, with all that is known of it.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -63,6 +64,31 @@ class TrainingSet:
     center: Tensor
     incomplete: bool
 
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.data)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of features."""
+        return len(self.data), self.data.shape[1]
+
+    @property
+    def weighted(self) -> bool:
+        """Whether rows have weights."""
+        return self.weight is not None
+
+    @cached_property
+    def mean_weight(self) -> float:
+        """Of a row."""
+        return 1.0 if self.weight is None else float(self.weight.double().mean())
+
+    def taken(self, index: Tensor) -> "TrainingSet":
+        """The rows of an `index` (b,), in its order."""
+        index = index.to(self.data.device)
+        return TrainingSet(self.data[index], self.weight_of(index), self.center, self.incomplete)
+
     def weight_of(self, rows: slice | Tensor) -> Tensor | None:
         """The weights of some rows."""
         return None if self.weight is None else self.weight[rows]
@@ -78,6 +104,14 @@ class TrainingSet:
         return torch.where(torch.isinf(low), self.center, low), torch.where(torch.isinf(high), self.center, high)
 
 
-def confined_if_signed(codebook: Tensor, rule: Rule, rows: TrainingSet) -> Tensor:
+class Boxed(Protocol):
+    """Rows of which the range is known."""
+
+    @property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """Smallest and largest observed value of each feature, shape (d,) each."""
+
+
+def confined_if_signed(codebook: Tensor, rule: Rule, rows: Boxed) -> Tensor:
     """The codebook (m, d), kept near the data where the kernel repels and could push it off."""
     return confined(codebook, *rows.box) if rule.kernel.signed else codebook

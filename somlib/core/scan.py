@@ -17,21 +17,22 @@ distances than the Euclidean, the FAISS backends, and data that lies so far out 
 rounding could decide between neurons.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from somlib.core.found import Pass
 from somlib.core.rule import Rule, TrainingSet
-from somlib.utils.distances import masked_pairwise
-from somlib.utils.fused_search import FEWEST_ROWS, POINT_ENTRIES, can_fuse, ranked
+from somlib.core.subspace import Subspace
+from somlib.core.trust import PLAIN_SQUARES, Trust
+from somlib.utils.fused_search import FEWEST_ROWS, POINT_ENTRIES, ranked
 from somlib.utils.search import make_search
 from somlib.utils.smallest import place_of_smallest, smallest
 from somlib.utils.torch_search import CHUNK_ENTRIES, TINY, roundings
-from somlib.utils.training import WinnerSums, add_samples, add_terms, empty_sums
+from somlib.utils.training import WinnerSums, add_samples, add_terms, batch_sizes, empty_sums
 from somlib.utils.winners import Winners, block_entries, row_chunks
 from somlib.utils.workers import Workers
 
@@ -40,24 +41,7 @@ FEWEST, MOST_ON_CPU = 64, 4_096  # rows of a chunk; between them as many as keep
 # milliseconds feels: as many chunks a pass as give at least this number of scores.
 CHUNKS_OF_A_PASS, FEWEST_SCORES = 16, 2**18
 WORK_OF_MINIMUM = 16  # of one score, in products
-TRUSTED_SHARE = 0.1  # of a typical squared distance to the winner: what rounding may add up to, at the very worst
-ASKED_ROWS = 32  # at least, where there are as many, to learn what a typical distance is
-NEXT_TO_NOTHING = 1e-10  # of a squared length: a distance that float32 would not see
 KEPT_ENTRIES = 2**23  # at most, of terms that are kept: 32 MB in float32
-PLAIN_SQUARES = (1e-30, 1e30)  # between them float32 neither rounds squares to nothing nor overflows
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What a pass over some rows found.
-
-    Attributes:
-        winners: The two nearest neurons of every row (n, 2), with the distance to the nearest (n, 1).
-        sums: Per winner.
-    """
-
-    winners: Winners
-    sums: WinnerSums
 
 
 class Scan:
@@ -67,18 +51,27 @@ class Scan:
         rows: What to learn from.
         rule: How; its grid, distance, backend and determinism count here.
         workers: Threads to share the work with; None for none.
+        trust: Which way to take, where the rows are part of others; None asks them.
+        keep: Whether to keep the terms of all rows for the next pass where they take little room.
     """
 
-    def __init__(self, rows: TrainingSet, rule: Rule, workers: Workers | None = None) -> None:
+    def __init__(
+        self,
+        rows: TrainingSet,
+        rule: Rule,
+        workers: Workers | None = None,
+        trust: Trust | None = None,
+        keep: bool = True,
+    ) -> None:
         self.rows = rows
         self.rule = rule
         self.workers = workers
-        self._fused = False  # whether one kernel takes product and minimum
-        self._fast: bool | None = None  # until asked
+        self.trust = trust or Trust.of(rows, rule)
+        self._keep = keep
 
     def sums(self, codebook: Tensor, index: Tensor | None = None) -> WinnerSums:
         """The sums per winner of the rows of that `index` (b,), or of all."""
-        if not self._is_fast(codebook):
+        if not self.trust.serves(codebook):
             return self._sure_pass(codebook, index, 1).sums
         self._encode(codebook)
 
@@ -99,7 +92,7 @@ class Scan:
             index: Row numbers; None for all rows.
             certain: Whether the winners must be the true ones, also where rounding does not distinguish neurons.
         """
-        if not self._is_fast(codebook, again=True) or (certain and (self.rows.incomplete or self._fused)):
+        if not self.trust.serves(codebook, again=True) or (certain and (self.rows.incomplete or self.trust.fused)):
             return self._sure_pass(codebook, index, 2)
         found, count, m = self._empty_winners(index, 2), self._count(index), self.rule.grid.m
         doubtful = torch.zeros(count, dtype=torch.bool, device=codebook.device)
@@ -123,11 +116,33 @@ class Scan:
         sums = self._added_up(self._shared(of_part, count))
         if certain:
             self._decide(torch.nonzero(doubtful).flatten(), found, sums, codebook, index)
-        return Pass(found, sums)
+        return Pass(found, sums, self._weight(index))
+
+    def finished(self, codebook: Tensor, sample: Tensor | None) -> Pass:
+        """What a trained map remembers of all rows, by their true winners; no `sample` of them is needed."""
+        del sample
+        return self.measured(codebook, certain=True)
+
+    def batches(self, generator: torch.Generator) -> Iterator[tuple["Scan", Tensor | None]]:
+        """Shuffled mini-batches: passes over rows and which of these rows, None for all where one batch holds them."""
+        n = len(self.rows.data)
+        if self.rule.batch_size >= n:
+            yield self, None
+            return
+        order = torch.randperm(n, generator=generator).to(self.rows.data.device)
+        for batch in torch.split(order, batch_sizes(n, self.rule.batch_size)):
+            yield self, batch
+
+    def within(self, subspace: Subspace) -> "Scan":
+        """Passes over the same rows in the coordinates of a subspace."""
+        return Scan(subspace.rows(self.rows), self.rule, self.workers)
+
+    def expect(self, ahead: Callable[[range], Iterator[Tensor]], epochs: range) -> None:
+        """Be ready for the rows of some epochs; all rows are at hand."""
 
     def is_plain(self, codebook: Tensor) -> bool:
         """Whether winners follow from products of rows with the codebook (m, d), as they are."""
-        return not self.rows.incomplete and self.rule.metric.feature_weights is None and self._is_fast(codebook)
+        return not self.rows.incomplete and self.rule.metric.feature_weights is None and self.trust.serves(codebook)
 
     # ---------------------------------------------------------------- rows
 
@@ -152,6 +167,9 @@ class Scan:
 
     def _data(self, taken: slice | Tensor) -> Tensor:
         return self.rows.data[taken] if isinstance(taken, slice) else self.rows.data.index_select(0, taken)
+
+    def _weight(self, index: Tensor | None) -> Tensor | None:
+        return self.rows.weight if index is None else self.rows.weight_of(index)
 
     def _empty_winners(self, index: Tensor | None, k: int) -> Winners:
         n, like = self._count(index), self.rows.data
@@ -193,65 +211,15 @@ class Scan:
             if k > 1:
                 found.distance[chunk, 0] = self._distances(data, codebook, winner)
             add_samples(sums, data, winner, self.rows.weight_of(taken), self.rule.deterministic)
-        return Pass(found, sums)
+        return Pass(found, sums, self._weight(index))
 
     # ---------------------------------------------------------------- the fast way
-
-    def _is_fast(self, codebook: Tensor, again: bool = False) -> bool:
-        """Whether the fast way serves; asked of the first codebook, and `again` of each that is measured.
-
-        It hangs on rows and codebook alone, so that a training that is taken up goes the way that it would have gone.
-        """
-        if not self.rule.metric.euclidean or self.rule.backend not in ("auto", "torch"):
-            return False
-        if self._fast is None or again:
-            self._fast = self._can_trust(codebook)
-            self._fused = can_fuse(codebook, self.rule.metric) and len(self.rows.data) >= FEWEST_ROWS
-        return self._fast
-
-    def _can_trust(self, codebook: Tensor) -> bool:
-        """Whether rounding, which grows with the distance to the center, is small beside most distances to winners.
-
-        Rows that lie on a neuron do not count, and few that lie far out do not speak for the others.
-        """
-        squares = self._least_squares(codebook)
-        typical = float(squares[squares > 0].median())  # NaN where none is known
-        furthest = float((codebook - self.rows.center).abs().amax()) ** 2
-        low, high = PLAIN_SQUARES
-        worst = 4 * roundings(self.rows.data.shape[1], self.rows.data.dtype) * self._square
-        return low < self._square and max(self._square, furthest) < high and worst < TRUSTED_SHARE * typical
-
-    def _least_squares(self, codebook: Tensor) -> Tensor:
-        """Squared distances (a,) of the rows that are asked to their winners, float64; 0 where next to nothing."""
-        metric = self.rule.metric
-        if self.rows.incomplete:
-            return masked_pairwise(metric, self._asked.double(), codebook.double()).amin(dim=1).square()
-        rows, lengths = self._asked_points
-        neurons = metric.scaled(codebook.double() - self.rows.center.double())
-        scores = torch.addmm(neurons.square().sum(dim=1) / 2, rows, neurons.T, alpha=-1)
-        squares = scores.amin(dim=1).mul_(2).add_(lengths)
-        return squares.masked_fill_(squares < NEXT_TO_NOTHING * lengths, 0)
-
-    @cached_property
-    def _asked(self) -> Tensor:
-        return self.rows.data[:: max(1, len(self.rows.data) // ASKED_ROWS)]
-
-    @cached_property
-    def _asked_points(self) -> tuple[Tensor, Tensor]:
-        """The rows that are asked (a, d), around the center, float64, and their squared lengths (a,)."""
-        points = self.rule.metric.scaled(self._asked.double() - self.rows.center.double())
-        return points, points.square().sum(dim=1)
-
-    @cached_property
-    def _square(self) -> float:
-        """Mean squared distance of rows to the center."""
-        return float((self._asked - self.rows.center).double().square().nansum(dim=1).mean())
 
     @cached_property
     def _chunk(self) -> int:
         """Rows at a time."""
         n, like = len(self.rows.data), self.rows.data
-        if self._fused:
+        if self.trust.fused:
             return max(FEWEST_ROWS, block_entries(POINT_ENTRIES, like, n * like.shape[1]) // like.shape[1])
         m, on_cpu = self.rule.grid.m, like.device.type == "cpu"
         wanted = max(FEWEST_SCORES, n * m // CHUNKS_OF_A_PASS) if on_cpu else n * m
@@ -304,7 +272,7 @@ class Scan:
     def _kept(self) -> Tensor | None:
         """The terms of all rows, None where they take much room."""
         data, width = self.rows.data, self._width
-        if len(data) * width > KEPT_ENTRIES:
+        if not self._keep or len(data) * width > KEPT_ENTRIES:
             return None
         kept = data.new_empty(len(data), width)
         for chunk in row_chunks(len(data), self._chunk):
@@ -332,7 +300,7 @@ class Scan:
 
     def _nearest(self, terms: Tensor, room: int) -> Tensor:
         """The winners (b,) of rows; any neuron for those of which nothing was observed."""
-        if self._fused:
+        if self.trust.fused:
             return self._ranked(terms, 1)[:, 0]
         return place_of_smallest(self._score(terms, room))
 
@@ -341,7 +309,7 @@ class Scan:
 
         The neurons are -1 where nothing was observed or there is no second one.
         """
-        if self._fused:
+        if self.trust.fused:
             score, index = terms[:, :1], self._ranked(terms, 2)
             if self.rule.grid.m == 1:
                 index[:, 1] = -1

@@ -7,6 +7,7 @@ How it starts is in `starting.py`, what it answers in `answering.py`, what it ke
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,17 @@ from somlib.core.answering import AnsweringSOM
 from somlib.core.checkpoint import Checkpoint, Course
 from somlib.core.persistence import SavedMap
 from somlib.core.progress import training_progress
-from somlib.core.rule import Rule, TrainingSet
-from somlib.core.scan import Pass, Scan
+from somlib.core.rule import TrainingSet
 from somlib.core.starting import StartingSOM
-from somlib.core.trainer import Epoch, EpochReport, OnEpoch, train
-from somlib.errors import ArgumentError, DataError, NotFittedError
+from somlib.core.streamed import StreamedRows
+from somlib.core.streamed_scan import make_scan
+from somlib.core.trainer import Epoch, EpochReport, OnEpoch, measured_sample, train
+from somlib.errors import ArgumentError, NotFittedError
 from somlib.utils.anomaly import NormalDistances
 from somlib.utils.arguments import require_function, require_number, require_truth
 from somlib.utils.clustering import Connections
-from somlib.utils.decay import SCHEDULES
-from somlib.utils.heuristics import steps_per_epoch
-from somlib.utils.initialization import feature_means
-from somlib.utils.inputs import column_order, feature_names, read_sample_weight
+from somlib.utils.inputs import column_order, feature_names
 from somlib.utils.neighborhood import KERNELS
-from somlib.utils.precision import trainable
 from somlib.utils.smoothing import Smoother
 from somlib.utils.training import WinnerSums, batch_step, confined
 
@@ -144,7 +142,9 @@ class SOM(StartingSOM, AnsweringSOM):
 
         Args:
             data: Samples, shape (n, d); a frame's column names are kept in `feature_names`, and later frames are
-                matched by them.
+                matched by them. Or a dataset of batches, see `somlib.utils.batches`: rows that need not fit into
+                memory, read once before training, and again for each step that takes all of them. The batch map
+                comes out as from the same rows in memory, but for rounding.
             verbose: Whether to show a progress bar.
             sample_weight: Shape (n,); weight k acts like k copies of the sample. None for 1 each.
             on_epoch: Called after each epoch with its `EpochReport`; the weights are then those of that epoch.
@@ -161,10 +161,10 @@ class SOM(StartingSOM, AnsweringSOM):
         """
         require_function("on_epoch", on_epoch)
         verbose = require_truth("verbose", verbose)
-        rows = self._training_set(data, sample_weight)
+        rows = self._rows_of(data, sample_weight)
         if self._runs:
             logger.info("fit goes on from the present weights, with its schedules from the start")
-        self._prepare(rows.data, self._names_with(data))
+        self._prepare(rows, self._names_with(data, rows))
         self._run(rows, range(self.epochs), verbose, on_epoch)
         return self.quantization_errors, self.topographic_errors
 
@@ -182,7 +182,7 @@ class SOM(StartingSOM, AnsweringSOM):
         Args:
             checkpoint: What `checkpoint` gave within that `fit`, of a map with these settings; what this map was
                 trained to before is given up.
-            data: The same samples as there, shape (n, d).
+            data: The same samples as there, shape (n, d), or the dataset of batches.
             verbose: Whether to show a progress bar.
             sample_weight: As there.
             on_epoch: Called with each epoch that the checkpoint knows, then after each new one.
@@ -200,11 +200,14 @@ class SOM(StartingSOM, AnsweringSOM):
         if not isinstance(checkpoint, Checkpoint):
             raise ArgumentError(f"checkpoint must be what SOM.checkpoint gave, got {type(checkpoint).__name__}")
         column_order(feature_names(data), checkpoint.map.state["feature_names"], "data")
-        rows = self._training_set(data, sample_weight)
-        checkpoint.require_fit(type(self).__name__, self.config.model_dump(mode="json"), len(rows.data))
+        rows = self._rows_of(data, sample_weight)
+        checkpoint.require_fit(type(self).__name__, self.config.model_dump(mode="json"), rows.n)
         self._take_up(checkpoint.map)
-        rows = self._training_set(data, sample_weight)  # in the type of the weights that are there now
-        self._prepare(rows.data, self._names_with(data))
+        if rows.center.dtype != self.weights.dtype or (
+            isinstance(rows, TrainingSet) or rows.names != self.feature_names
+        ):
+            rows = self._rows_of(data, sample_weight)  # in the type, and by the names, that are there now
+        self._prepare(rows, self._names_with(data, rows))
         self._run(rows, range(self.epochs), verbose, on_epoch, checkpoint)
         return self.quantization_errors, self.topographic_errors
 
@@ -242,8 +245,8 @@ class SOM(StartingSOM, AnsweringSOM):
             forgetting_factor = require_number("forgetting_factor", forgetting_factor, "lie in [0, 1]")
             if not 0 <= forgetting_factor <= 1:
                 raise ArgumentError(f"forgetting_factor must lie in [0, 1], got {forgetting_factor}")
-        rows = self._training_set(data, sample_weight)
-        self._prepare(rows.data, self._names_with(data))
+        rows = self._rows_of(data, sample_weight)
+        self._prepare(rows, self._names_with(data, rows))
         if forgetting_factor is None:
             self._run(rows, range(self._last_epoch, self._last_epoch + 1), False, None)
         else:
@@ -252,7 +255,7 @@ class SOM(StartingSOM, AnsweringSOM):
 
     def _run(
         self,
-        rows: TrainingSet,
+        rows: TrainingSet | StreamedRows,
         epochs: range,
         verbose: bool,
         on_epoch: OnEpoch | None,
@@ -262,7 +265,7 @@ class SOM(StartingSOM, AnsweringSOM):
         rule = self._rule(rows)
         if resume is None:
             self._runs += 1  # first, so that no shuffle repeats the draw of the random start
-        course = Course.of((self.random_seed + self._runs) % 2**63, len(rows.data), resume)
+        course = Course.of((self.random_seed + self._runs) % 2**63, rows.n, resume)
         left, report_to = epochs[len(course.reports) :], on_epoch or (lambda _: None)
         qe = [report.quantization_error for report in course.reports]
         te = [report.topographic_error for report in course.reports]
@@ -272,7 +275,7 @@ class SOM(StartingSOM, AnsweringSOM):
                 report_to(report)
             for epoch in train(self.codebook.clone(), rows, rule, course.generator, left, self.epochs):
                 self._last_epoch = epoch.report.epoch
-                self._keep(epoch, rows)
+                self._keep(epoch)
                 qe.append(epoch.report.quantization_error)
                 te.append(epoch.report.topographic_error)
                 self.quantization_errors, self.topographic_errors = qe, te
@@ -296,24 +299,25 @@ class SOM(StartingSOM, AnsweringSOM):
         self._take(num_features=saved.config["num_features"])
         self._restore(saved.state, saved.tensors)
 
-    def _fold_in(self, rows: TrainingSet, forgetting_factor: float) -> None:
+    def _fold_in(self, rows: TrainingSet | StreamedRows, forgetting_factor: float) -> None:
         """One step of the batch map from past sums, faded, and those of `rows`."""
         rule = self._rule(rows)
-        scan = Scan(rows, rule)
+        scan = make_scan(rows, rule)
         new = scan.sums(self.codebook)
         sums = new if self._sums is None else self._sums.to(new.values).forgotten(forgetting_factor).merged(new)
         sigma = rule.sigma_decay(rule.sigma, self._last_epoch, self.epochs)
-        smoother = Smoother(self.grid, self.device, rows.data.dtype)
+        smoother = Smoother(self.grid, self.device, rows.center.dtype)
         codebook = batch_step(self.codebook, sums, smoother, rule.kernel, sigma)
         if rule.kernel.signed:
             (low, high), (past_low, past_high) = rows.box, sums.box
             codebook = confined(codebook, torch.minimum(low, past_low), torch.maximum(high, past_high))
-        after = scan.measured(codebook, certain=True)
-        report = EpochReport.of(after.winners, rows.weight, rule, self._last_epoch, self.epochs, sigma, float("nan"))
-        self._keep(Epoch(codebook, report, Pass(after.winners, sums)), rows)
+        sample = measured_sample(rows.n, torch.Generator().manual_seed(self.random_seed), self.device)
+        after = scan.finished(codebook, sample)
+        report = EpochReport.of(after, rule, self._last_epoch, self.epochs, sigma, float("nan"))
+        self._keep(Epoch(codebook, report, replace(after, sums=sums)))
         self.quantization_errors, self.topographic_errors = [report.quantization_error], [report.topographic_error]
 
-    def _keep(self, epoch: Epoch, rows: TrainingSet) -> None:
+    def _keep(self, epoch: Epoch) -> None:
         """Take over the codebook of an epoch, and of the last one what is known about its samples."""
         self.weights = epoch.codebook.reshape(self.grid.x, self.grid.y, -1)
         self.initialized = True
@@ -323,56 +327,8 @@ class SOM(StartingSOM, AnsweringSOM):
             count = epoch.found.sums.count
             smoother = Smoother(self.grid, count.device, count.dtype)
             influence = smoother.smooth(count, KERNELS[self.neighborhood_function], epoch.report.sigma)[:, 0]
-            self._normal = NormalDistances.of_training(epoch.found.winners, influence, rows.weight)
-            self._connections = Connections.of_winners(epoch.found.winners.index, self.grid.m, rows.weight)
-
-    def _training_set(self, data: Any, sample_weight: Any) -> TrainingSet:
-        samples = trainable(self._samples(data))
-        self._require_feature_weights(samples.shape[1])
-        weight = read_sample_weight(sample_weight, len(samples), samples)
-        if self.initialized and self.weights.dtype == torch.float64:
-            samples = samples.double()
-            weight = None if weight is None else weight.double()
-        incomplete = self.missing == "mask" and bool(torch.isnan(samples).any())
-        self._require_usable(samples, weight, incomplete)
-        return TrainingSet(samples, weight, feature_means(samples).to(samples.dtype), incomplete)
-
-    def _require_usable(self, samples: Tensor, weight: Tensor | None, incomplete: bool) -> None:
-        """Refuse data of which no row can have a winner and counts."""
-        counts = torch.ones(len(samples), dtype=torch.bool, device=samples.device) if weight is None else weight > 0
-        angular = self.metric.angular
-        if incomplete or angular:
-            counts = counts & self.metric.defined(samples)
-        if not bool(counts.any()):
-            value = f"a value other than 0 ({self.distance_function})" if angular else "an observed value"
-            raise DataError(f"data must have a row with {value} and a weight above 0, got none in {len(samples)} rows")
-
-    def _rule(self, rows: TrainingSet) -> Rule:
-        config = self.config
-        if self.sigma is None:
-            raise NotFittedError("the map has no size yet: call fit first")
-        return Rule(
-            grid=self.grid,
-            metric=self.metric,
-            kernel=KERNELS[config.neighborhood_function],
-            batch=config.algorithm == "batch",
-            sigma=self.sigma,
-            sigma_decay=self._sigma_decay,
-            learning_rate=self.learning_rate,
-            learning_rate_decay=SCHEDULES[config.lr_decay_function].function,
-            batch_size=self.batch_size or len(rows.data),
-            backend=config.search_backend,
-            deterministic=config.deterministic,
-            steps=self._steps(rows) if config.algorithm == "batch" else 1,
-        )
-
-    def _steps(self, rows: TrainingSet) -> int:
-        """Steps of the batch map in an epoch; one, unless asked for, where weights say how often a row counts."""
-        asked = self.config.steps_per_epoch
-        if asked is not None or rows.weight is not None:
-            return asked or 1
-        sigmas = [self._sigma_decay(float(self.sigma or 1), t, self.epochs) for t in range(self.epochs)]
-        return steps_per_epoch(self.grid, sigmas, len(rows.data))
+            self._normal = epoch.found.normal(influence)
+            self._connections = epoch.found.connections(self.grid.m)
 
     # ---------------------------------------------------------------- saving
 

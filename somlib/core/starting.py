@@ -6,19 +6,25 @@ import torch
 from torch import Tensor
 
 from somlib.core.base_som import BaseSOM
-from somlib.core.remembering import RememberingSOM
-from somlib.errors import ArgumentError, DataTypeError, ShapeError, warn
+from somlib.core.reading import ReadingSOM
+from somlib.core.rule import TrainingSet
+from somlib.core.streamed import StreamedRows
+from somlib.errors import DataTypeError, ShapeError, warn
 from somlib.utils.arguments import require_choice
-from somlib.utils.heuristics import map_size, minibatch_size
-from somlib.utils.initialization import INITIALIZATIONS, interpolated_weights
-from somlib.utils.inputs import column_order, feature_names, read_samples
+from somlib.utils.batches import is_batches
+from somlib.utils.heuristics import map_size, map_size_for, minibatch_size
+from somlib.utils.initialization import (
+    INITIALIZATIONS,
+    interpolated_weights,
+    streamed_start,
+    two_variances,
+)
+from somlib.utils.inputs import column_order, read_samples
 from somlib.utils.precision import trainable
 
 
-class StartingSOM(RememberingSOM):
+class StartingSOM(ReadingSOM):
     """A map that starts from data, from given weights, or from another map."""
-
-    _runs: int
 
     def initialize_weights(self, data: Any, mode: str | None = None) -> None:
         """Set the weights from data (n, d), by `mode` or else by `initialization_mode`.
@@ -28,6 +34,13 @@ class StartingSOM(RememberingSOM):
         """
         mode = self.initialization_mode if mode is None else mode
         require_choice("mode", mode, INITIALIZATIONS)
+        if is_batches(data):
+            rows = self._streamed(data)
+            names = self._names_with(data, rows)
+            self._size_for(rows)
+            self.feature_names = names
+            self._start_streamed(rows, mode)
+            return
         samples = trainable(self._samples(data))
         self._require_feature_weights(samples.shape[1])
         names = self._names_with(data)
@@ -35,6 +48,12 @@ class StartingSOM(RememberingSOM):
         self.feature_names = names
         generator = torch.Generator().manual_seed(self.random_seed)
         self._start_from(INITIALIZATIONS[mode](samples, self.grid, self.metric, generator))
+
+    def _start_streamed(self, rows: StreamedRows, mode: str) -> None:
+        """Set the weights from rows that are not in memory; modes of others see a sample of them."""
+        generator = torch.Generator().manual_seed(self.random_seed)
+        codebook = streamed_start(mode).weights(rows, self.grid, self.metric, generator)
+        self._start_from(codebook.to(rows.center))
 
     def initialize_from(self, other: BaseSOM | Tensor) -> None:
         """Start from given weights (x, y, d), or warm from another map, also of another size or topology.
@@ -67,35 +86,34 @@ class StartingSOM(RememberingSOM):
         self._require_feature_weights(expected[2])
         self._start_from(read_samples(other.flatten(0, 1), name="other", device=self.device).clone())
 
-    def _require_feature_weights(self, d: int) -> None:
-        """Refuse feature weights that are not one for each of `d` features."""
-        if self.feature_weights is not None and len(self.feature_weights) != d:
-            raise ArgumentError(f"feature_weights must have {d} values, one a feature, got {len(self.feature_weights)}")
-
-    def _names_with(self, data: Any) -> list[str] | None:
-        """The names of the features, those of `data` where none were known."""
-        return self.feature_names or feature_names(data)
-
-    def _prepare(self, samples: Tensor, names: list[str] | None) -> None:
-        """Size, initialise and convert the map for training on checked samples."""
+    def _prepare(self, rows: TrainingSet | StreamedRows, names: list[str] | None) -> None:
+        """Size, initialise and convert the map for training on checked rows."""
         fresh = not self.initialized
-        self._size_for(samples)
+        self._size_for(rows.data if isinstance(rows, TrainingSet) else rows)
         if fresh:
-            self.initialize_weights(samples)
-        self.weights = self.weights.detach().to(samples.dtype)
+            if isinstance(rows, TrainingSet):
+                self.initialize_weights(rows.data)
+            else:
+                self._start_streamed(rows, self.initialization_mode)
+        self.weights = self.weights.detach().to(rows.center.dtype)
         self.feature_names = names
-        self._take(batch_size=self.config.batch_size or minibatch_size(len(samples)))
-        if not self._runs and len(samples) < self.grid.m:
-            warn(f"data has {len(samples)} rows for {self.grid.m} neurons: most will stay empty, use a smaller map", 4)
+        self._take(batch_size=self.config.batch_size or minibatch_size(rows.n))
+        if not self._runs and rows.n < self.grid.m:
+            warn(f"data has {rows.n} rows for {self.grid.m} neurons: most will stay empty, use a smaller map", 4)
 
-    def _size_for(self, samples: Tensor) -> None:
+    def _size_for(self, rows: Tensor | StreamedRows) -> None:
         """Take number of features and map size from the data where they were left open."""
         if self.num_features is None:
-            self._take(num_features=samples.shape[1])
+            self._take(num_features=rows.shape[1])
         if self.x is None:
-            self._take_grid(*map_size(samples, self.topology == "hexagonal", self.pbc, self.metric))
+            hexagonal = self.topology == "hexagonal"
+            if isinstance(rows, Tensor):
+                self._take_grid(*map_size(rows, hexagonal, self.pbc, self.metric))
+            else:
+                variances = two_variances(rows.moments.covariance, self.metric)
+                self._take_grid(*map_size_for(rows.n, *variances, hexagonal, self.pbc))
         elif not self.weights.numel():
-            self._random_start(samples.shape[1])
+            self._random_start(rows.shape[1])
 
     def _start_from(self, flat: Tensor) -> None:
         self.weights = flat.reshape(self.grid.x, self.grid.y, -1)

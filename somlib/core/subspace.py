@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from somlib.core.rule import TrainingSet
+from somlib.core.streamed import StreamedRows
 from somlib.utils.training import WinnerSums
 from somlib.utils.winners import row_chunks
 
@@ -43,16 +44,16 @@ class Subspace:
     center: Tensor
 
     @classmethod
-    def of(cls, rows: TrainingSet, generator: torch.Generator) -> "Subspace":
+    def of(cls, rows: TrainingSet | StreamedRows, generator: torch.Generator) -> "Subspace":
         """The leading axes of complete rows, estimated from some of them.
 
         Args:
             rows: Of more than `AXES` features.
             generator: Chooses the rows, and where the iteration starts; on the CPU.
         """
-        n, d = rows.data.shape
+        n, d = rows.shape
         chosen = torch.randint(n, (min(n, ASKED_ROWS),), generator=generator)
-        asked = rows.data[chosen.to(rows.data.device)] - rows.center
+        asked = rows.taken(chosen).data - rows.center
         axes = torch.randn(d, AXES, generator=generator, dtype=asked.dtype).to(asked.device)
         for _ in range(POWERS):
             axes = torch.linalg.qr(asked.T @ (asked @ axes))[0]

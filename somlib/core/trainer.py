@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from somlib.core.batch_steps import BatchSteps
+from somlib.core.batch_steps import BatchSteps, rows_ahead
+from somlib.core.found import Found
 from somlib.core.rule import Rule, TrainingSet, confined_if_signed
-from somlib.core.scan import Pass, Scan
-from somlib.utils.metrics import quantization_error, topographic_error
+from somlib.core.scan import Scan
+from somlib.core.streamed import StreamedRows
+from somlib.core.streamed_scan import StreamedScan, make_scan
+from somlib.utils.shuffling import random_rows
 from somlib.utils.smoothing import Smoother
-from somlib.utils.training import batch_sizes, minibatch_step
-from somlib.utils.winners import Winners
+from somlib.utils.training import minibatch_step
 from somlib.utils.workers import Workers
 
 MEASURED_ROWS = 20_000  # rows, at most, that the errors of all epochs but the last are of
@@ -44,13 +46,9 @@ class EpochReport:
     learning_rate: float
 
     @classmethod
-    def of(
-        cls, winners: Winners, weight: Tensor | None, rule: Rule, t: int, of: int, sigma: float, rate: float
-    ) -> "EpochReport":
-        """The report of epoch `t` of `of`, from the two nearest neurons of some rows after it."""
-        qe = quantization_error(winners, weight)
-        te = topographic_error(winners, rule.grid, weight=weight)
-        return cls(t, of, qe, te, sigma, rate)
+    def of(cls, found: Found, rule: Rule, t: int, of: int, sigma: float, rate: float) -> "EpochReport":
+        """The report of epoch `t` of `of`, from a pass over some rows after it."""
+        return cls(t, of, *found.errors(rule.grid), sigma, rate)
 
 
 OnEpoch = Callable[[EpochReport], None]
@@ -63,16 +61,21 @@ class Epoch:
     Attributes:
         codebook: Shape (m, d).
         report: What the epoch did.
-        found: Two nearest neurons of every row, and sums per winner, after the last epoch only.
+        found: What a pass over all rows found, after the last epoch only.
     """
 
     codebook: Tensor
     report: EpochReport
-    found: Pass | None = None
+    found: Found | None = None
 
 
 def train(
-    codebook: Tensor, rows: TrainingSet, rule: Rule, generator: torch.Generator, epochs: range, of: int
+    codebook: Tensor,
+    rows: TrainingSet | StreamedRows,
+    rule: Rule,
+    generator: torch.Generator,
+    epochs: range,
+    of: int,
 ) -> Iterator[Epoch]:
     """The epochs of a training, one by one.
 
@@ -86,7 +89,7 @@ def train(
     """
     run = _batch_epochs if rule.batch else _minibatch_epochs
     workers = Workers(codebook.device)
-    course = run(codebook, Scan(rows, rule, workers), generator, epochs, of)
+    course = run(codebook, make_scan(rows, rule, workers), generator, epochs, of)
     try:
         while True:
             with workers.working():
@@ -98,28 +101,38 @@ def train(
         workers.close()
 
 
-def _batch_epochs(codebook: Tensor, scan: Scan, generator: torch.Generator, epochs: range, of: int) -> Iterator[Epoch]:
-    rows, sample = scan.rows, _measured_sample(scan.rows, generator)
-    progress = BatchSteps(scan, of * scan.rule.steps, generator)
+def _batch_epochs(
+    codebook: Tensor, scan: Scan | StreamedScan, generator: torch.Generator, epochs: range, of: int
+) -> Iterator[Epoch]:
+    n, steps = scan.rows.n, of * scan.rule.steps
+    sample = measured_sample(n, generator, codebook.device)
+    seen = n if sample is None else len(sample)
+    progress = BatchSteps(scan, steps, generator)
     known = scan.measured(codebook, sample).sums if epochs.start else None
+
+    def ahead(coming: range) -> Iterator[Tensor]:
+        yield torch.arange(n) if sample is None else sample
+        yield from rows_ahead(scan.rule, steps, n, seen, generator, coming)
+
     for t in epochs:
-        codebook, sigma = progress.epoch(codebook, t, known, len(rows.data) if sample is None else len(sample))
+        scan.expect(ahead, range(t, epochs.stop))
+        codebook, sigma = progress.epoch(codebook, t, known, seen)
         found, report = _measured(scan, codebook, sample, t, epochs, of, sigma, float("nan"))
         known = found.sums
         yield Epoch(codebook, report, found if t == epochs[-1] else None)
 
 
 def _minibatch_epochs(
-    codebook: Tensor, scan: Scan, generator: torch.Generator, epochs: range, of: int
+    codebook: Tensor, scan: Scan | StreamedScan, generator: torch.Generator, epochs: range, of: int
 ) -> Iterator[Epoch]:
-    rows, rule, sample = scan.rows, scan.rule, _measured_sample(scan.rows, generator)
+    rows, rule, sample = scan.rows, scan.rule, measured_sample(scan.rows.n, generator, codebook.device)
     smoother = Smoother(rule.grid, codebook.device, codebook.dtype)
-    all_at_once = rule.batch_size >= len(rows.data) and sample is None  # the search that measures is then the next one
+    all_at_once = rule.batch_size >= rows.n and sample is None  # the search that measures is then the next one
     known = scan.measured(codebook).sums if epochs.start and all_at_once else None
     for t in epochs:
         sigma, rate = rule.sigma_decay(rule.sigma, t, of), rule.learning_rate_decay(rule.learning_rate, t, of)
-        for batch in _batches(len(rows.data), rule, generator, codebook.device):
-            sums = scan.sums(codebook, batch) if known is None else known
+        for part, batch in scan.batches(generator):
+            sums = part.sums(codebook, batch) if known is None else known
             codebook = confined_if_signed(
                 minibatch_step(codebook, sums, smoother, rule.kernel, sigma, rate), rule, rows
             )
@@ -129,28 +142,23 @@ def _minibatch_epochs(
 
 
 def _measured(
-    scan: Scan, codebook: Tensor, sample: Tensor | None, t: int, epochs: range, of: int, sigma: float, rate: float
-) -> tuple[Pass, EpochReport]:
+    scan: Scan | StreamedScan,
+    codebook: Tensor,
+    sample: Tensor | None,
+    t: int,
+    epochs: range,
+    of: int,
+    sigma: float,
+    rate: float,
+) -> tuple[Found, EpochReport]:
     """What a pass over the codebook after epoch `t` finds, and its report: over all rows and certain after the last."""
-    done = t == epochs[-1]
-    found = scan.measured(codebook, None if done else sample, certain=done)
-    weight = scan.rows.weight if done or sample is None else scan.rows.weight_of(sample)
-    return found, EpochReport.of(found.winners, weight, scan.rule, t, of, sigma, rate)
+    found = scan.finished(codebook, sample) if t == epochs[-1] else scan.measured(codebook, sample)
+    return found, EpochReport.of(found, scan.rule, t, of, sigma, rate)
 
 
-def _batches(n: int, rule: Rule, generator: torch.Generator, device: torch.device) -> Iterator[Tensor | None]:
-    """Shuffled mini-batches; None, which is all rows, where one holds them all."""
-    if rule.batch_size >= n:
-        yield None
-        return
-    order = torch.randperm(n, generator=generator).to(device)
-    yield from torch.split(order, batch_sizes(n, rule.batch_size))
-
-
-def _measured_sample(rows: TrainingSet, generator: torch.Generator) -> Tensor | None:
-    """The fixed rows that errors are measured on, None for all; the same wherever a training is taken up."""
-    n = len(rows.data)
+def measured_sample(n: int, generator: torch.Generator, device: torch.device | None = None) -> Tensor | None:
+    """The fixed ones of n rows that errors are measured on, None for all; the same wherever a training is taken up."""
     if n <= MEASURED_ROWS:
         return None
     own = torch.Generator().manual_seed(generator.initial_seed())
-    return torch.randperm(n, generator=own)[:MEASURED_ROWS].sort().values.to(rows.data.device)
+    return random_rows(n, own, MEASURED_ROWS).sort().values.to(device)

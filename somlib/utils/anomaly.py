@@ -66,9 +66,30 @@ class NormalDistances:
             weight: Sample weights, shape (n,); None for 1 each.
         """
         index, distance = winners.index[:, 0], left_out_distances(winners, influence, weight)
-        finite = torch.where(torch.isinf(distance), winners.distance[:, 0].double(), distance)
-        totals = _Totals.of(index, finite, len(influence), weight)
-        scores = _ratio(distance, totals.scales_without(index, finite, weight))
+        finite = _finite(distance, winners)
+        return cls._of_distances(DistanceTotals.of(index, finite, len(influence), weight), winners, distance, weight)
+
+    @classmethod
+    def of_sample(
+        cls, totals: "DistanceTotals", winners: Winners, influence: Tensor, weight: Tensor | None = None
+    ) -> "NormalDistances":
+        """What training samples show of which only some are at hand.
+
+        Args:
+            totals: Left-out distances of all training samples.
+            winners: Of those that are at hand, with distances, shape (n, k), k >= 1.
+            influence: D_k of each neuron, in sample weights, shape (m,).
+            weight: Of those at hand, shape (n,); None for 1 each.
+        """
+        return cls._of_distances(totals, winners, left_out_distances(winners, influence, weight), weight)
+
+    @classmethod
+    def _of_distances(
+        cls, totals: "DistanceTotals", winners: Winners, distance: Tensor, weight: Tensor | None
+    ) -> "NormalDistances":
+        """From the left-out distances of some samples (n,), and totals of all."""
+        index = winners.index[:, 0]
+        scores = _ratio(distance, totals.scales_without(index, _finite(distance, winners), weight))
         return cls(totals.scales, scores.masked_fill_(index < 0, torch.nan), weight)
 
     def scores_of(self, winners: Winners) -> Tensor:
@@ -149,7 +170,7 @@ def conformal_threshold(scores: Tensor, alpha: float, weight: Tensor | None = No
 
 
 @dataclass(frozen=True)
-class _Totals:
+class DistanceTotals:
     """Sums of the distances of each neuron's samples.
 
     Attributes:
@@ -161,8 +182,8 @@ class _Totals:
     weight: Tensor
 
     @classmethod
-    def of(cls, index: Tensor, distance: Tensor, m: int, weight: Tensor | None) -> "_Totals":
-        """Of the samples that have a winner."""
+    def of(cls, index: Tensor, distance: Tensor, m: int, weight: Tensor | None) -> "DistanceTotals":
+        """Of the samples that have a winner, from their winners (n,) and distances (n,), float64."""
         won = index >= 0
         if not bool(won.all()):
             index, distance, weight = index[won], distance[won], None if weight is None else weight[won]
@@ -171,6 +192,26 @@ class _Totals:
             return cls(total.index_add_(0, index, distance), torch.bincount(index, minlength=m).double())
         count = torch.zeros_like(total).index_add_(0, index, weight.double())
         return cls(total.index_add_(0, index, distance * weight.double()), count)
+
+    @classmethod
+    def left_out(cls, winners: Winners, influence: Tensor, weight: Tensor | None = None) -> "DistanceTotals":
+        """Of training samples, each as if the map had been trained without it; a sample alone as it is.
+
+        Arguments are those of `NormalDistances.of_training`.
+        """
+        distance = _finite(left_out_distances(winners, influence, weight), winners)
+        return cls.of(winners.index[:, 0], distance, len(influence), weight)
+
+    def without_each(self, influence: Tensor) -> "DistanceTotals":
+        """From the distances as they are, what `left_out` gives of the same samples, where each has weight 1."""
+        with_it = influence.double()
+        without = with_it - 1.0
+        alone = without <= ALONE * with_it.abs()
+        return DistanceTotals(self.distance * torch.where(alone, 1.0, with_it / without), self.weight)
+
+    def plus(self, other: "DistanceTotals") -> "DistanceTotals":
+        """Of the samples of both."""
+        return DistanceTotals(self.distance + other.distance, self.weight + other.weight)
 
     @property
     def typical(self) -> Tensor:
@@ -188,6 +229,11 @@ class _Totals:
         own = 1.0 if weight is None else weight.double()
         rest = (self.distance[winner] - own * distance).clamp_min_(0.0)
         return (rest + PRIOR * self.typical) / (self.weight[winner] - own + PRIOR)
+
+
+def _finite(distance: Tensor, winners: Winners) -> Tensor:
+    """Left-out distances (n,), those of samples that hold their winner alone as they are."""
+    return torch.where(torch.isinf(distance), winners.distance[:, 0].double(), distance)
 
 
 def _ratio(distance: Tensor, scale: Tensor) -> Tensor:

@@ -28,10 +28,13 @@ def map_size(data: Tensor, hexagonal: bool = False, pbc: bool = False, metric: M
     The proportions are those of the data in the metric that the map trains in. A hexagonal torus gets an even number of
     rows, so at least two neurons.
     """
-    n = len(data)
+    return map_size_for(len(data), *leading_variances(data, metric), hexagonal, pbc)
+
+
+def map_size_for(n: int, first: float, second: float, hexagonal: bool = False, pbc: bool = False) -> tuple[int, int]:
+    """Rows and columns for n samples whose two largest variances along axes are these; see `map_size`."""
     most = min(n, LARGEST_MAP)
     m = min(round(5 * math.sqrt(n)), most)
-    first, second = leading_variances(data, metric)
     ratio = min(math.sqrt(first / second), LARGEST_RATIO) if second > 0 else (LARGEST_RATIO if first > 0 else 1.0)
     row_height = math.sqrt(3) / 2 if hexagonal else 1.0
     rows = max(1, min(round(math.sqrt(m * ratio / row_height)), most))

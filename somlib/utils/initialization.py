@@ -14,6 +14,8 @@ the plane itself where every feature has a weight, and gives a feature of weight
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,8 +23,10 @@ from torch import Tensor
 
 from somlib.utils.distances import Metric
 from somlib.utils.grid import Grid
+from somlib.utils.shuffling import random_rows
 
 MOST_FOR_ALL_AXES = 100  # features up to which all principal axes take no longer than two
+SAMPLE_OF_START = 20_000  # rows that a start of another kind sees where they are not in memory
 GRAM_ENTRIES = 2**17  # values at a time in sums over the data: half a megabyte, copies and all in the cache
 
 
@@ -43,17 +47,21 @@ def pca_weights(data: Tensor, grid: Grid, metric: Metric = PLAIN) -> Tensor:
     References:
         Kohonen, Self-Organizing Maps, 3rd ed., Springer 2001, sec. 3.7 (linear initialization).
     """
-    mean, covariance = moments(in_metric(data, metric))
+    return plane_weights(*moments(in_metric(data, metric)), grid, metric).to(data.dtype)
+
+
+def plane_weights(mean: Tensor, covariance: Tensor, grid: Grid, metric: Metric = PLAIN) -> Tensor:
+    """The codebook (m, d) of `pca_weights`, float64, from mean (d,) and covariance (d, d) of the data in the metric."""
     eigenvalues, axes = leading_axes(_scaled_covariance(covariance, metric), 2)
     if metric.feature_weights is None:
         spread = eigenvalues.sqrt()[:, None] * axes.T  # (2, d)
     else:  # Cov(x, t) / sd(t) of the coordinate t along each axis
         spread = (covariance @ metric.scaled(axes.T).T).T / eigenvalues.sqrt()[:, None]
         spread = torch.where(eigenvalues[:, None] > 0, spread, 0)
-    rows, columns = grid.positions.to(data.device).unbind(1)
+    rows, columns = grid.positions.to(mean.device).unbind(1)
     vertical, horizontal = _from_minus_one_to_one(rows, grid.x), _from_minus_one_to_one(columns, grid.y)
     first, second = (vertical, horizontal) if grid.x >= grid.y else (horizontal, vertical)
-    return (mean + first[:, None] * spread[0] + second[:, None] * spread[1]).to(data.dtype)
+    return mean + first[:, None] * spread[0] + second[:, None] * spread[1]
 
 
 def sampled_weights(data: Tensor, grid: Grid, generator: torch.Generator, metric: Metric = PLAIN) -> Tensor:
@@ -62,10 +70,13 @@ def sampled_weights(data: Tensor, grid: Grid, generator: torch.Generator, metric
     A missing value takes the mean of its feature. Which samples it is, is left to chance; where they go is not: see
     `arranged`.
     """
-    n = len(data)
-    order = torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-grid.m // n))])[: grid.m]
-    chosen = data[order.to(data.device)]
+    chosen = data[starting_rows(len(data), grid.m, generator).to(data.device)]
     return arranged(torch.where(torch.isnan(chosen), feature_means(data).to(data.dtype), chosen), grid, metric)
+
+
+def starting_rows(n: int, m: int, generator: torch.Generator) -> Tensor:
+    """Which of n samples m neurons start from, int64, shape (m,): distinct ones, again from the start beyond n."""
+    return torch.cat([random_rows(n, generator, min(m, n)) for _ in range(-(-m // n))])[:m]
 
 
 # Name -> the codebook (m, d) from samples (n, d), the grid, the metric, and a generator for what is left to chance.
@@ -73,6 +84,74 @@ INITIALIZATIONS: dict[str, Callable[[Tensor, Grid, Metric, torch.Generator], Ten
     "random": lambda data, grid, metric, generator: sampled_weights(data, grid, generator, metric),
     "pca": lambda data, grid, metric, _: pca_weights(data, grid, metric),
 }
+
+
+class StartingRows(Protocol):
+    """Rows that are not in memory, of which some are known and others can be asked for."""
+
+    n: int
+    center: Tensor
+
+    @property
+    def moments(self) -> "KnownMoments":
+        """Of the rows as far as the metric sees them."""
+
+    def values(self, index: Tensor) -> Tensor:
+        """The rows (b, d) of an `index` (b,)."""
+
+
+class KnownMoments(Protocol):
+    """Mean and covariance of rows."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Shape (d,)."""
+
+    @property
+    def covariance(self) -> Tensor:
+        """Shape (d, d)."""
+
+
+@dataclass(frozen=True)
+class StreamedStart:
+    """How a start that rows in memory get comes about without them.
+
+    Attributes:
+        weights: The codebook (m, d).
+        axes: Whether it asks for the covariance.
+        asked: The numbers of the rows that it asks for, from those of rows and neurons; None for none.
+    """
+
+    weights: Callable[[StartingRows, Grid, Metric, torch.Generator], Tensor]
+    axes: bool = False
+    asked: Callable[[int, int, torch.Generator], Tensor] | None = None
+
+
+def _streamed_plane(rows: StartingRows, grid: Grid, metric: Metric, generator: torch.Generator) -> Tensor:
+    del generator
+    return plane_weights(rows.moments.mean, rows.moments.covariance, grid, metric)
+
+
+def _streamed_samples(rows: StartingRows, grid: Grid, metric: Metric, generator: torch.Generator) -> Tensor:
+    chosen = rows.values(starting_rows(rows.n, grid.m, generator))
+    return arranged(torch.where(torch.isnan(chosen), rows.center, chosen), grid, metric)
+
+
+# Those of `INITIALIZATIONS` that need not see all rows; any other sees some of them.
+STREAMED_STARTS: dict[str, StreamedStart] = {
+    "random": StreamedStart(_streamed_samples, asked=starting_rows),
+    "pca": StreamedStart(_streamed_plane, axes=True),
+}
+
+
+def streamed_start(mode: str) -> StreamedStart:
+    """How the start of that name comes about without all rows in memory."""
+
+    def of_some(rows: StartingRows, grid: Grid, metric: Metric, generator: torch.Generator) -> Tensor:
+        sample = random_rows(rows.n, generator, min(rows.n, SAMPLE_OF_START))
+        return INITIALIZATIONS[mode](rows.values(sample), grid, metric, generator)
+
+    return STREAMED_STARTS.get(mode, StreamedStart(of_some))
 
 
 def arranged(codebook: Tensor, grid: Grid, metric: Metric = PLAIN) -> Tensor:
@@ -97,11 +176,19 @@ def in_metric(data: Tensor, metric: Metric) -> Tensor:
     """
     if not metric.angular:
         return data
+    length = lengths_in_metric(data, metric)
+    return data * (length.nanmean() / length).to(data.dtype)
+
+
+def lengths_in_metric(data: Tensor, metric: Metric) -> Tensor:
+    """Lengths of rows (n, d) in coordinates where every feature weighs 1, by the root of d, float64, shape (n, 1).
+
+    NaN for zero vectors. Of a row with missing values that of what was observed, scaled by the root of d / observed.
+    """
     scaled = metric.scaled(data.double())
     largest = scaled.abs().nan_to_num(nan=0.0).amax(dim=1, keepdim=True)
-    length = largest * (scaled / largest).square().nanmean(dim=1, keepdim=True).sqrt()
-    length = torch.where(length > 0, length, torch.nan)
-    return data * (length.nanmean() / length).to(data.dtype)
+    length: Tensor = largest * (scaled / largest).square().nanmean(dim=1, keepdim=True).sqrt()
+    return torch.where(length > 0, length, torch.nan)
 
 
 def _scaled_covariance(covariance: Tensor, metric: Metric) -> Tensor:
@@ -175,8 +262,12 @@ def leading_axes(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def leading_variances(data: Tensor, metric: Metric = PLAIN) -> tuple[float, float]:
     """The two largest variances of data (n, d) along axes in the metric; 0 where there is no such axis."""
-    covariance = _scaled_covariance(moments(in_metric(data, metric))[1], metric)
-    first, second = leading_axes(covariance, 2)[0].tolist()
+    return two_variances(moments(in_metric(data, metric))[1], metric)
+
+
+def two_variances(covariance: Tensor, metric: Metric = PLAIN) -> tuple[float, float]:
+    """The two largest variances along axes in the metric, from the covariance (d, d) of the data in it."""
+    first, second = leading_axes(_scaled_covariance(covariance, metric), 2)[0].tolist()
     return first, second
 
 

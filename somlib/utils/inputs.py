@@ -6,7 +6,7 @@ float32 cannot hold exactly, which become float64.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from somlib.errors import ArgumentError, DataError, DataTypeError, ShapeError
+from somlib.utils.batches import is_batches
 
 FLOAT32_EXACT = 2**24  # the largest range in which float32 holds every integer
 
@@ -95,8 +96,14 @@ def read_outputs(target: Any, n: int, *, name: str = "target", device: torch.dev
     return tensor
 
 
-def read_sample_weight(weight: Any, n: int, tensor: Tensor) -> Tensor | None:
+def read_sample_weight(weight: Any, n: int, tensor: Tensor, *, some: bool = False) -> Tensor | None:
     """Sample weights as a tensor of shape (n,), dtype and device of `tensor`; None stays None.
+
+    Args:
+        weight: Numbers, or None.
+        n: How many samples there are.
+        tensor: The samples.
+        some: Whether these are some of the samples only, which may all have the weight 0.
 
     Raises:
         ShapeError: Not of shape (n,).
@@ -109,7 +116,7 @@ def read_sample_weight(weight: Any, n: int, tensor: Tensor) -> Tensor | None:
         raise ShapeError(f"sample_weight must have shape ({n},), got {tuple(values.shape)}")
     if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
         raise DataError("sample_weight must be finite and not negative, got " + _first_bad(values))
-    if not bool(values.any()):
+    if not some and not bool(values.any()):
         raise DataError("sample_weight must not be 0 for every sample")
     return values
 
@@ -237,6 +244,8 @@ def _refuse_unreadable(tensor: Tensor, name: str) -> None:
 def _as_array(data: Any, name: str) -> np.ndarray[Any, Any]:
     """A numeric NumPy array from whatever has numbers in columns or rows."""
     kind = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
+    if not isinstance(data, Iterator) and is_batches(data):
+        raise DataTypeError(f"{name} must hold its rows in memory here, got a {type(data).__name__} of batches")
     if isinstance(data, str | bytes | dict | set) or data is None:
         raise DataTypeError(f"{name} must be a tensor, array, frame or table of numbers, got {type(data).__name__}")
     if kind == "polars.LazyFrame":

@@ -11,6 +11,7 @@ References:
     Kiviluoto, Topology preservation in self-organizing maps, Proc. ICNN 1996 (TE).
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -32,7 +33,17 @@ def quantization_error(winners: Winners, weight: Tensor | None = None) -> float:
         winners: With distances, shape (n, k), k >= 1.
         weight: Sample weights, shape (n,); None for 1 each.
     """
-    return _weighted_mean(winners.distance[:, 0].double(), winners.index[:, 0] >= 0, weight)
+    return mean_of([distance_total(winners, weight)])
+
+
+def distance_total(winners: Winners, weight: Tensor | None = None) -> tuple[float, float]:
+    """Sum of the distances to the winners times weights, and of the weights of all samples that have one.
+
+    Arguments are those of `quantization_error`, which is their ratio.
+    """
+    valid = winners.index[:, 0] >= 0
+    share = _share(valid, weight)
+    return float((torch.where(valid, winners.distance[:, 0].double(), 0.0) * share).sum()), float(share.sum())
 
 
 def topographic_error(
@@ -47,11 +58,22 @@ def topographic_error(
             only cells that share an edge (4 and 6).
         weight: Sample weights, shape (n,); None for 1 each.
     """
+    return mean_of([misplaced(winners, grid, adjacency, weight)])
+
+
+def misplaced(
+    winners: Winners, grid: Grid, adjacency: Adjacency = "lattice", weight: Tensor | None = None
+) -> tuple[float, float]:
+    """Weight of the samples whose two winners are not next to each other, and of all that have two.
+
+    Arguments are those of `topographic_error`, which is their ratio.
+    """
     first, second = winners.index[:, 0], winners.index[:, 1]
     apart = torch.empty_like(first, dtype=torch.bool)
     for rows in row_chunks(len(first), ROWS_AT_A_TIME):
         apart[rows] = ~adjacent(grid, first[rows].clamp_min(0), second[rows].clamp_min(0), adjacency)
-    return _weighted_mean(apart.double(), (first >= 0) & (second >= 0), weight)
+    share = _share((first >= 0) & (second >= 0), weight)
+    return float((apart * share).sum()), float(share.sum())
 
 
 def adjacent(grid: Grid, a: Tensor, b: Tensor, adjacency: Adjacency = "lattice") -> Tensor:
@@ -62,9 +84,14 @@ def adjacent(grid: Grid, a: Tensor, b: Tensor, adjacency: Adjacency = "lattice")
     return grid.squared_distances(a, b) < 1.5  # edges 1 apart, corners of rectangular cells sqrt(2)
 
 
-def _weighted_mean(values: Tensor, valid: Tensor, weight: Tensor | None) -> float:
-    share = valid.double() if weight is None else valid * weight.double()
-    total = share.sum()
-    if not bool(total > 0):
-        return float("nan")
-    return float((torch.where(valid, values, 0.0) * share).sum() / total)
+def mean_of(parts: Iterable[tuple[float, float]]) -> float:
+    """The mean from sums and weights of parts; NaN where all weights are 0."""
+    total = weight = 0.0
+    for part in parts:
+        total, weight = total + part[0], weight + part[1]
+    return total / weight if weight > 0 else float("nan")
+
+
+def _share(valid: Tensor, weight: Tensor | None) -> Tensor:
+    """What each sample counts, float64, shape (n,)."""
+    return valid.double() if weight is None else valid * weight.double()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from somlib.configs.som_config import SOMConfig
+from somlib.core.found import Pass
 from somlib.core.growing.growing_config import GrowingSOMConfig
 from somlib.core.growing.growth import (
     grown_codebook,
@@ -163,7 +164,7 @@ class GrowingSOM(SOM):
         rows = self._training_set(data, sample_weight)
         if self.initialized:
             logger.info("fit grows on from the present map, with its schedules from the start")
-        self._prepare(rows.data, self._names_with(data))
+        self._prepare(rows, self._names_with(data))
         if self.config.max_neurons is None:
             self._take(max_neurons=max(min(len(rows.data), LARGEST_MAP), self.grid.m))
         self.growth_history, self.quantization_errors, self.topographic_errors = [], [], []
@@ -188,7 +189,7 @@ class GrowingSOM(SOM):
         generator = torch.Generator().manual_seed((self.random_seed + self._runs) % 2**63)
         for epoch in train(self.codebook.clone(), rows, self._rule(rows), generator, range(epochs), epochs):
             self._last_epoch = epoch.report.epoch
-            self._keep(epoch, rows)
+            self._keep(epoch)
             self.quantization_errors.append(epoch.report.quantization_error)
             self.topographic_errors.append(epoch.report.topographic_error)
             tell(replace(epoch.report, epoch=before + epoch.report.epoch, epochs=before + epochs + to_come))
@@ -196,7 +197,7 @@ class GrowingSOM(SOM):
 
     def _grow(self, trained: Epoch, rows: TrainingSet) -> bool:
         """Note how the map is, and insert where its error is largest; False where growth ends, the reason logged."""
-        assert trained.found is not None  # the last epoch of a run has the winners of all rows
+        assert isinstance(trained.found, Pass)  # the last epoch of a run has the winners of all rows
         errors = relative_errors(trained.found.winners, self.grid.m, rows, self.metric)
         insertion = place_to_grow(self.codebook, self.grid, self.metric, int(errors.argmax()))
         grown = grown_grid(self.grid, insertion)
@@ -223,8 +224,9 @@ class GrowingSOM(SOM):
             return f"max_growth_steps={self.max_growth_steps} is reached"
         return None
 
-    def _steps(self, rows: TrainingSet) -> int:
+    def _steps(self, n: int, weighted: bool) -> int:
         """Steps of the batch map in an epoch: one, as where to grow must not depend on a sample, unless asked for."""
+        del n, weighted
         return self.config.steps_per_epoch or 1
 
     # ---------------------------------------------------------------- saving

@@ -63,8 +63,14 @@ class Connections:
         both = won & (index[:, 1] >= 0) & (counts > 0)
         low, high = index[both].sort(dim=1).values.unbind(1)
         place, shared = _counted(low * m + high, counts[both], m)
-        pairs = torch.stack((torch.div(place, m, rounding_mode="floor"), place % m), dim=1)
-        return cls(rows, pairs, shared)
+        return cls(rows, _pairs(place, m), shared)
+
+    def plus(self, other: "Connections") -> "Connections":
+        """Of the rows of both, on the same neurons."""
+        m = len(self.rows)
+        pairs, shared = torch.cat((self.pairs, other.pairs)), torch.cat((self.shared, other.shared))
+        place, total = _counted(pairs[:, 0] * m + pairs[:, 1], shared, m)
+        return Connections(self.rows + other.rows, _pairs(place, m), total)
 
     def reordered(self, order: Tensor) -> "Connections":
         """The same for a map whose neuron k was neuron `order[k]` here, shape (m,)."""
@@ -85,6 +91,11 @@ class Connections:
         if "connections.rows" not in tensors:
             return None
         return cls(*(tensors[f"connections.{name}"].cpu() for name in ("rows", "pairs", "shared")))
+
+
+def _pairs(place: Tensor, m: int) -> Tensor:
+    """The pairs (p, 2) of m neurons in their places (p,) in a table of all."""
+    return torch.stack((torch.div(place, m, rounding_mode="floor"), place % m), dim=1)
 
 
 def _counted(place: Tensor, counts: Tensor, m: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from somlib.core import scan as module
+from somlib.core import trust
 from somlib.core.rule import Rule, TrainingSet
 from somlib.core.scan import Pass, Scan
 from somlib.utils.decay import DECAY_FUNCTIONS
@@ -317,7 +318,7 @@ def test_the_way_is_chosen_anew_for_each_codebook_that_is_measured() -> None:
         fresh = scan_of(data, len(near), dtype=torch.float32)
         used.measured(codebook)
         fresh.measured(codebook)
-        assert used._fast == fresh._fast == (codebook is far)
+        assert used.trust.fast == fresh.trust.fast == (codebook is far)
 
 
 @pytest.mark.parametrize("gaps", [False, True])
@@ -347,7 +348,8 @@ def test_other_distances_and_backends_go_the_sure_way(
 @pytest.mark.parametrize("m", [1, 40])
 def test_the_kernel_of_product_and_minimum_finds_the_same(m: int, gaps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    monkeypatch.setattr(module, "can_fuse", lambda *_: True)
+    monkeypatch.setattr(trust, "can_fuse", lambda *_: True)
+    monkeypatch.setattr(trust, "FEWEST_ROWS", 50)
     monkeypatch.setattr(module, "FEWEST_ROWS", 50)
     monkeypatch.setattr(module, "POINT_ENTRIES", {"cpu": 1, "cuda": 1})  # chunks of fifty rows, the fewest
     plain = scan_of(example(gaps=gaps), m, np.arange(1.0, N + 1), torch.float32)
@@ -363,5 +365,5 @@ def test_the_kernel_of_product_and_minimum_finds_the_same(m: int, gaps: bool, mo
         found = scan.measured(weights, taken)
         back = type(found.winners)(found.winners.index.cpu(), found.winners.distance.cpu())
         assert_pass(Pass(back, found.sums.to(rows.center)), plain, codebook.astype(np.float64), index)
-    assert scan._fused
+    assert scan.trust.fused
     assert scan._chunk == 50

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from somlib import SOM
 from somlib.errors import ArgumentError, DataError
-from somlib.utils.anomaly import PRIOR, NormalDistances, conformal_threshold, left_out_distances
+from somlib.utils.anomaly import PRIOR, DistanceTotals, NormalDistances, conformal_threshold, left_out_distances
 from somlib.utils.grid import Grid
 from somlib.utils.winners import Winners
 
@@ -35,6 +35,22 @@ def test_a_scale_is_the_mean_left_out_distance_of_a_neuron_drawn_towards_that_of
     scores = [d / ((12 - d + PRIOR * mean) / (2 + PRIOR)) for d in left_out[:3]] + [14 / mean]
     assert normal.scores[:4].tolist() == pytest.approx(scores)
     assert normal.scores[4].isnan()
+
+
+def test_totals_of_parts_left_out_neuron_by_neuron_are_those_left_out_row_by_row() -> None:
+    index, distance, influence = [0, 0, 0, 2, -1, 1], [1.0, 2.0, 6.0, 7.0, NAN, 3.0], doubles([4.0, 1.0, 2.0])
+    parts = [
+        DistanceTotals.of(torch.tensor(index[part]), doubles(distance[part]), 3, None)
+        for part in (slice(2), slice(2, None))
+    ]
+    totals, expected = parts[0].plus(parts[1]).without_each(influence), [9 * 4 / 3, 3.0, 7 * 2 / 1]  # 1 holds its own
+    assert totals.distance.tolist() == pytest.approx(expected)
+    assert totals.weight.tolist() == [3, 1, 1]
+    by_row = DistanceTotals.left_out(winners(index, distance), influence)
+    assert by_row.distance.tolist() == pytest.approx(expected)
+    some = winners(index[1:3], distance[1:3])
+    scores = NormalDistances.of_training(winners(index, distance), influence).scores
+    assert torch.equal(NormalDistances.of_sample(by_row, some, influence).scores, scores[1:3])
 
 
 def test_a_left_out_distance_is_that_to_the_batch_map_without_the_sample() -> None:

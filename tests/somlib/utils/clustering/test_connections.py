@@ -52,6 +52,16 @@ def test_neurons_put_in_another_order_keep_their_rows() -> None:
         assert torch.equal(value, counted.tensors()[name])
 
 
+@pytest.mark.parametrize("dense", [0, 1_000])
+def test_those_of_parts_add_up(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DENSE_NEURONS", dense)
+    index, weight = winners(100, 8), torch.arange(100.0)
+    whole = Connections.of_winners(index, 8, weight).tensors()
+    parts = [Connections.of_winners(index[part], 8, weight[part]) for part in (slice(30), slice(30, None))]
+    for name, value in parts[0].plus(parts[1]).tensors().items():
+        assert torch.equal(value, whole[name])
+
+
 def test_a_map_of_one_neuron_has_rows_and_no_pairs() -> None:
     found = Connections.of_winners(torch.tensor([[0, -1], [0, -1]]), 1)
     assert (found.rows.tolist(), found.pairs.tolist()) == ([2.0], [])
