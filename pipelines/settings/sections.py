@@ -13,8 +13,9 @@ from pipelines.settings.section import Section
 
 ScalingMethod = Literal["standard", "minmax", "robust", "none"]
 # As `CLUSTERING_METHODS` of somlib has them, whose records need PyTorch; a test holds both together.
-ClusteringMethod = Literal["kmeans", "gmm", "hdbscan", "ward", "connectivity"]
+ClusteringMethod = Literal["kmeans", "gmm", "hdbscan", "ward", "connectivity", "mixture"]
 FIND_THEIR_NUMBER = ("hdbscan",)
+COMPARE_ROWS = ("mixture",)
 FeatureSpace = Literal["weights", "positions", "combined"]
 Experts = Literal["blend", "pure"]
 Direction = Literal["lower", "higher"]
@@ -176,6 +177,11 @@ class AnalysisConfig(Section):
         if self.clustering in FIND_THEIR_NUMBER and self.n_clusters is not None:
             raise ValueError(
                 f"n_clusters must be left out with {self.clustering}, which finds its own, got {self.n_clusters}"
+            )
+        if self.clustering in COMPARE_ROWS and self.feature_space != "weights":
+            raise ValueError(
+                f"feature_space must be weights with clustering {self.clustering}, which compares rows, "
+                f"got {self.feature_space}"
             )
         return self
 

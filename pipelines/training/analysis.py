@@ -15,7 +15,7 @@ from pipelines.data.scaling import Scaler
 from pipelines.settings.sections import AnalysisConfig
 from pipelines.training.fitting import TrainedMap
 from somlib import SOM
-from somlib.utils.clustering import ClusterResult
+from somlib.utils.clustering import CLUSTERING_METHODS, ClusterResult
 from somlib.utils.maps import NeuronSamples, mean_map, neuron_samples, rank_map, score_map, std_map
 from somlib.utils.metrics import quantization_error, topographic_error
 
@@ -96,6 +96,7 @@ def analyze(
     found = som.winners(torch.from_numpy(samples), distances=True)  # one search serves all
     winner, shape = found.index[:, 0].cpu(), (som.grid.x, som.grid.y)
     groups = neuron_samples(winner, som.grid.m)
+    rows = {"data": torch.from_numpy(samples)} if CLUSTERING_METHODS[config.clustering].needs_data else {}
     means, counts = _row_means(samples, groups)
     return Analysis(
         hits=_array(groups.count).reshape(shape),
@@ -105,7 +106,7 @@ def analyze(
         counts=counts.reshape(*shape, -1),
         scaler=scaler,
         targets={name: _target_maps(groups, values, shape) for name, values in targets.items()},
-        clusters=som.cluster(config.clustering, config.n_clusters, config.feature_space),
+        clusters=som.cluster(config.clustering, config.n_clusters, config.feature_space, **rows),
         winner=winner.numpy(),
         distance=_array(found.distance[:, 0]),
     )

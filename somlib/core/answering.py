@@ -15,7 +15,16 @@ from somlib.core.remembering import RememberingSOM
 from somlib.errors import ArgumentError, NotFittedError, ShapeError
 from somlib.utils import quality
 from somlib.utils.anomaly import NormalDistances
-from somlib.utils.clustering import ClusterResult, Connections, RowClusters, cluster_neurons, row_clusters
+from somlib.utils.clustering import (
+    CLUSTERING_METHODS,
+    ClusterResult,
+    Connections,
+    RowClusters,
+    RowSample,
+    cluster_neurons,
+    row_clusters,
+    sampled,
+)
 from somlib.utils.inputs import read_outputs, read_sample_weight
 from somlib.utils.neighborhood import KERNELS
 from somlib.utils.quality import QualityReport
@@ -139,7 +148,7 @@ class AnsweringSOM(RememberingSOM):
             n_clusters: See there.
             feature_space: See there.
             data: Rows, shape (n, d), for the methods that ask how rows lie on the map; None takes those of the latest
-                training.
+                training. `"mixture"` must be given them, and takes a sample of many.
             sample_weight: Of `data`, shape (n,); weight k acts like k copies of the row. None for 1 each.
             **kwargs: Options of the method; `random_state` replaces the map's `random_seed`.
 
@@ -149,10 +158,16 @@ class AnsweringSOM(RememberingSOM):
         seed = _seed(kwargs.pop("random_state", None), self.random_seed)
         if data is None and sample_weight is not None:
             raise ArgumentError("sample_weight must be given together with data, got no data")
-        connections = self._connections if data is None else self._connections_of(data, sample_weight)
+        known = CLUSTERING_METHODS.get(method) if isinstance(method, str) else None
+        connections, rows = self._connections, None
+        if known is not None and known.needs_data and data is not None:
+            rows = self._sample_of(data, sample_weight, seed)
+        elif data is not None:
+            connections = self._connections_of(data, sample_weight)
         return cluster_neurons(
-            self.codebook, self.grid, method, n_clusters, feature_space, seed, connections=connections, **kwargs
-        )
+            self.codebook, self.grid, method, n_clusters, feature_space, seed,
+            connections=connections, rows=rows, **kwargs,
+        )  # fmt: skip
 
     def labels_of(self, data: Any, clusters: ClusterResult, alpha: float | None = None) -> RowClusters:
         """The cluster of each row, that of its nearest neuron, with its strength.
@@ -172,6 +187,15 @@ class AnsweringSOM(RememberingSOM):
         if len(clusters["labels"]) != self.grid.m:
             raise ShapeError(f"clusters must be of {self.grid.m} neurons, got {len(clusters['labels'])}")
         return row_clusters(self._winners(samples).index[:, 0], clusters, off_map)
+
+    def _sample_of(self, data: Any, sample_weight: Any, seed: int) -> RowSample:
+        samples = self._samples(data)
+        weight = read_sample_weight(sample_weight, len(samples), samples)
+        kept = sampled(len(samples), seed)
+        if kept is not None:
+            samples = samples[kept.to(samples.device)]
+            weight = None if weight is None else weight[kept.to(weight.device)]
+        return RowSample.of(samples, self._winners(samples).index[:, 0], weight)
 
     def _connections_of(self, data: Any, sample_weight: Any) -> Connections:
         samples = self._samples(data)

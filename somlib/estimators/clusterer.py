@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import ClusterMixin
 
 from somlib.estimators.base import IntArray, SOMEstimator, trained_map, winners
+from somlib.utils.clustering import CLUSTERING_METHODS
 from somlib.utils.estimator_inputs import checked_weight
 
 
@@ -17,8 +18,9 @@ class SOMClusterer(ClusterMixin, SOMEstimator):  # type: ignore[misc]  # scikit-
 
     Args:
         n_clusters: How many; None chooses, see `somlib.utils.clustering.cluster_neurons`.
-        method: `"kmeans"`, `"gmm"`, `"ward"` (every cluster one connected piece of the map), `"hdbscan"`, or
-            `"connectivity"` (dense regions of the training rows; finds the number itself, one group included).
+        method: `"kmeans"`, `"gmm"`, `"ward"` (every cluster one connected piece of the map), `"hdbscan"`,
+            `"connectivity"` (dense regions of the training rows) or `"mixture"` (Gaussians, merged where rows bridge
+            them); the last two find the number themselves, one group included.
         feature_space: What neurons are compared by: `"weights"`, `"positions"` or `"combined"`.
         method_options: Further options of the method, by name.
 
@@ -61,7 +63,10 @@ class SOMClusterer(ClusterMixin, SOMEstimator):  # type: ignore[misc]  # scikit-
         X = self._read(X)
         weight = checked_weight(sample_weight, X)
         som = trained_map(self._map_settings(), X, weight)
-        found = som.cluster(self.method, self.n_clusters, self.feature_space, **(self.method_options or {}))
+        method = CLUSTERING_METHODS.get(self.method)
+        rows = {"data": X, "sample_weight": weight} if method is not None and method.needs_data else {}
+        options = rows | dict(self.method_options or {})
+        found = som.cluster(self.method, self.n_clusters, self.feature_space, **options)
         winner = winners(som, X)
         labels = numbered_from_zero(found["labels"].cpu().numpy(), winner[(winner >= 0) & (weight > 0)])
         self._take_over(som)

@@ -7,6 +7,8 @@ r"""Groups of similar neurons, and how well they stand apart.
               the grid, torus included; k by silhouette
     connectivity  dense regions of neurons that share rows, with valleys between them that counts can prove; finds its
               own k, 1 included
+    mixture   mixture of Gaussians on the rows of neurons, its components merged where rows bridge them; finds its own
+              k, 1 included; needs rows
 
 Neurons are compared by Euclidean distance in one of three feature spaces, whatever the map's own distance is:
 
@@ -31,6 +33,7 @@ from somlib.utils.clustering.kmeans import kmeans_inertias
 from somlib.utils.clustering.method import ClusteringMethod, Partition
 from somlib.utils.clustering.neurons import FEATURE_SPACES, MOST_CLUSTERS, FeatureSpace, Neurons, neuron_features
 from somlib.utils.clustering.result import ClusterMetrics, ClusterResult
+from somlib.utils.clustering.row_sample import RowSample, sampled
 from somlib.utils.clustering.rows import RowClusters, row_clusters
 from somlib.utils.clustering.scores import SILHOUETTE_NEURONS, silhouette_values
 
@@ -47,10 +50,12 @@ __all__ = [
     "Neurons",
     "Partition",
     "RowClusters",
+    "RowSample",
     "cluster_neurons",
     "kmeans_inertias",
     "neuron_features",
     "row_clusters",
+    "sampled",
     "silhouette_values",
     "topological_quality",
 ]

@@ -15,6 +15,7 @@ from somlib.utils.clustering.gmm import GMM
 from somlib.utils.clustering.hdbscan import HDBSCAN
 from somlib.utils.clustering.kmeans import KMEANS
 from somlib.utils.clustering.method import ClusteringMethod, Partition, one_thread
+from somlib.utils.clustering.mixture import MIXTURE
 from somlib.utils.clustering.neurons import (
     FloatArray,
     IntArray,
@@ -26,6 +27,7 @@ from somlib.utils.clustering.neurons import (
     unit_variance,
 )
 from somlib.utils.clustering.result import ClusterResult
+from somlib.utils.clustering.row_sample import RowSample
 from somlib.utils.clustering.scores import metrics_of
 from somlib.utils.clustering.ward import WARD
 from somlib.utils.grid import Grid
@@ -36,6 +38,7 @@ CLUSTERING_METHODS: dict[str, ClusteringMethod] = {
     "hdbscan": HDBSCAN,
     "ward": WARD,
     "connectivity": CONNECTIVITY,
+    "mixture": MIXTURE,
 }
 
 
@@ -47,6 +50,7 @@ def cluster_neurons(
     feature_space: str = "weights",
     random_seed: int = 0,
     connections: Connections | None = None,
+    rows: RowSample | None = None,
     **kwargs: Any,
 ) -> ClusterResult:
     """The neurons of a map in clusters.
@@ -61,17 +65,18 @@ def cluster_neurons(
         n_clusters: From 1 to the number of distinct neurons; None chooses, up to sqrt(m) and at most 20. `"kmeans"`
             and `"ward"` take the best silhouette from 2 up. `"gmm"` does so among mixtures whose every component
             holds enough neurons to estimate its covariance, and takes 1 where no silhouette reaches 0.5. `"hdbscan"`
-            finds its own and warns if a number is asked for. `"connectivity"` finds its own, 1 included, or merges down
-            to the number.
+            finds its own and warns if a number is asked for. `"connectivity"` and `"mixture"` find their own, 1
+            included, or merge down to the number.
         feature_space: `"weights"`, `"positions"` or `"combined"`.
         random_seed: Fixes the starts of `"kmeans"` and `"gmm"`, and the sample of the silhouette on large maps; >= 0.
         connections: How rows lie on the neurons; `"connectivity"` needs it.
+        rows: Rows themselves, or a sample of them; `"mixture"` needs it.
         **kwargs: Options of the estimator in scikit-learn or hdbscan: for `"kmeans"` n_init, max_iter, tol, algorithm;
             for `"gmm"` covariance_type, tol, reg_covar (in units of the features' mean variance), max_iter, n_init,
             init_params; for `"hdbscan"` min_cluster_size (half the root of m unless given, at least 5), min_samples (1
             unless given: neurons are means of samples already), max_cluster_size, cluster_selection_epsilon,
-            cluster_selection_method, cluster_selection_persistence, allow_single_cluster, alpha; none for `"ward"` and
-            `"connectivity"`.
+            cluster_selection_method, cluster_selection_persistence, allow_single_cluster, alpha; none for `"ward"`,
+            `"connectivity"` and `"mixture"`.
 
     Returns:
         Labels, centers, metrics and what the method adds.
@@ -79,7 +84,7 @@ def cluster_neurons(
     Raises:
         ArgumentError: An unknown method, feature space or option, an option's value that the estimator refuses,
             `n_clusters` below 1 or beyond the distinct neurons, or no rows where the method needs them.
-        ShapeError: `codebook` is not of shape (m, d) for the grid, or `connections` not of its neurons.
+        ShapeError: `codebook` is not of shape (m, d) for the grid, or `connections` or `rows` not of its neurons.
         DataError: `codebook` is not finite.
         DataTypeError: `codebook` is not of a float type.
 
@@ -97,10 +102,21 @@ def cluster_neurons(
     """
     chosen = _method(method, kwargs)
     features = features_of(codebook, grid, feature_space)
-    uniform = feature_space == "positions"
+    if chosen.needs_data and feature_space != "weights":
+        raise ArgumentError(f"method={method!r} compares rows: feature_space must be 'weights', got {feature_space!r}")
     if connections is not None and len(connections.rows) != grid.m:
         raise ShapeError(f"connections must be of {grid.m} neurons, got {len(connections.rows)}")
-    neurons = neurons_of(features, torch.finfo(codebook.dtype).eps, grid, random_seed, uniform, connections)
+    if rows is not None:
+        _require_rows(rows, codebook)
+    neurons = neurons_of(
+        features,
+        torch.finfo(codebook.dtype).eps,
+        grid,
+        random_seed,
+        uniform=feature_space == "positions",
+        connections=connections,
+        rows=rows if chosen.needs_data else None,
+    )
     _require_n_clusters(n_clusters, neurons, feature_space)
     if n_clusters is not None and not chosen.takes_n_clusters:
         warn(f"n_clusters={n_clusters} has no effect: method={method!r} finds the number of clusters itself")
@@ -132,6 +148,15 @@ def _fit(
             raise  # no fault of the caller's
         given = ", ".join(f"{option}={value!r}" for option, value in options.items())
         raise ArgumentError(f"method={name!r} cannot use {given}: {error}") from error
+
+
+def _require_rows(rows: RowSample, codebook: Tensor) -> None:
+    m, d = codebook.shape
+    if rows.values.shape[1] != d or int(rows.winner.max(initial=-1)) >= m:
+        raise ShapeError(
+            f"rows must be of {m} neurons and {d} features, got {rows.values.shape[1]} features and neurons up to "
+            f"{int(rows.winner.max(initial=-1))}"
+        )
 
 
 def _require_n_clusters(n_clusters: int | None, neurons: Neurons, feature_space: str) -> None:

@@ -26,7 +26,7 @@ from somlib.utils.clustering.contiguity import graph_of, pieces
 from somlib.utils.clustering.density import ENTRIES, RowDensity, bridges, typical_distance
 from somlib.utils.clustering.merging import Merge, merges, regions
 from somlib.utils.clustering.method import ClusteringMethod, Partition, all_in_one
-from somlib.utils.clustering.neurons import FloatArray, IntArray, Neurons, unit_variance
+from somlib.utils.clustering.neurons import FloatArray, IntArray, Neurons, nearest, unit_variance
 from somlib.utils.winners import row_chunks
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def _spread(points: FloatArray, held: _Held, cluster: IntArray, width: float) ->
     labels, strength = np.empty(len(points), np.int64), np.empty(len(points))
     labels[held.index] = cluster
     waiting = np.setdiff1d(np.arange(len(points)), held.index)
-    labels[waiting] = cluster[_nearest(points[waiting], held.points)]
+    labels[waiting] = cluster[nearest(points[waiting], held.points)]
     where, neurons, rows = (torch.from_numpy(values) for values in (points, held.points, held.rows))
     own, lengths = torch.from_numpy(cluster), torch.from_numpy(held.points).square().sum(dim=1)
     for chunk in row_chunks(len(points), max(1, ENTRIES // len(neurons))):
@@ -134,15 +134,6 @@ def _spread(points: FloatArray, held: _Held, cluster: IntArray, width: float) ->
         inside = own == torch.from_numpy(labels[chunk])[:, None]
         strength[chunk] = (kernel.mul_(inside).sum(dim=1) / total).numpy()
     return labels, strength
-
-
-def _nearest(points: FloatArray, neurons: FloatArray) -> IntArray:
-    """The nearest of some neurons (h, f) to each point (q, f), the lowest index of equals, shape (q,)."""
-    from scipy.spatial.distance import cdist  # slow to import, and no map needs it to train
-
-    chunks = row_chunks(len(points), max(1, ENTRIES // len(neurons)))
-    found = [cdist(points[chunk], neurons, "sqeuclidean").argmin(axis=1) for chunk in chunks]
-    return np.concatenate((np.empty(0, np.int64), *found))
 
 
 CONNECTIVITY = ClusteringMethod(_connectivity, "density and shared rows", needs_rows=True)

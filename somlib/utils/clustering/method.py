@@ -41,6 +41,7 @@ class ClusteringMethod:
         options: Names of the options, which are those of the scikit-learn estimator where there is one.
         takes_n_clusters: Whether the number of clusters can be asked for.
         needs_rows: Whether it asks how rows lie on the neurons.
+        needs_data: Whether it asks for rows themselves.
     """
 
     fit: Callable[[Neurons, int | None, Mapping[str, Any]], Partition]
@@ -48,6 +49,7 @@ class ClusteringMethod:
     options: tuple[str, ...] = ()
     takes_n_clusters: bool = True
     needs_rows: bool = False
+    needs_data: bool = False
 
 
 def starts(m: int, most: int, together: int) -> int:

@@ -13,7 +13,9 @@ from torch import Tensor
 from somlib.errors import ArgumentError, DataError, DataTypeError, ShapeError
 from somlib.utils.arguments import require_choice
 from somlib.utils.clustering.connections import Connections
+from somlib.utils.clustering.row_sample import RowSample
 from somlib.utils.grid import Grid
+from somlib.utils.winners import row_chunks
 
 FeatureSpace = Literal["weights", "positions", "combined"]
 FEATURE_SPACES: tuple[FeatureSpace, ...] = ("weights", "positions", "combined")
@@ -22,6 +24,8 @@ IntArray = NDArray[np.int64]
 RESOLUTION = 2.0**-20  # of the spread; its square stays far above the float64 rounding of squared distances
 ROUNDINGS = 8  # a feature is constant if it varies by no more than this number of rounding errors of its size
 MOST_CLUSTERS = 20  # upper end of an automatic k, with the root of m (Vesanto and Alhoniemi 2000) on smaller maps
+
+DISTANCES = 2**21  # computed at a time
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Neurons:
         seed: Fixes everything random, below 2^32.
         uniform: Whether all neurons lie equally dense, as cells do on the grid.
         connections: How rows lie on them; None where that is not known.
+        rows: Rows themselves, around the mean of the features; None where they are not given.
     """
 
     points: FloatArray
@@ -43,6 +48,7 @@ class Neurons:
     seed: int
     uniform: bool = False
     connections: Connections | None = None
+    rows: RowSample | None = None
 
     @property
     def most_clusters(self) -> int:
@@ -110,6 +116,7 @@ def neurons_of(
     random_seed: int,
     uniform: bool = False,
     connections: Connections | None = None,
+    rows: RowSample | None = None,
 ) -> Neurons:
     """The features (m, f) as a method sees them; `eps` is the rounding of the weights.
 
@@ -120,7 +127,8 @@ def neurons_of(
         raise ArgumentError(f"random_seed must be a whole number of at least 0, got {random_seed!r}")
     points = on_lattice(features, eps)
     seed = int(np.random.SeedSequence(int(random_seed)).generate_state(1)[0])  # scikit-learn's seeds end at 2^32
-    return Neurons(points, len(np.unique(points, axis=0)), grid, seed, uniform, connections)
+    around = None if rows is None else rows.around(features.mean(axis=0))
+    return Neurons(points, len(np.unique(points, axis=0)), grid, seed, uniform, connections, around)
 
 
 def on_lattice(features: FloatArray, eps: float) -> FloatArray:
@@ -153,3 +161,12 @@ def means_of(features: FloatArray, labels: IntArray) -> FloatArray:
     sums = np.zeros((max(int(labels.max()), 0), features.shape[1]))
     np.add.at(sums, labels[labels > 0] - 1, features[labels > 0])
     return sums / np.bincount(labels[labels > 0], minlength=len(sums) + 1)[1:, None]
+
+
+def nearest(points: FloatArray, neurons: FloatArray) -> IntArray:
+    """The nearest of some neurons (h, f) to each point (q, f), the lowest index of equals, shape (q,)."""
+    from scipy.spatial.distance import cdist  # slow to import, and no map needs it to train
+
+    chunks = row_chunks(len(points), max(1, DISTANCES // len(neurons)))
+    found = [cdist(points[chunk], neurons, "sqeuclidean").argmin(axis=1) for chunk in chunks]
+    return np.concatenate((np.empty(0, np.int64), *found))

@@ -55,7 +55,7 @@ class ClusterResult(TypedDict):
         aic: `"gmm"`: Akaike's criterion.
         probabilities: `"gmm"`: of each cluster by neuron, shape (m, k), rows sum to 1. `"hdbscan"`: strength of each
             neuron's membership in its cluster, shape (m,), 0 for noise. `"connectivity"`: share of its cluster in the
-            density of rows there, shape (m,).
+            density of rows there, shape (m,). `"mixture"`: mean probability of its cluster over its rows, shape (m,).
         membership: `"hdbscan"`: probability of each cluster by neuron, noise too, shape (m, k), rows sum to at most 1.
         outlier_scores: `"hdbscan"`: how far each neuron lies from dense regions, in [0, 1], shape (m,).
         relative_validity: `"hdbscan"`: density within clusters against that between them, in [-1, 1], higher is better,

@@ -108,6 +108,10 @@ def test_a_later_override_wins(file: Path) -> None:
             "analysis={clustering: hdbscan, n_clusters: 3}",
             "analysis.n_clusters must be left out with hdbscan, which finds its own, got 3",
         ),
+        (
+            "analysis={clustering: mixture, feature_space: combined}",
+            "analysis.feature_space must be weights with clustering mixture, which compares rows, got combined",
+        ),
         ("jitl.keep_days=30", "jitl.keep_days needs data.time, the column of dates or times"),
         ("jitl.coverage=1", "jitl.coverage must be less than 1, got 1"),
         ("jitl.experts=best", "jitl.experts must be 'blend' or 'pure', got 'best'"),

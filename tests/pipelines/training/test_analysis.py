@@ -110,9 +110,10 @@ def test_clusters_are_as_many_as_asked_for(found: Any) -> None:
     assert found.clusters["n_clusters"] == 3
 
 
-def test_the_method_that_asks_for_rows_knows_those_of_the_training(trained: TrainedMap) -> None:
-    clusters = analyze(trained.som, SAMPLES, {}, SCALER, AnalysisConfig(clustering="connectivity")).clusters
-    assert torch.equal(clusters["labels"], trained.som.cluster("connectivity", data=SAMPLES)["labels"])
+@pytest.mark.parametrize("method", ["connectivity", "mixture"])
+def test_methods_that_ask_for_rows_know_those_of_the_training(trained: TrainedMap, method: Any) -> None:
+    clusters = analyze(trained.som, SAMPLES, {}, SCALER, AnalysisConfig(clustering=method)).clusters
+    assert torch.equal(clusters["labels"], trained.som.cluster(method, data=SAMPLES)["labels"])
     assert cluster_scores(clusters)["clusters"] == clusters["n_clusters"] >= 1
 
 

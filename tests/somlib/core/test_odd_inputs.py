@@ -237,7 +237,7 @@ def test_rows_of_any_scale_make_a_finite_map_or_are_refused(
         return
     assert torch.isfinite(som.weights).all()
     assert som.identify_bmus(data).shape == (len(data), 2)
-    assert som.cluster(method)["labels"].shape == (4,)
+    assert som.cluster(method, data=data)["labels"].shape == (4,)
     assert som.anomaly_score(data).shape == (len(data),)
     assert alignment.aligned(som.codebook, som.codebook, Grid(2, 2)).permutation.tolist() == [0, 1, 2, 3]
 

@@ -19,7 +19,7 @@ from somlib.estimators.clusterer import numbered_from_zero
 BLOBS, GROUPS = make_blobs(200, centers=[[0, 0], [10, 0], [0, 10], [10, 10]], random_state=0)
 
 
-@pytest.mark.parametrize("method", ["kmeans", "gmm", "ward", "hdbscan", "connectivity"])
+@pytest.mark.parametrize("method", ["kmeans", "gmm", "ward", "hdbscan", "connectivity", "mixture"])
 def test_groups_that_lie_apart_are_found(method: str) -> None:
     estimator = SOMClusterer(method=method)
     assert adjusted_rand_score(GROUPS, estimator.fit_predict(BLOBS)) > 0.95

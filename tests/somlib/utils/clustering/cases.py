@@ -13,7 +13,7 @@ from somlib.utils.clustering import CLUSTERING_METHODS
 from tests.somlib import oracle
 from tests.somlib.oracle import Lattice
 
-METHODS = [name for name, method in CLUSTERING_METHODS.items() if not method.needs_rows]
+METHODS = [name for name, method in CLUSTERING_METHODS.items() if not (method.needs_rows or method.needs_data)]
 SEPARATE = [[-20.0, 0.0], [20.0, 0.0], [0.0, 30.0], [0.0, -30.0], [45.0, 45.0]]
 TIGHT = torch.arange(6).double() / 10
 Array = NDArray[np.float64]

@@ -148,7 +148,7 @@ def test_global_random_states_are_neither_read_nor_moved(method: str) -> None:
     [
         (
             {"method": "dbscan"},
-            "method must be one of 'kmeans', 'gmm', 'hdbscan', 'ward', 'connectivity', got 'dbscan'",
+            "method must be one of 'kmeans', 'gmm', 'hdbscan', 'ward', 'connectivity', 'mixture', got 'dbscan'",
         ),
         ({"feature_space": "latent"}, "feature_space must be one of 'weights', 'positions', 'combined', got 'latent'"),
         ({"n_clusters": 0}, "n_clusters must be None or a whole number of at least 1, got 0"),
