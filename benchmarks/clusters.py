@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from cells import Array
 from cluster_sets import HELD_OUT, REAL, SUITE, TUNING, Labelled, Maker
-from merged_mixture import merged_mixture
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.mixture import GaussianMixture
@@ -84,7 +83,7 @@ def hdbscan(rows: Array, seed: int, k: int | None) -> Array:
 def on_map(name: str) -> Callable[[SOM, Array, int | None], Array]:
     def method(som: SOM, rows: Array, k: int | None) -> Array:
         options = {} if name == "hdbscan" else {"n_clusters": k}
-        return som.cluster(name, **options)["labels"].numpy()
+        return som.cluster(name, data=rows, **options)["labels"].numpy()
 
     return method
 
@@ -106,11 +105,6 @@ def consensus(som: SOM, rows: Array, k: int | None) -> Array:
     return fit(k) if k else by_silhouette(codebook, 0, fit)
 
 
-def of_moments(som: SOM, rows: Array, k: int | None) -> Array:
-    winner = som.winners(rows).index[:, 0].numpy()
-    return merged_mixture(rows, winner, len(som.codebook))
-
-
 ON_ROWS: dict[str, Method] = {
     "K-Means": k_means,
     "GMM": mixture,
@@ -119,15 +113,15 @@ ON_ROWS: dict[str, Method] = {
     "HDBSCAN": hdbscan,
 }
 ON_MAP = {
+    "mixture": on_map("mixture"),
     "connectivity": on_map("connectivity"),
     "kmeans": on_map("kmeans"),
     "ward": on_map("ward"),
     "hdbscan": on_map("hdbscan"),
     "gmm": on_map("gmm"),
     "consensus": consensus,
-    "mixture": of_moments,
 }
-CHOOSE_ALONE = ("HDBSCAN", "hdbscan", "mixture")
+CHOOSE_ALONE = ("HDBSCAN", "hdbscan")
 
 
 def measured(name: str, maker: Maker, seed: int, methods: Iterable[str], given: bool) -> dict[str, tuple[float, ...]]:
