@@ -112,7 +112,7 @@ def report(run_id: str, output: str | None, uri: str | None) -> None:
     with TerminalListener(Console(stderr=True)) as terminal, listening(terminal):
         stages = Stages()
         with stages("start"):
-            from pipelines.report import remake_report
+            from pipelines.report.steps import remake_report
         with stages("report"):
             logged = remake_report(run_id, file, uri)
     show_facts(f"som report: {run_id}", [("written", str(file)), ("logged", logged)])

@@ -21,6 +21,7 @@ from pipelines.flows.retraining_steps import KIND, Champion, Retraining, fetch_c
 from pipelines.operations.stale import close_stale_runs
 from pipelines.progress import Stages, tell
 from pipelines.retraining.retrain_result import SKIPPED, RetrainResult
+from pipelines.second_process import SecondProcess
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
 from pipelines.store.finished import Work
@@ -69,7 +70,8 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
             plan = tasks.plan_training(config, rows.source, rows.dataset, samples, grid)
             tell(plan.notes)
         prepared = Prepared(rows.source, rows.dataset, samples, plan)
-        retraining = Retraining(config, run, stages, prepared, work, folder)
+        drawing = stack.enter_context(SecondProcess(folder, None))  # local models come before what there is to draw
+        retraining = Retraining(config, run, stages, prepared, work, folder, drawing)
         with stages("drift"):
             drift = retraining.drift(champion)
         if not force and config.retrain.skip_without_drift and drift is not None and drift.level == "none":

@@ -211,6 +211,7 @@ class Retraining(Training):
         metrics = self.measure(trained, analysis) | ({} if local is None else local.metrics)
         counts = {f"rows/{name}": float(count) for name, count in samples.counts.items()}
         self.run.metrics({**challenger.moved, **counts})
+        self.begin_figures(trained, analysis)
         return self.log(Findings(trained, analysis, metrics, samples.scaler, local))
 
     def register(self, logged: LoggedMap, force: bool) -> Version:

@@ -7,12 +7,14 @@ local and training is seeded, so a second try fails the same way; MLflow's clien
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pipelines import data, report
+from pipelines import data
 from pipelines.data import samples, window, window_rows
 from pipelines.monitoring import assignment
 from pipelines.monitoring import drift as drift_module
 from pipelines.publishing import log_map as log_map_module
+from pipelines.report import facts, steps
 from pipelines.retraining import decision, evaluation, map_alignment
+from pipelines.second_process import SecondProcess
 from pipelines.store import registry
 from pipelines.training import analysis, figures, fitting, local_scores, plan
 
@@ -25,9 +27,9 @@ analyze = task(name="analyze-map", cache_policy=NO_CACHE)(analysis.analyze)
 learn_targets = task(name="learn-targets", cache_policy=NO_CACHE)(local_scores.learn_targets)
 profile_training = task(name="profile-training", cache_policy=NO_CACHE)(assignment.profile_training)
 measure = task(name="measure-map", cache_policy=NO_CACHE)(analysis.measure)
-draw_figures = task(name="draw-figures", cache_policy=NO_CACHE)(figures.draw_figures)
-flow_facts = task(name="describe-rows", cache_policy=NO_CACHE)(report.flow_facts)
-write_report = task(name="write-report", cache_policy=NO_CACHE)(report.write_report)
+flow_facts = task(name="describe-rows", cache_policy=NO_CACHE)(facts.flow_facts)
+report_content = task(name="gather-report", cache_policy=NO_CACHE)(steps.report_content)
+draw = task(name="draw-figures", cache_policy=NO_CACHE)(SecondProcess.finish)
 log_map = task(name="log-map", cache_policy=NO_CACHE)(log_map_module.log_map)
 publish = task(name="publish-version", cache_policy=NO_CACHE)(registry.publish)
 

@@ -11,7 +11,7 @@ from pipelines.errors import TrackingError
 from pipelines.flows import tasks
 from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
 from pipelines.flows.publication import FIGURES, run_of
-from pipelines.flows.training_steps import Training, checkpoints_of
+from pipelines.flows.training_steps import Training, checkpoints_of, drawing_of
 from pipelines.progress import Stages, announced, tell
 from pipelines.publishing.log_map import LoggedMap
 from pipelines.publishing.train_result import TrainResult
@@ -69,7 +69,8 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             samples = tasks.prepare_samples(dataset, config)
             plan = tasks.plan_training(config, source, dataset, samples)
             tell(plan.notes)
-        training = Training(config, run, stages, Prepared(source, dataset, samples, plan), work, folder)
+        drawing = stack.enter_context(drawing_of(config, plan, folder))
+        training = Training(config, run, stages, Prepared(source, dataset, samples, plan), work, folder, drawing)
         findings = _findings(training, kept)
         logged = training.log(findings)
         # All that the run has to say, before it registers a version: killed after that, nothing is missing in it.
@@ -109,6 +110,7 @@ def _findings(training: Training, kept: Checkpoints) -> Findings:
     with stages("analyze", rows=len(samples.train)):
         analysis = training.analyze(trained.som)
         metrics = training.measure(trained, analysis)
+    training.begin_figures(trained, analysis)
     local = training.learn_targets(trained.som)
     return Findings(trained, analysis, metrics | ({} if local is None else local.metrics), samples.scaler, local)
 

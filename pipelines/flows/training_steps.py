@@ -1,13 +1,20 @@
 """The steps that training flows share: local models, analysis, figures, report and log."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
+
+import numpy as np
+from torch import Tensor
 
 from pipelines.flows import tasks
 from pipelines.flows.publication import FIGURES
 from pipelines.progress import Stages
 from pipelines.publishing.log_map import LoggedMap
+from pipelines.report.steps import REPORT
+from pipelines.second_process import SecondProcess
 from pipelines.settings.config import PipelineConfig
 from pipelines.store.finished import Work
 from pipelines.store.names import MODEL_TAG
@@ -17,13 +24,39 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.findings import Findings
 from pipelines.training.fitting import TrainedMap
 from pipelines.training.local_scores import LocalResults
-from pipelines.training.plan import Prepared
+from pipelines.training.plan import Plan, Prepared
 from somlib import SOM
+from somlib.jitl.side_by_side import cores
+from somlib.utils.clustering import ClusterResult
+
+DRAWING = ("pipelines.training.figures", "somlib.visualization", "pipelines.report.page")
 
 
 def checkpoints_of(config: PipelineConfig, work: Work) -> Checkpoints:
     """Where a training that does this work keeps its checkpoint."""
     return Checkpoints(Path(config.runtime.state), config.name, work.key, config.runtime.checkpoint_seconds)
+
+
+def drawing_of(config: PipelineConfig, plan: Plan, folder: Path) -> SecondProcess:
+    """Who draws the figures of a training: a second process, where it has something to draw beside.
+
+    It takes two seconds to import what it needs, and boosting keeps this one busy for longer.
+    """
+    boosted = bool(plan.local.rows) and config.jitl.experts != "pure"
+    beside = boosted and config.runtime.threads != 1 and cores() > 1
+    return SecondProcess(folder, DRAWING if beside else None)
+
+
+def _on_cpu(som: SOM) -> SOM:
+    return som if som.device.type == "cpu" else deepcopy(som).to("cpu")
+
+
+def _of_neurons(analysis: Analysis) -> Analysis:
+    """What the figures show, without what is known of each row, on the CPU."""
+    clusters = {name: each.cpu() if isinstance(each, Tensor) else each for name, each in analysis.clusters.items()}
+    return replace(
+        analysis, clusters=cast(ClusterResult, clusters), winner=np.empty(0, dtype=np.int64), distance=np.empty(0)
+    )
 
 
 @dataclass(frozen=True)
@@ -37,6 +70,7 @@ class Training:
         prepared: The rows, scaled and split, and the plan.
         work: What is being done, by which a later run recognizes it.
         folder: A temporary folder.
+        drawing: Who draws the figures and writes the page.
     """
 
     config: PipelineConfig
@@ -45,6 +79,7 @@ class Training:
     prepared: Prepared
     work: Work
     folder: Path
+    drawing: SecondProcess
 
     @property
     def artifacts(self) -> Path:
@@ -79,13 +114,23 @@ class Training:
         """Errors of a map on training and held-out rows, and scores of its clusters."""
         return tasks.measure(trained, self.prepared.samples.heldout.samples, analysis.clusters)
 
+    def begin_figures(self, trained: TrainedMap, analysis: Analysis) -> None:
+        """Let the figures be drawn from now on; they are there once `log` has drawn."""
+        trained = replace(trained, som=_on_cpu(trained.som))
+        self.drawing.submit(
+            "pipelines.training.figures:draw_figures", trained, _of_neurons(analysis), self.artifacts / FIGURES
+        )
+
     def log(self, findings: Findings) -> LoggedMap:
-        """Draw, report and log what was found; stages `draw` and `log`."""
+        """Report and log what was found, and wait for the figures; stages `draw` and `log`."""
         som, prepared, artifacts = findings.trained.som, self.prepared, self.artifacts
         with self.stages("draw"):
-            tasks.draw_figures(findings.trained, findings.analysis, artifacts / FIGURES)
             data = tasks.flow_facts(som, self.config, prepared)
-            tasks.write_report(self.run, data, findings, artifacts, self.config.to_yaml())
+            content = tasks.report_content(self.run, data, findings, artifacts, self.config.to_yaml())
+            self.drawing.submit(
+                "pipelines.report.page:write_page", replace(content, som=_on_cpu(som)), artifacts / REPORT
+            )
+            tasks.draw(self.drawing)
         with self.stages("log"):
             (artifacts / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
             profile = tasks.profile_training(som, prepared.dataset, prepared.samples, findings.local, findings.analysis)

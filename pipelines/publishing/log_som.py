@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
 from pipelines.publishing.log_map import LoggedMap, log_map
-from pipelines.report import notebook_facts, write_report
+from pipelines.report.facts import notebook_facts
+from pipelines.report.page import write_page
+from pipelines.report.steps import REPORT, report_content
 from pipelines.settings.sections import AnalysisConfig
 from pipelines.store.origin import environment_tags
 from pipelines.store.run_life import active_run_id
@@ -80,7 +82,7 @@ def log_som(  # seven arguments: a notebook has no configuration to put them in,
     with TemporaryDirectory() as folder:
         draw_figures(trained, findings.analysis, Path(folder) / "figures")
         data = notebook_facts(som, samples, targets, fitted, analysis)
-        write_report(run, data, findings, Path(folder))
+        write_page(report_content(run, data, findings, Path(folder)), Path(folder) / REPORT)
         return log_map(run, findings, fitted.inverse(samples[:100]), Path(folder), register_as=register_as)
 
 

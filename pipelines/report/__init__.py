@@ -8,12 +8,8 @@
 - `interactive.py`: the map that answers
 - `rows.py`: what it finds rows by
 - `page.py`: puts all of it together, with `templates/`
-- `steps.py`: writes the page beside a run's artifacts, or makes it again from them
+- `steps.py`: gathers what the page of a run shows, or makes it again from the artifacts
+
+A run has its page written by a second process, which needs no MLflow, and needs no Bokeh itself: so each part is
+imported by whoever asks for it.
 """
-
-from pipelines.report.content import ReportContent
-from pipelines.report.facts import flow_facts, notebook_facts
-from pipelines.report.page import render_report
-from pipelines.report.steps import remake_report, write_report
-
-__all__ = ["ReportContent", "flow_facts", "notebook_facts", "remake_report", "render_report", "write_report"]

@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.errors import TrackingError
-from pipelines.model.map_model import MapModel
 from pipelines.report.facts import Facts, RunData
 from pipelines.store.origin import RunFacts
 from pipelines.training.analysis import cluster_profiles, file_stems
-from pipelines.training.findings import Findings
 from somlib import SOM
+
+if TYPE_CHECKING:
+    from pipelines.model.map_model import MapModel
+    from pipelines.training.findings import Findings
 
 Floats = NDArray[np.float64]
 TARGET_STATISTICS = ("mean", "std")
@@ -68,7 +70,7 @@ class ReportContent:
     predictions: pl.DataFrame | None = None
 
     @classmethod
-    def of_findings(cls, run: RunFacts, data: RunData, findings: Findings, config: str | None) -> Self:
+    def of_findings(cls, run: RunFacts, data: RunData, findings: "Findings", config: str | None) -> Self:
         """The content for a run that is going on; `config` is the experiment as YAML."""
         trained, analysis = findings.trained, findings.analysis
         return cls(
@@ -99,7 +101,7 @@ class ReportContent:
         cls,
         run: RunFacts,
         folder: Path,
-        model: MapModel,
+        model: "MapModel",
         metrics: Mapping[str, float],
         curves: Mapping[str, Sequence[float]],
     ) -> Self:

@@ -6,7 +6,7 @@ With both, the report can be made again from the artifacts of a run alone.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
@@ -22,12 +22,14 @@ from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
 from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import AnalysisConfig
-from pipelines.training.plan import Prepared
 from somlib import SOM
 from somlib.errors import NotFittedError
 from somlib.utils.clustering import ClusterResult, row_clusters
 from somlib.utils.grid import Grid
-from somlib.visualization.scale import tidied
+from somlib.utils.precision import tidied
+
+if TYPE_CHECKING:
+    from pipelines.training.plan import Prepared
 
 FACTS, ROWS = "facts.json", "rows.parquet"
 # Rows whose neurons are kept, every second or third or ... where there are more: 0.27 MB in the page, and 0.53 MB more
@@ -175,7 +177,7 @@ class RunData:
         return cls(Facts.read(folder), pl.read_parquet(rows, glob=False) if rows.is_file() else None)
 
 
-def flow_facts(som: SOM, config: PipelineConfig, prepared: Prepared) -> RunData:
+def flow_facts(som: SOM, config: PipelineConfig, prepared: "Prepared") -> RunData:
     """What a training flow knows about its data.
 
     Args:

@@ -20,10 +20,11 @@ from pipelines.report.encoding import base64_of
 from pipelines.report.facts import ColumnFacts
 from pipelines.report.mosaic import HATCH_COLOR
 from pipelines.report.words import number
+from somlib.utils.precision import tidied
 from somlib.utils.topology import neighbor_table
 from somlib.visualization.config import VisualizationConfig
 from somlib.visualization.lattice import Floats, Ints, Lattice
-from somlib.visualization.scale import Scale, category_colors, scale_for, tidied
+from somlib.visualization.scale import Scale, category_colors, scale_for
 
 STOPS = 64  # colors that a scale is sent as
 MARGIN = 0.06  # around the map, in cell widths

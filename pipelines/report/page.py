@@ -34,10 +34,11 @@ from pipelines.report.rows import row_numbers
 from pipelines.report.words import number, percent
 from pipelines.store.names import COMMIT_TAG, CONFIG_TAG, DATA_TAG, PACKAGE_TAG, PYTHON_TAG
 from pipelines.wording import counted
+from somlib.utils.precision import tidied
 from somlib.visualization import SOMVisualizer, VisualizationConfig
 from somlib.visualization.lattice import Ints, Lattice
 from somlib.visualization.planes import similarity_order
-from somlib.visualization.scale import category_colors, scale_for, tidied
+from somlib.visualization.scale import category_colors, scale_for
 
 TEMPLATES = Path(__file__).parent / "templates"
 BOKEH_JS = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
@@ -159,6 +160,11 @@ def render_report(content: ReportContent) -> str:
 
 
 @cache
+def write_page(content: ReportContent, file: Path) -> None:
+    """Write the page of a run."""
+    file.write_text(render_report(content), encoding="utf-8")
+
+
 def _template() -> Any:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -7,7 +7,6 @@ from pipelines.errors import TrackingError
 from pipelines.model.map_model import MapModel
 from pipelines.report.content import PREDICTIONS, PROFILES, ReportContent
 from pipelines.report.facts import FACTS, ROWS, RunData
-from pipelines.report.page import render_report
 from pipelines.store.connection import connect, tracking_store
 from pipelines.store.tracking import TrackedRun
 from pipelines.training.findings import Findings
@@ -17,14 +16,14 @@ ARTIFACTS = (FACTS, ROWS, PREDICTIONS, "config.yaml", "maps", "clusters.parquet"
 CURVES = ("qe", "te", "sigma")
 
 
-def write_report(
+def report_content(
     run: TrackedRun,
     data: RunData,
     findings: Findings,
     folder: Path,
     config: str | None = None,
-) -> Path:
-    """Write `report.html`, and what it takes to make it again, into the folder of a run's artifacts.
+) -> ReportContent:
+    """What the page of a run shows; written into the folder of its artifacts, so that the page can be made again.
 
     Args:
         run: Which run it is.
@@ -37,10 +36,7 @@ def write_report(
     data.write(folder)
     if findings.answers is not None:
         findings.answers.write_parquet(folder / PREDICTIONS)
-    content = ReportContent.of_findings(run.facts(), data, findings, config)
-    file = folder / REPORT
-    file.write_text(render_report(content), encoding="utf-8")
-    return file
+    return ReportContent.of_findings(run.facts(), data, findings, config)
 
 
 def remake_report(run_id: str, file: Path, uri: str | None = None) -> str:
@@ -58,6 +54,8 @@ def remake_report(run_id: str, file: Path, uri: str | None = None) -> str:
         TrackingError: No such run, or an artifact that is needed is missing or damaged.
         ModelError: Its model is damaged.
     """
+    from pipelines.report.page import render_report  # Bokeh and matplotlib take a second to import
+
     with tracking_store(uri), TemporaryDirectory() as name:
         connect(None)
         run = TrackedRun(run_id)

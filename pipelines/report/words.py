@@ -19,8 +19,8 @@ import numpy as np
 from pipelines.report.content import ReportContent
 from pipelines.wording import agreeing, counted, some
 from somlib.utils.clustering import CLUSTERING_METHODS
+from somlib.utils.precision import tidied
 from somlib.visualization.cluster_figures import NOISE
-from somlib.visualization.scale import tidied
 from somlib.visualization.sheet import short_number
 
 # Each the least share explained, and its word.

@@ -14,8 +14,6 @@ from pipelines.training.analysis import Analysis, file_stems
 from pipelines.training.fitting import TrainedMap
 from somlib import SOM
 from somlib.utils.maps import distance_map
-from somlib.visualization import SOMVisualizer
-from somlib.visualization.map_figures import Limits, Wording, value_figure
 
 U_MATRICES = "u_matrices.png"
 
@@ -43,6 +41,8 @@ def draw_figures(trained: TrainedMap, analysis: Analysis, folder: Path) -> list[
 
 def _drawings(trained: TrainedMap, analysis: Analysis) -> Iterator[tuple[str, Callable[..., object]]]:
     """The name of each figure, and what draws it."""
+    from somlib.visualization import SOMVisualizer  # here: a run that has its figures drawn elsewhere needs none of it
+
     draw = SOMVisualizer(trained.som)
     in_units = SOMVisualizer(in_data_units(trained.som, analysis))
     errors = (trained.quantization_errors, trained.topographic_errors, trained.sigmas)
@@ -70,6 +70,9 @@ def draw_u_matrices(maps: Mapping[str, SOM], folder: Path) -> Path:
     Returns:
         The file, `u_matrices.png`.
     """
+    from somlib.visualization import SOMVisualizer
+    from somlib.visualization.map_figures import Limits, Wording, value_figure
+
     values = {
         name: distance_map(som.codebook, som.grid, som.metric, scaling="mean").double().cpu().numpy()[None]
         for name, som in maps.items()

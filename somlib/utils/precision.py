@@ -14,6 +14,7 @@ from somlib.errors import DataError
 # From the smallest influence that `batch_step` divides by, 2^20 times the smallest normal number: times a spread of
 # 2^-20 it still is a normal number. Above, squares and sums of many rows stay far from the largest.
 FLOAT32_SPREADS = (2.0**-20, 2.0**40)
+ROUNDING = 2.0**-20  # of a spread, below which a value is 0 as float32 has it
 FLOAT64_SPREADS = (1e-140, 1e140)  # squares stay normal numbers
 
 
@@ -56,3 +57,8 @@ def _spread(samples: Tensor) -> Tensor:
 def _fits(spread: Tensor, limits: tuple[float, float]) -> Tensor:
     low, high = limits
     return (spread == 0) | ((spread >= low) & (spread <= high))
+
+
+def tidied(value: float, spread: float) -> float:
+    """The value, or 0 where it is only what float32 makes of 0 beside values that differ by `spread`."""
+    return 0.0 if abs(value) < ROUNDING * spread else value

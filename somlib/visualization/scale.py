@@ -12,8 +12,6 @@ from somlib.visualization.lattice import Floats
 
 LIGHTER, DARKER = 0.5, 0.35  # shares of white and of black that make more colors of the given ones
 
-ROUNDING = 2.0**-20  # of a spread, below which a value is 0 as float32 has it
-
 
 @dataclass(frozen=True, eq=False)
 class Scale:
@@ -112,8 +110,3 @@ def readable_on(rgba: Floats) -> list[str]:
     linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
     return ["black" if bright else "white" for bright in luminance > 0.179]
-
-
-def tidied(value: float, spread: float) -> float:
-    """The value, or 0 where it is only what float32 makes of 0 beside values that differ by `spread`."""
-    return 0.0 if abs(value) < ROUNDING * spread else value

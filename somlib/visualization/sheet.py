@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from somlib.utils.precision import tidied
 from somlib.visualization.canvas import (
     MINUS,
     POINTS,
@@ -35,7 +36,7 @@ from somlib.visualization.canvas import (
 from somlib.visualization.config import VisualizationConfig
 from somlib.visualization.lattice import Lattice
 from somlib.visualization.panel import MANY_CELLS, MapPanel, swatch
-from somlib.visualization.scale import Scale, tidied
+from somlib.visualization.scale import Scale
 
 LARGEST_CELL = 0.8  # inches: small maps stay small
 SMALLEST_MAP = 1.6  # inches, of the longer side

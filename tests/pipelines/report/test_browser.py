@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.report import render_report
 from pipelines.report.content import ReportContent
+from pipelines.report.page import render_report
 from tests.pipelines.report_content import Page, make_content, make_rows
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 
-from pipelines.report import ReportContent, flow_facts, render_report
-from pipelines.report.facts import ColumnFacts
-from pipelines.report.page import PROFILE_FEATURES
+from pipelines.report.content import ReportContent
+from pipelines.report.facts import ColumnFacts, flow_facts
+from pipelines.report.page import PROFILE_FEATURES, render_report
 from pipelines.report.words import number
 from pipelines.settings.config import PipelineConfig
 from pipelines.training.analysis import analyze

@@ -5,8 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.report import render_report
-from pipelines.report.page import CHARTS
+from pipelines.report.page import CHARTS, render_report
 from pipelines.report.predictions import SHOWN_ROWS, newest, prediction_figure
 from tests.pipelines.report_content import METRICS, Page, make_content
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import pipelines
 from pipelines.cli import app
 from pipelines.errors import TrackingError
-from pipelines.report import remake_report
+from pipelines.report.steps import remake_report
 from pipelines.settings.config import PipelineConfig
 from somlib import SOM
 from tests.pipelines.report_content import Page

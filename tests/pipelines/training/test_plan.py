@@ -18,7 +18,7 @@ from pipelines.data import read_dataset
 from pipelines.data.samples import prepare_samples
 from pipelines.errors import ConfigError, DatasetError, PipelineError
 from pipelines.monitoring.assignment import profile_training
-from pipelines.report import flow_facts
+from pipelines.report.facts import flow_facts
 from pipelines.settings.config import PipelineConfig
 from pipelines.training.analysis import analyze, measure
 from pipelines.training.fitting import train_som
