@@ -2,7 +2,7 @@
 
     som/weights.safetensors, som/config.json    the map, as `SOM.save` writes it
     scaler.json                                 how features are made of columns, and scaled
-    clusters.json                               cluster of each neuron in flat order
+    clusters.json                               cluster of each neuron, its strength there, and how far it reaches
     local/                                      local models, as `LocalModels.save` writes them, where there are any
     profile.json                                what training rows looked like, to recognize drift, where it is known
     manifest.json                               format, and the SHA-256 of every other file
@@ -31,13 +31,15 @@ from pipelines.model.local_models import LocalModels
 from pipelines.model.profile import Profile
 from pipelines.wording import some
 from somlib import SOM
-from somlib.errors import SavedMapError
+from somlib.errors import DataError, NotFittedError, SavedMapError
 
 FORMAT, READABLE = 3, (1, 2, 3)  # 1 had no local models, 2 only columns that are numbers
 ARTIFACT = "map"  # the folder's name inside of an MLflow model
 SOM_FOLDER, LOCAL_FOLDER = "som", "local"
 SCALER, CLUSTERS, PROFILE, MANIFEST = "scaler.json", "clusters.json", "profile.json", "manifest.json"
 OUTPUTS: dict[str, str] = {"row": "long", "col": "long", "quantization_error": "double", "cluster": "long"}
+STRENGTH = {"strength": "double"}  # an output too, where the clustering gave its neurons any
+OFF_MAP = 0.001  # share of normal rows that lie farther from their neuron than is called on the map
 NUMPY_TYPES = {"long": np.int64, "double": np.float64, "boolean": np.bool_}
 
 
@@ -51,6 +53,9 @@ class MapModel:
         clusters: Cluster of each neuron in flat order, from 1, noise is -1; int64, shape (m,).
         local: Models of the targets on the map; None where it predicts none.
         profile: What its training rows looked like, to recognize drift; None where that is not known.
+        strength: How surely each neuron belongs to its cluster, in [0, 1], float64, shape (m,); None where the
+            clustering does not say.
+        reach: Distance from each neuron beyond which a row is off the map, float64, shape (m,); None for no limit.
     """
 
     som: SOM
@@ -58,6 +63,8 @@ class MapModel:
     clusters: Tensor
     local: LocalModels | None = None
     profile: Profile | None = None
+    strength: Tensor | None = None
+    reach: Tensor | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -73,7 +80,8 @@ class MapModel:
     @property
     def outputs(self) -> dict[str, str]:
         """Name and type of each column that `predict` answers with."""
-        return OUTPUTS if self.local is None else OUTPUTS | self.local.outputs
+        places = OUTPUTS if self.strength is None else OUTPUTS | STRENGTH
+        return places if self.local is None else places | self.local.outputs
 
     @property
     def watermark(self) -> str | None:
@@ -90,8 +98,10 @@ class MapModel:
 
         Returns:
             `row` and `col` of the nearest neuron, the distance to it as `quantization_error` (in units of scaled
-            features), and its `cluster`; index as in a pandas frame. With local models also their answers, see
-            `LocalModels.answer`. With a map that takes missing values, a row without any value gets -1, -1, NaN and -1.
+            features), and its `cluster` with the `strength` of the neuron in it, where that is known; index as in a
+            pandas frame. A row farther from its neuron than all but one in a thousand normal rows is in no cluster: -1,
+            with strength 0. With local models also their answers, see `LocalModels.answer`. With a map that takes
+            missing values, a row without any value gets -1, -1, NaN and -1.
 
         Raises:
             ModelError: A column is absent or not numeric, or holds null, NaN or infinity that the map does not take,
@@ -111,13 +121,19 @@ class MapModel:
         """Where scaled samples (n, d) fall, by the names of `OUTPUTS`."""
         winners = self.som.winners(samples, distances=True)
         index = winners.index[:, 0].cpu()
-        places = self.som.places(index)
-        return {
+        places, nearest = self.som.places(index), index.clamp_min(0)
+        distance = winners.distance[:, 0].cpu().double()
+        away = index < 0 if self.reach is None else (index < 0) | (distance > self.reach[nearest])
+        cluster = self.clusters[nearest].masked_fill(away, -1)
+        answers = {
             "row": places[:, 0].numpy(),
             "col": places[:, 1].numpy(),
-            "quantization_error": winners.distance[:, 0].cpu().double().numpy(),
-            "cluster": torch.where(index < 0, -1, self.clusters[index.clamp_min(0)]).numpy(),
+            "quantization_error": distance.numpy(),
+            "cluster": cluster.numpy(),
         }
+        if self.strength is not None:
+            answers["strength"] = self.strength[nearest].masked_fill(cluster < 0, 0.0).numpy()
+        return answers
 
     def _scaled(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, Any]:
         """Samples (n, d) of numbers (n, r), each of them one that the map can place."""
@@ -146,7 +162,9 @@ class MapModel:
         folder.mkdir(parents=True)
         self.som.save(folder / SOM_FOLDER)
         _write_json(folder / SCALER, self.scaler.to_dict())
-        _write_json(folder / CLUSTERS, {"labels": self.clusters.tolist()})
+        known = {"strength": self.strength, "reach": self.reach}
+        lists = {name: values.tolist() for name, values in known.items() if values is not None}
+        _write_json(folder / CLUSTERS, {"labels": self.clusters.tolist()} | lists)
         if self.local is not None:
             self.local.save(folder / LOCAL_FOLDER)
         if self.profile is not None:
@@ -172,7 +190,9 @@ class MapModel:
         with _reading(folder / SCALER):
             scaler = Scaler.from_dict(_read_json(folder / SCALER))
         with _reading(folder / CLUSTERS):
-            clusters = _labels(_read_json(folder / CLUSTERS))
+            content = _read_json(folder / CLUSTERS)
+            clusters = _labels(content)
+            strength, reach = (_by_neuron(content, name, som.grid.m) for name in ("strength", "reach"))
         if len(clusters) != som.grid.m or len(scaler.features) != som.num_features:
             raise ModelError(
                 f"the model in {folder} must fit together, got a map of {som.grid.m} neurons and {som.num_features} "
@@ -185,7 +205,7 @@ class MapModel:
                 local.require_map(som)
         with _reading(folder / PROFILE):
             profile = Profile.from_dict(_read_json(folder / PROFILE)) if (folder / PROFILE).is_file() else None
-        return cls(som, scaler, clusters, local, profile)
+        return cls(som, scaler, clusters, local, profile, strength, reach)
 
 
 @contextmanager
@@ -208,6 +228,24 @@ def _labels(content: Mapping[str, Any]) -> Tensor:
     if not isinstance(labels, list) or any(type(label) is not int for label in labels):
         raise TypeError("labels must be a list of whole numbers")
     return torch.tensor(labels, dtype=torch.int64)
+
+
+def _by_neuron(content: Mapping[str, Any], name: str, m: int) -> Tensor | None:
+    """Numbers of each neuron; None where an older version, or a method without them, has written none."""
+    values = content.get(name)
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) != m or any(type(value) not in (int, float) for value in values):
+        raise TypeError(f"{name} must be a list of {m} numbers")
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def reach_of(som: SOM) -> Tensor | None:
+    """The distance from each neuron beyond which a row is off the map, shape (m,); None with too few training rows."""
+    try:
+        return som.normal_reach(OFF_MAP).cpu()
+    except (DataError, NotFittedError):
+        return None
 
 
 def _verify(folder: Path, digest: str | None) -> None:

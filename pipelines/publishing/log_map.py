@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.model.map_model import MapModel
+from pipelines.model.map_model import MapModel, reach_of
 from pipelines.model.profile import Profile
 from pipelines.serving.smoke import smoke_test
 from pipelines.store.names import DEVICE_TAG, MODEL_TAG
@@ -14,6 +14,7 @@ from pipelines.store.versions import Version
 from pipelines.training.analysis import Analysis, tables
 from pipelines.training.findings import Findings
 from pipelines.training.fitting import settings_taken
+from somlib.utils.clustering import neuron_strength
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ def log_map(
     run.metrics(findings.metrics, step=last_epoch)
     write_tables(findings.analysis, folder)
     run.files(folder)
-    labels = findings.analysis.clusters["labels"].cpu()
-    model = MapModel(som, findings.scaler, labels, findings.local_models, profile)
+    clusters = findings.analysis.clusters
+    strength = neuron_strength(clusters).cpu().double() if "probabilities" in clusters else None
+    labels, reach = clusters["labels"].cpu(), reach_of(som)
+    model = MapModel(som, findings.scaler, labels, findings.local_models, profile, strength, reach)
     model_id, digest = run.model(model, example, step=last_epoch)
     run.tags({MODEL_TAG: digest, DEVICE_TAG: str(som.device)})
     published = None

@@ -335,6 +335,18 @@ class AnsweringSOM(RememberingSOM):
         """Whether each sample's score exceeds `anomaly_threshold(alpha)`, bool, shape (n,)."""
         return self.anomaly_score(data) > self.anomaly_threshold(alpha)
 
+    def normal_reach(self, alpha: float = 0.01) -> Tensor:
+        """The distance from each neuron that a new normal sample exceeds with probability at most `alpha`.
+
+        Returns:
+            float64, shape (m,): `anomaly_threshold(alpha)` in units of distance, so that `is_anomaly` can be told from
+            distances to the nearest neuron that are known.
+
+        Raises:
+            NotFittedError, ArgumentError, DataError: As in `anomaly_threshold`.
+        """
+        return self.anomaly_threshold(alpha) * self._known_distances().scales.double()
+
     def _known_distances(self) -> NormalDistances:
         if self._normal is None:
             raise NotFittedError("anomaly scores need the distances seen in training: call fit first")

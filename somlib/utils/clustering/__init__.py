@@ -34,7 +34,7 @@ from somlib.utils.clustering.method import ClusteringMethod, Partition
 from somlib.utils.clustering.neurons import FEATURE_SPACES, MOST_CLUSTERS, FeatureSpace, Neurons, neuron_features
 from somlib.utils.clustering.result import ClusterMetrics, ClusterResult
 from somlib.utils.clustering.row_sample import RowSample, sampled
-from somlib.utils.clustering.rows import RowClusters, row_clusters
+from somlib.utils.clustering.rows import RowClusters, neuron_strength, row_clusters
 from somlib.utils.clustering.scores import SILHOUETTE_NEURONS, silhouette_values
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "cluster_neurons",
     "kmeans_inertias",
     "neuron_features",
+    "neuron_strength",
     "row_clusters",
     "sampled",
     "silhouette_values",

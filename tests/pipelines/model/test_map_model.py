@@ -15,12 +15,12 @@ from pipelines.data.samples import Labelled
 from pipelines.data.scaling import fit_scaler
 from pipelines.errors import ModelError
 from pipelines.model.local_models import fit_local_models
-from pipelines.model.map_model import MapModel
+from pipelines.model.map_model import OFF_MAP, MapModel, reach_of
 from pipelines.model.profile import AssignedRows
 from pipelines.model.profiling import training_profile
 from pipelines.settings.sections import JITLConfig
 from pipelines.training.fitting import train_som
-from somlib import SOMConfig
+from somlib import SOM, SOMConfig
 
 FEATURES = ("a", "b")
 RAW = np.random.default_rng(0).normal(size=(80, 2)) * (1.0, 50.0) + (0.0, 1000.0)
@@ -152,6 +152,47 @@ def test_a_folder_without_a_model_and_a_newer_format_are_told(model: MapModel, t
 def test_parts_that_do_not_fit_together_are_refused(model: MapModel, tmp_path: Path) -> None:
     MapModel(model.som, model.scaler, torch.arange(5)).save(tmp_path / "m")
     with pytest.raises(ModelError, match="12 neurons and 2 features, 5 cluster labels and 2 scaled features"):
+        MapModel.load(tmp_path / "m")
+
+
+# ---------------------------------------------------------------- how surely a row is in its cluster
+
+
+def test_answers_have_the_strength_of_the_neuron_and_no_cluster_beyond_its_reach(
+    model: MapModel, tmp_path: Path
+) -> None:
+    sure, distance = torch.arange(12).double() / 12, model.predict(frame())["quantization_error"]
+    reach = torch.full((12,), float(np.sort(distance)[-4]), dtype=torch.float64)
+    sure_model = replace(model, strength=sure, reach=reach)
+    digest = sure_model.save(tmp_path / "m")
+    answer, plain = MapModel.load(tmp_path / "m", digest).predict(frame()), model.predict(frame())
+    assert list(answer.columns) == list(sure_model.outputs) == [*plain.columns, "strength"]
+    away = (distance > float(reach[0])).to_numpy()
+    assert away.sum() == 3
+    assert (answer["cluster"][away] == -1).all()
+    assert (answer["strength"][away] == 0).all()
+    np.testing.assert_array_equal(answer["cluster"][~away], plain["cluster"][~away])
+    np.testing.assert_array_equal(answer["strength"][~away], (plain["cluster"][~away] - 1) / 12)
+    assert list(sure_model.predict(frame(0)).columns) == list(answer.columns)
+
+
+def test_the_reach_of_a_neuron_is_what_one_in_a_thousand_normal_rows_exceeds() -> None:
+    rows = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
+    som = SOM(3, 3, 2)
+    som.fit(rows, verbose=False)
+    reach, found = reach_of(som), som.winners(rows, distances=True)
+    assert reach is not None
+    beyond = found.distance[:, 0].double() > reach[found.index[:, 0]]
+    assert torch.equal(beyond, som.is_anomaly(rows, OFF_MAP))
+    assert beyond.sum() <= 3
+    som.fit(rows[:500], verbose=False)
+    assert reach_of(som) is None  # too few to know
+    assert reach_of(SOM(3, 3, 2)) is None
+
+
+def test_numbers_of_neurons_that_are_damaged_are_refused(model: MapModel, tmp_path: Path) -> None:
+    replace(model, strength=torch.ones(5)).save(tmp_path / "m")
+    with pytest.raises(ModelError, match=r"clusters\.json.*strength must be a list of 12 numbers"):
         MapModel.load(tmp_path / "m")
 
 
