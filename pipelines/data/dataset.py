@@ -44,6 +44,8 @@ class Dataset:
         levels: Of each category the values that its codes stand for.
         example: A few complete rows as they are stored, with the columns that features are made of; None where all are
             plain numbers, or no row is complete.
+        step: Which rows they are: all, or every second, third, ... of the used rows, from the first on; digest and
+            survey are of all.
     """
 
     path: str
@@ -58,6 +60,12 @@ class Dataset:
     columns: tuple[Column, ...] = ()
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     example: pl.DataFrame | None = None
+    step: int = 1
+
+    @property
+    def rows(self) -> int:
+        """How many rows digest and survey are of."""
+        return len(self.features) if self.step == 1 else self.survey.used
 
     @property
     def examples(self) -> NDArray[Any] | pl.DataFrame:
@@ -94,11 +102,11 @@ def read_dataset(
     Raises:
         DatasetError: A file is damaged, or the files changed since they were surveyed.
     """
-    features = np.empty((found.used, len(source.features)), dtype=dtype or _feature_type(source, found))
+    features = np.empty((found.used, len(source.features)), dtype=dtype or feature_type(source, found))
     target = np.empty((found.used, len(source.target)), dtype=np.float64)
     time: list[NDArray[Any]] = []
     start = 0
-    for batch in _used_rows(source, drop_incomplete):
+    for batch in used_rows(source, drop_incomplete):
         stop = start + batch.height
         if stop > found.used:
             break
@@ -128,7 +136,7 @@ def read_dataset(
         time_type=source.time_type,
         columns=source.columns if source.special else (),
         levels=found.levels,
-        example=_example(source) if source.special else None,
+        example=example_rows(source) if source.special else None,
     )
 
 
@@ -155,7 +163,7 @@ def coded(rows: pl.DataFrame, levels: Mapping[str, Sequence[str]]) -> pl.DataFra
         ) from error
 
 
-def _example(source: Source) -> pl.DataFrame | None:
+def example_rows(source: Source) -> pl.DataFrame | None:
     """The first complete rows as they are stored, of those that are looked at."""
     names = [each.name for each in source.columns]
     for batch in islice(source.rows.stored(names, EXAMPLE_BATCH), EXAMPLE_BATCHES):
@@ -172,22 +180,23 @@ def known_times(source: Source, column: str, drop_incomplete: bool) -> pl.Series
         DatasetError: A file is damaged.
     """
     known = [
-        times_of(batch.filter(~is_missing(column)), str(source.time)) for batch in _used_rows(source, drop_incomplete)
+        times_of(batch.filter(~is_missing(column)), str(source.time)) for batch in used_rows(source, drop_incomplete)
     ]
     return pl.concat(known) if known else pl.Series("time", [], source.time_type)
 
 
-def _used_rows(source: Source, drop_incomplete: bool) -> Iterator[pl.DataFrame]:
+def used_rows(source: Source, complete_only: bool) -> Iterator[pl.DataFrame]:
     """The wanted rows, without those that lack a feature where these are to be left out."""
     columns = dict.fromkeys((*source.features, *source.target, *([source.time] if source.time else [])))
     for batch in source.rows.batches([*columns]):
-        if drop_incomplete:
+        if complete_only:
             yield complete(batch, source)
         else:
             yield batch
 
 
-def _feature_type(source: Source, found: Survey) -> type[np.floating[Any]]:
+def feature_type(source: Source, found: Survey) -> type[np.floating[Any]]:
+    """float32 where that distinguishes the values of every feature, else float64."""
     columns = [found.columns[name] for name in source.features]
     if all(_fits_float32(column) for column in columns if column.high > column.low):
         return np.float32

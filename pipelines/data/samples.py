@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,7 @@ from pipelines.data import Dataset
 from pipelines.data.columns import CategoryColumn
 from pipelines.data.encoding import Encoding
 from pipelines.data.scaling import Scaler, fit_scaler
+from pipelines.data.splitting import HeldOut
 from pipelines.errors import DatasetError
 from pipelines.settings.config import PipelineConfig
 from pipelines.wording import agreeing, counted, of_all, some
@@ -63,6 +64,14 @@ class Labelled:
         )
 
 
+class Streamed(Protocol):
+    """Scaled samples as a dataset of batches, see `somlib.utils.batches`."""
+
+    n_rows: int
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 @dataclass(frozen=True)
 class Samples:
     """What a map is trained and measured on.
@@ -71,11 +80,18 @@ class Samples:
         train: The training rows.
         heldout: The held-out rows.
         scaler: Fitted to the training rows.
+        streamed: All training rows, to be read batch by batch; None where they are those above, which are otherwise
+            every second, third, ... of them.
+        heldout_rows: How many rows are held out then.
+        variances: The two largest of all training rows along axes, where they were asked for then.
     """
 
     train: Labelled
     heldout: Labelled
     scaler: Scaler
+    streamed: Streamed | None = None
+    heldout_rows: int = 0
+    variances: tuple[float, float] | None = None
 
     @property
     def targets(self) -> Mapping[str, NDArray[np.float64]]:
@@ -85,6 +101,8 @@ class Samples:
     @property
     def counts(self) -> dict[str, int]:
         """Numbers of rows: `train` and `heldout`."""
+        if self.streamed is not None:
+            return {"train": self.streamed.n_rows, "heldout": self.heldout_rows}
         return {"train": len(self.train), "heldout": len(self.heldout)}
 
 
@@ -155,7 +173,7 @@ def labelled(dataset: Dataset, scaler: Scaler, rows: NDArray[np.int64]) -> Label
         samples=samples_of(dataset, scaler, rows),
         targets=dict(zip(dataset.target_names, dataset.target[rows].T, strict=True)),
         moments=None if moments is None else moments.gather(rows),
-        numbers=rows,
+        numbers=rows * dataset.step,
     )
 
 
@@ -170,16 +188,24 @@ def split_rows(dataset: Dataset, holdout: float, seed: int) -> Split:
     """
     n = len(dataset.features)
     count = int(n * holdout)
-    heldout = np.zeros(n, dtype=bool)
+    since = None
     if count and dataset.time is not None:
-        heldout = dataset.time >= np.partition(dataset.time, n - count)[n - count]
-    elif count:
-        heldout[np.random.default_rng(seed).permutation(n)[:count]] = True
-    if heldout.all():
+        since = np.partition(dataset.time, n - count)[n - count]
+    heldout = HeldOut(n, count, seed, since).among(0, n, dataset.time)
+    require_training_rows(n, n - int(heldout.sum()))
+    return Split(np.flatnonzero(~heldout), np.flatnonzero(heldout))
+
+
+def require_training_rows(n: int, training: int) -> None:
+    """Refuse to hold out all of n rows.
+
+    Raises:
+        DatasetError: No row is left to train on.
+    """
+    if not training:
         raise DatasetError(
             f"data.holdout: all {counted(n, 'row')} are of one time, none is left to train on: set data.holdout=0"
         )
-    return Split(np.flatnonzero(~heldout), np.flatnonzero(heldout))
 
 
 def evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:

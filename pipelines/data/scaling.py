@@ -216,13 +216,22 @@ def fit_scaler(
             center, scale = _of_column(column, numbers, method)
             centers.append(center)
             scales.append(scale)
+    refuse_flat(flat, method, len(fitting))
+    return Scaler(method, features, np.concatenate(centers), np.concatenate(scales), encoding)
+
+
+def refuse_flat(flat: Sequence[str], method: ScalingMethod, rows: int) -> None:
+    """Refuse numbers of these names that do not vary in the training rows.
+
+    Raises:
+        DatasetError: There is one.
+    """
     if flat:
         what = "quartiles of" if method == "robust" else "values of"
         raise DatasetError(
-            f"scaling.method={method}: the {what} {some(flat)} are equal in {_all(len(fitting))}: "
+            f"scaling.method={method}: the {what} {some(flat)} are equal in {_all(rows)}: "
             "leave such features out" + (", or use scaling.method=standard" if method == "robust" else "")
         )
-    return Scaler(method, features, np.concatenate(centers), np.concatenate(scales), encoding)
 
 
 def _of_column(
@@ -232,8 +241,14 @@ def _of_column(
     if not is_expanded(column):
         center, scale = FITS[method](numbers[~np.isnan(numbers)])
         return np.array([center]), np.array([scale])
+    return together_scaled(column, *_moments(column, numbers), method)
+
+
+def together_scaled(
+    column: Column, mean: NDArray[np.float64], variance: NDArray[np.float64], method: ScalingMethod
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centers and scales (k,) of the features of a column that is more than a number, from their moments (k,) each."""
     size = len(column.features) // len(column.numbers)  # each part of a time is a cycle of its own
-    mean, variance = _moments(column, numbers)
     together = np.sqrt(variance.reshape(-1, size).sum(axis=1)).repeat(size)
     if method == "minmax":
         apart = 2.0 if column.kind != "category" else np.sqrt(2.0)
@@ -267,10 +282,14 @@ def _standard(observed: NDArray[Any]) -> tuple[float, float]:
         differences = observed[start : start + CHUNK_ROWS] - mean
         left += differences.sum()
         squares += np.square(differences, out=differences).sum()
-    variance = max(squares - left**2 / n, 0.0) / n
+    return float(mean), deviation(n, float(mean), max(squares - left**2 / n, 0.0) / n)
+
+
+def deviation(n: float, mean: float, variance: float) -> float:
+    """The standard deviation of n values; 1 where it is within the rounding of their mean, as in scikit-learn."""
     epsilon = np.finfo(np.float64).eps
     rounding = n * epsilon * variance + (n * mean * epsilon) ** 2
-    return float(mean), float(np.sqrt(variance)) if variance > rounding else 1.0
+    return float(np.sqrt(variance)) if variance > rounding else 1.0
 
 
 def _minmax(observed: NDArray[Any]) -> tuple[float, float]:
@@ -292,11 +311,19 @@ FITS: Mapping[str, Callable[[NDArray[Any]], tuple[float, float]]] = {
 
 def _require_values(fitting: NDArray[Any], features: tuple[str, ...]) -> None:
     """Refuse a feature that only rows have that do not train: its plane would be made up."""
-    empty = [name for name, column in zip(features, fitting.T, strict=True) if np.isnan(column).all()]
+    refuse_empty([name for name, each in zip(features, fitting.T, strict=True) if np.isnan(each).all()], len(fitting))
+
+
+def refuse_empty(empty: Sequence[str], rows: int) -> None:
+    """Refuse numbers of these names of which no training row has a value.
+
+    Raises:
+        DatasetError: There is one.
+    """
     if empty:
         raise DatasetError(
             f"data.features: {some(empty)} {agreeing(len(empty), 'has', 'have')} no value in any of "
-            f"{counted(len(fitting), 'training row')}, only in held-out ones: leave "
+            f"{counted(rows, 'training row')}, only in held-out ones: leave "
             f"{agreeing(len(empty), 'it', 'them')} out until training rows have values"
         )
 

@@ -169,7 +169,7 @@ def row_remarks(dataset: Dataset, samples: Samples) -> list[str]:
 
 
 def _repeated_times(dataset: Dataset) -> Iterator[str]:
-    if dataset.time is None:
+    if dataset.time is None or dataset.step > 1:  # rows of one time stand together mostly
         return
     _, counts = np.unique(dataset.time, return_counts=True)
     if shared := int(counts[counts > 1].sum()):

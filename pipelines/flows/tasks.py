@@ -7,7 +7,6 @@ local and training is seeded, so a second try fails the same way; MLflow's clien
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pipelines import data
 from pipelines.data import samples, window, window_rows
 from pipelines.monitoring import assignment
 from pipelines.monitoring import drift as drift_module
@@ -19,7 +18,7 @@ from pipelines.store import registry
 from pipelines.training import analysis, figures, fitting, local_scores, plan
 
 inspect = task(name="inspect-rows", cache_policy=NO_CACHE)(plan.inspect)
-read_dataset = task(name="read-rows", cache_policy=NO_CACHE)(data.read_dataset)
+read_rows = task(name="read-rows", cache_policy=NO_CACHE)(plan.read_rows)
 prepare_samples = task(name="scale-samples", cache_policy=NO_CACHE)(samples.prepare_samples)
 plan_training = task(name="plan-training", cache_policy=NO_CACHE)(plan.plan_training)
 train_som = task(name="train-som", cache_policy=NO_CACHE)(fitting.train_som)

@@ -55,7 +55,7 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             run.params(config.resolved())
         with stages("load"):
             source, found = tasks.inspect(config)
-            dataset = tasks.read_dataset(source, found, config.data.drop_incomplete)
+            dataset, streamed = tasks.read_rows(source, found, config)
             run.dataset(dataset, config.name)
             stages.rows["load"] = found.found
         work = Work(KIND, config.digest, dataset.sha256)
@@ -66,7 +66,7 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             tell([f"already done: run {earlier.run_name} ({earlier.run_id}), use --force to train again"])
             return earlier
         with stages("scale", rows=found.used):
-            samples = tasks.prepare_samples(dataset, config)
+            samples = tasks.prepare_samples(dataset, config) if streamed is None else streamed
             plan = tasks.plan_training(config, source, dataset, samples)
             tell(plan.notes)
         drawing = stack.enter_context(drawing_of(config, plan, folder))
@@ -98,9 +98,9 @@ def _new_run(config: PipelineConfig) -> AbstractContextManager[TrackedRun]:
 def _findings(training: Training, kept: Checkpoints) -> Findings:
     """Train the map, analyze it, and fit its local models."""
     config, samples, stages = training.config, training.prepared.samples, training.stages
-    with stages("train", rows=len(samples.train) * config.som.epochs):
+    with stages("train", rows=samples.counts["train"] * config.som.epochs):
         trained = tasks.train_som(
-            samples.train.samples,
+            samples.train.samples if samples.streamed is None else samples.streamed,
             training.prepared.plan.som,
             samples.scaler.features,
             threads=config.runtime.threads,

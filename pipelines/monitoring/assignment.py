@@ -88,7 +88,9 @@ def _in_time(  # six: what is known of the rows comes from two places
 ) -> AssignedRows:
     """Rows with their places (n,) as they were found, in the order of time."""
     order = rows.by_time()
-    values = scaler.numbers_of(dataset.with_features(scaler.numbers).features, rows.numbers[order], dataset.levels)
+    values = scaler.numbers_of(
+        dataset.with_features(scaler.numbers).features, rows.numbers[order] // dataset.step, dataset.levels
+    )
     return AssignedRows(
         features={name: values[:, i] for i, name in enumerate(scaler.numbers)},
         winner=winner[order],
@@ -107,11 +109,9 @@ def _answers(local: LocalResults, heldout: Labelled) -> dict[str, Floats]:
     """What local models said to held-out rows before they learned them, by target; NaN at rows they were not asked."""
     if local.answers is None:
         return {}
-    place = np.empty(int(heldout.numbers.max()) + 1, dtype=np.int64)
-    place[heldout.numbers] = np.arange(len(heldout))
     columns = {}
     for target in local.scores:
         said = local.answers.filter(target=target)
         columns[target] = np.full(len(heldout), np.nan)
-        columns[target][place[said["sample"].to_numpy()]] = said["prediction"].to_numpy()
+        columns[target][np.searchsorted(heldout.numbers, said["sample"].to_numpy())] = said["prediction"].to_numpy()
     return columns

@@ -194,7 +194,7 @@ def flow_facts(som: SOM, config: PipelineConfig, prepared: "Prepared") -> RunDat
         time=_time_span(prepared.source, dataset.survey),
         remarks=plan.notes,
     )
-    return RunData(facts, row_table(som, (samples.train, samples.heldout), dataset.moments))
+    return RunData(facts, row_table(som, (samples.train, samples.heldout), dataset.moments, dataset.step))
 
 
 def notebook_facts(
@@ -278,13 +278,16 @@ def one_neuron_error(som: SOM, samples: NDArray[np.float32], mean: NDArray[np.fl
     return single.quantization_error(torch.from_numpy(samples))
 
 
-def row_table(som: SOM, parts: tuple[Labelled, Labelled], time: pl.Series | None = None) -> pl.DataFrame:
+def row_table(
+    som: SOM, parts: tuple[Labelled, Labelled], time: pl.Series | None = None, every: int = 1
+) -> pl.DataFrame:
     """Where rows fell, one line a row: all, or of more than `MOST_ROWS` every second, third, ..., from the first on.
 
     Args:
         som: The map.
-        parts: Rows that trained, and rows that were held out; their numbers are 0 to n - 1.
-        time: Of each row by number, length n; None without a time column.
+        parts: Rows that trained, and rows that were held out; their numbers are 0 to n - 1, times `every`.
+        time: Of each of these n rows; None without a time column.
+        every: Which rows of a larger dataset they are.
 
     Returns:
         `sample`, the number of the row in reading order from 0; `row` and `col` of its neuron, -1 where it has none;
@@ -293,9 +296,12 @@ def row_table(som: SOM, parts: tuple[Labelled, Labelled], time: pl.Series | None
         not trained; `heldout`, whether it was kept from training; and `time` where there is one.
     """
     step = max(1, -(-sum(map(len, parts)) // MOST_ROWS))
-    tables = [_places(som, part.take(np.flatnonzero(part.numbers % step == 0)), i == 1) for i, part in enumerate(parts)]
+    tables = [
+        _places(som, part.take(np.flatnonzero(part.numbers // every % step == 0)), i == 1)
+        for i, part in enumerate(parts)
+    ]
     table = pl.concat(tables).sort("sample")
-    return table if time is None else table.with_columns(time.gather(table["sample"]).alias("time"))
+    return table if time is None else table.with_columns(time.gather(table["sample"] // every).alias("time"))
 
 
 def _places(som: SOM, rows: Labelled, heldout: bool) -> pl.DataFrame:

@@ -57,6 +57,15 @@ def _as_extent(value: Any) -> Any:
     raise ValueError(f"must be a number of partitions such as 3, or a time such as 36h, 90d or 8w, got {value!r}")
 
 
+def _as_bytes(value: Any) -> Any:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?B)", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"must be a number of bytes, or a size such as 500MB or 2GB, got {value!r}")
+    return int(float(found[1]) * 1_000 ** ("B", "kB", "MB", "GB", "TB").index(found[2]))
+
+
 def _as_bound(value: Any) -> Any:
     if value is None or isinstance(value, datetime):
         return value
@@ -360,6 +369,12 @@ class RuntimeConfig(Section):
     """How the machine is used."""
 
     threads: int | None = Field(default=None, ge=1, description="CPU threads; None: torch's choice, local models one")
+    memory: Annotated[int, BeforeValidator(_as_bytes, json_schema_input_type=int | str)] | None = Field(
+        default=None,
+        ge=0,
+        description="What training rows may take, such as 2GB; more rows are streamed: read anew in each pass. None: "
+        "half of the machine's",
+    )
     checkpoint_seconds: float = Field(
         default=30.0, ge=0, description="How often a training is kept, to go on from after a crash; 0: each epoch"
     )

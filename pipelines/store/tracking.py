@@ -147,7 +147,8 @@ class TrackedRun:
     def dataset(self, dataset: Dataset, name: str) -> None:
         """Log the data as input of the run: source, columns, row count and digest; the whole digest as a tag."""
         columns = [*dataset.feature_names, *dataset.target_names]
-        profile = {"num_rows": len(dataset.features), "num_elements": len(dataset.features) * len(columns)}
+        rows = dataset.rows
+        profile = {"num_rows": rows, "num_elements": rows * len(columns)}
         entity = DatasetEntity(
             name=name,
             digest=dataset.sha256[:DIGEST_CHARACTERS],

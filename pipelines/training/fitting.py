@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipelines.data.samples import Streamed
 from pipelines.data.scaling import Scaler
 from pipelines.errors import ModelError
 from pipelines.training.checkpoints import Checkpoints
@@ -37,7 +38,7 @@ class TrainedMap:
 
 
 def train_som(  # seven: the last four are independent, may be left out and are given by name
-    samples: NDArray[np.float32],
+    samples: NDArray[np.float32] | Streamed,
     config: SOMConfig,
     feature_names: Sequence[str],
     *,
@@ -49,7 +50,7 @@ def train_som(  # seven: the last four are independent, may be left out and are 
     """A map initialized from and fitted to scaled samples of shape (n, d).
 
     Args:
-        samples: NaN where not observed, which `config.missing` has to allow.
+        samples: NaN where not observed, which `config.missing` has to allow; in memory, or as a dataset of batches.
         config: Settings of the map.
         feature_names: Kept with the map, length d.
         threads: CPU threads; None leaves torch's own choice.
@@ -63,7 +64,7 @@ def train_som(  # seven: the last four are independent, may be left out and are 
     Raises:
         somlib.errors.SomlibError: The settings do not fit the samples.
     """
-    data = torch.from_numpy(samples)
+    data = torch.from_numpy(samples) if isinstance(samples, np.ndarray) else samples
     sigmas = []
 
     def record(report: EpochReport) -> None:
@@ -74,7 +75,7 @@ def train_som(  # seven: the last four are independent, may be left out and are 
             checkpoints.keep(som, report)
 
     with cpu_threads(threads):
-        som = SOM.from_config(config, num_features=data.shape[1])
+        som = SOM.from_config(config, num_features=len(feature_names))
         latest = None if checkpoints is None else checkpoints.latest()
         if latest is not None:
             errors = som.resume(latest, data, verbose=False, on_epoch=record)
@@ -85,11 +86,12 @@ def train_som(  # seven: the last four are independent, may be left out and are 
     return TrainedMap(som, *errors, sigmas)
 
 
-def _start(som: SOM, data: Tensor, start_from: SOM | None) -> None:
-    if start_from is None:
-        som.initialize_weights(data)
-    else:
+def _start(som: SOM, data: Tensor | Streamed, start_from: SOM | None) -> None:
+    """Set the first weights; those of batches come with the first pass of `fit`."""
+    if start_from is not None:
         som.initialize_from(start_from)
+    elif isinstance(data, Tensor):
+        som.initialize_weights(data)
 
 
 def in_units_of(new: Scaler, som: SOM, scaler: Scaler) -> SOM:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psutil import virtual_memory
+
 from pipelines.data import Dataset, Source, Survey, find_source, read_dataset, survey
 from pipelines.data.samples import Samples, prepare_samples, unknown_values
 from pipelines.data.scaling import Scaler
@@ -27,6 +29,8 @@ from somlib.configs import SOMConfig
 if TYPE_CHECKING:
     from somlib.utils.grid import Grid
 
+# Of a number as it was read, and scaled; and of a row beside them: targets, times, places in the split and in orders.
+BYTES_OF_NUMBER, BYTES_OF_ROW = 12.0, 64.0
 MOST_VALUES = 20_000_000  # numbers that are read twice to refuse them a minute earlier: 80 MB, less than a second
 
 
@@ -95,6 +99,25 @@ def require_fitting_settings(config: PipelineConfig, source: Source) -> None:
         _require_clusters(config, config.neurons)
 
 
+def read_rows(source: Source, found: Survey, config: PipelineConfig) -> tuple[Dataset, Samples | None]:
+    """The rows in memory; or, where they would take more than `runtime.memory`, some of them, with their samples.
+
+    Raises:
+        DatasetError: A file is damaged or changes; of rows that are streamed also what `prepare_samples` refuses.
+    """
+    allowed = virtual_memory().total // 2 if config.runtime.memory is None else config.runtime.memory
+    if bytes_of_rows(found.used, len(source.features)) <= allowed:
+        return read_dataset(source, found, config.data.drop_incomplete), None
+    from pipelines.data.streaming import stream_samples  # here: it needs PyTorch, which takes a second to import
+
+    return stream_samples(source, found, config)
+
+
+def bytes_of_rows(rows: int, features: int) -> float:
+    """About what rows take in memory, with all that a training makes of them."""
+    return rows * (BYTES_OF_NUMBER * features + BYTES_OF_ROW)
+
+
 def prepare(config: PipelineConfig) -> Prepared:
     """All that a training does before it trains, in the memory that it takes.
 
@@ -102,8 +125,8 @@ def prepare(config: PipelineConfig) -> Prepared:
         PipelineError: The training would be refused.
     """
     source, found = inspect(config)
-    dataset = read_dataset(source, found, config.data.drop_incomplete)
-    samples = prepare_samples(dataset, config)
+    dataset, streamed = read_rows(source, found, config)
+    samples = prepare_samples(dataset, config) if streamed is None else streamed
     return Prepared(source, dataset, samples, plan_training(config, source, dataset, samples))
 
 
@@ -159,7 +182,8 @@ def plan_training(
         *remarks(source, found),
         *row_remarks(dataset, samples),
         *unknown_values(dataset, samples.scaler),
-        *_size_remarks(len(samples.train), neurons),
+        *_streaming_remarks(dataset, samples),
+        *_size_remarks(samples.counts["train"], neurons),
         *local.reasons,
     )
     return Plan({"found": found.found, "left_out": found.left_out, **samples.counts}, som, local, notes)
@@ -174,8 +198,12 @@ def _sized(config: SOMConfig, samples: Samples, start: "Grid | None") -> SOMConf
     else:
         import torch  # here: a size that is given needs none of it
 
-        from somlib.utils.heuristics import map_size
+        from somlib.utils.heuristics import map_size, map_size_for
 
+        if samples.streamed is not None and samples.variances is not None:
+            hexagonal = config.topology == "hexagonal"
+            x, y = map_size_for(samples.streamed.n_rows, *samples.variances, hexagonal, config.pbc)
+            return config.model_copy(update={"x": x, "y": y})
         x, y = map_size(torch.from_numpy(samples.train.samples), config.topology == "hexagonal", config.pbc)
     return config.model_copy(update={"x": x, "y": y})
 
@@ -201,6 +229,15 @@ def _require_clusters(config: PipelineConfig, neurons: int) -> None:
         raise ConfigError(
             f"analysis.n_clusters must be at most {neurons}, the number of neurons of the map, got {asked}: "
             "leave it out, and the number is chosen by its score"
+        )
+
+
+def _streaming_remarks(dataset: Dataset, samples: Samples) -> Iterator[str]:
+    if samples.streamed is not None:
+        yield (
+            f"rows are streamed: the map trains on all {counted(samples.streamed.n_rows, 'row')}; maps of targets, "
+            f"local models and report know {counted(len(dataset.features), 'row')}, every {dataset.step:,}th: a "
+            "larger runtime.memory has all of them there too"
         )
 
 

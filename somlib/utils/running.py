@@ -62,6 +62,7 @@ class RunningMoments:
         scaled = copy.copy(self)
         scaled.low, scaled.high, scaled._shift = self.low * factor, self.high * factor, self._shift * factor
         scaled._total, scaled._complete_total = self._total * factor, self._complete_total * factor
+        scaled._squared = self._squared * factor**2
         scaled._products = None if self._products is None else self._products * factor**2
         scaled._crossed = None if self._crossed is None else self._crossed * factor
         return scaled
@@ -76,6 +77,12 @@ class RunningMoments:
         """Mean of the observed values, float64, shape (d,); 0 where there is none."""
         mean = self._shift.double() + self._total / self.count.clamp_min(1)
         return torch.where(self.count > 0, mean, 0.0)
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the observed values of each feature, divided by their number, float64, shape (d,)."""
+        count = self.count.clamp_min(1)
+        return (self._squared / count - (self._total / count) ** 2).clamp_min(0.0)
 
     @property
     def covariance(self) -> Tensor:
@@ -93,6 +100,7 @@ class RunningMoments:
         d, like = data.shape[1], torch.zeros(data.shape[1], dtype=torch.float64, device=data.device)
         self._shift = feature_means(data).to(data.dtype)
         self._total, self._complete_total, self._observed = like.clone(), like.clone(), like.clone()
+        self._squared = like.clone()
         self.low = torch.full_like(self._shift, torch.inf)
         self.high = -self.low
         if self._squares:
@@ -106,6 +114,7 @@ class RunningMoments:
         self._total += total
         self._complete_total += total
         self._complete += len(chunk)
+        self._squared += centered.square().sum(dim=0, dtype=torch.float64)
         if self._products is not None:
             self._products += centered.T @ centered
 
@@ -117,6 +126,7 @@ class RunningMoments:
         centered, known = (chunk - self._shift).masked_fill_(gaps, 0.0), (~gaps).to(chunk.dtype)
         self._total += centered.sum(dim=0, dtype=torch.float64)
         self._observed += known.sum(dim=0, dtype=torch.float64)
+        self._squared += centered.square().sum(dim=0, dtype=torch.float64)
         if self._products is not None:
             if self._crossed is None or self._both is None:
                 self._crossed, self._both = torch.zeros_like(self._products), torch.zeros_like(self._products)

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from prefect.exceptions import ParameterTypeError
 
 from pipelines import train_flow
-from pipelines.data import find_source, read_dataset, survey
+from pipelines.data import find_source, read_dataset, streaming, survey
 from pipelines.data.samples import prepare_samples
 from pipelines.errors import ConfigError, DatasetError, TrackingError
 from pipelines.flows.train import _earlier
@@ -253,6 +253,29 @@ def test_sizes_left_to_the_data_are_logged_as_taken(config: PipelineConfig) -> N
     assert (int(params["som.x"]), int(params["som.y"])) == result.map_size
     assert float(params["som.sigma"]) > 0
     assert json.loads(params["data.features"]) == ["a", "b", "c"]
+
+
+def test_rows_that_are_streamed_make_the_same_map_and_a_model_that_knows_some_of_them(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "SAMPLE_ROWS", 100)
+    result = train_flow(changed(finished.config, "runtime", memory="1kB"))
+    assert result.rows == finished.result.rows
+    for name in ("train_qe", "train_te"):
+        assert result.metrics[name] == pytest.approx(finished.result.metrics[name], rel=1e-5)
+    client = MlflowClient()
+    inputs = client.get_run(result.run_id).inputs.dataset_inputs[0].dataset
+    assert json.loads(inputs.profile)["num_rows"] == 200
+    rows = pl.read_parquet(client.download_artifacts(result.run_id, "rows.parquet"))
+    assert rows["sample"].to_list() == list(range(0, 200, 2))
+    whole = pl.read_parquet(client.download_artifacts(finished.result.run_id, "rows.parquet")).filter(
+        pl.col("sample") % 2 == 0
+    )
+    assert rows.select("sample", "row", "col", "heldout", "time").equals(
+        whole.select("sample", "row", "col", "heldout", "time")
+    )
+    model = mlflow.pyfunc.load_model(f"models:/demo/{result.published.version if result.published else 0}")
+    assert len(model.predict(table().to_pandas())) == 200
 
 
 def test_a_deployment_passes_plain_parameters_and_bad_ones_start_nothing(config: PipelineConfig) -> None:

@@ -29,6 +29,7 @@ def test_blocks_add_up_to_the_moments_of_all_rows(size: int, gaps: bool) -> None
     mean, covariance = moments(data)
     torch.testing.assert_close(running.mean, mean)
     torch.testing.assert_close(running.covariance, covariance)
+    np.testing.assert_allclose(running.variance, np.nanvar(data.numpy(), axis=0))
     assert running.low.tolist() == np.nanmin(data.numpy(), axis=0).tolist()
     assert running.high.tolist() == np.nanmax(data.numpy(), axis=0).tolist()
     assert (running.n, running.incomplete) == (N, gaps)
