@@ -263,14 +263,50 @@ def serve(
         int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
     ] = 5001,
     poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two looks at the alias.")] = 10,
+    megabytes: Annotated[float, typer.Option("--max-mb", min=0.01, help="Length of a request, in MiB.")] = 32,
+    rows: Annotated[int, typer.Option("--max-rows", min=1, help="Rows of a request.")] = 100_000,
+    queue: Annotated[
+        int, typer.Option("--queue", min=1, help="Requests at once, waiting or in work; more are answered with 503.")
+    ] = 64,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            "--timeout", min=0.1, help="Seconds to send a request, then to answer it, then to take the answer."
+        ),
+    ] = 60,
+    token_file: Annotated[
+        str | None,
+        typer.Option(
+            "--token-file", metavar="FILE", help="Token that clients must show; else $SOM_SERVE_TOKEN, or none."
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate for TLS, in PEM.")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, in PEM.")] = None,
     uri: TrackingUri = None,
 ) -> None:
-    """Answer HTTP requests in the form of `mlflow models serve`, by whichever version the alias points at."""
+    """Answer HTTP requests in the form of `mlflow models serve`, by whichever version the alias points at.
+
+    Memory is bounded by --max-mb and --max-rows (two long requests at once, the others up to 64 KiB) and --queue.
+    """
     with problems_as_lines():
         set_defaults(SERVING)
         from pipelines.commands.models import serve as run
+        from pipelines.serving.admission import Limits
 
-        run(name, alias, host, port, poll, uri)
+        run(
+            name,
+            alias,
+            host,
+            port,
+            poll,
+            uri,
+            limits=Limits(megabytes, rows, queue, seconds),
+            token_file=token_file,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+        )
 
 
 @contextmanager

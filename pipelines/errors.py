@@ -5,6 +5,7 @@ PipelineError
 ├── DatasetError    (ValueError)    3   the data is missing, damaged, or not what the configuration says
 ├── TrackingError   (RuntimeError)  4   MLflow cannot be reached, or refuses
 ├── ModelError      (ValueError)    5   a published model is damaged, or was asked something it cannot answer
+│   ├── RequestTooLargeError        5   a model was asked about more rows than it answers at once
 │   └── SmokeTestError              5   a registered version does not answer requests as it must
 ├── FlowEngineError (RuntimeError)  6   the Prefect API cannot be reached, or refuses
 ├── ModelBusyError  (TimeoutError)  7   somebody else is changing the same registered model
@@ -58,6 +59,10 @@ class FlowEngineError(PipelineError, RuntimeError):
     """The Prefect API cannot be reached, or refuses."""
 
     exit_code = 6
+
+
+class RequestTooLargeError(ModelError):
+    """A model was asked about more rows than it answers at once."""
 
 
 class SmokeTestError(ModelError):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -10,8 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.commands.terminal import show_facts
+from pipelines.errors import ServerError
 from pipelines.interruption import unhurried, until_asked
-from pipelines.serving.server import Service, run
+from pipelines.serving.access import token_from
+from pipelines.serving.admission import Limits
+from pipelines.serving.server import Certificate, run
+from pipelines.serving.service import Service
 from pipelines.serving.smoke import smoke_test
 from pipelines.store import registry
 from pipelines.store.connection import tracking_store
@@ -21,6 +26,7 @@ from pipelines.store.versions import Version
 
 VERSIONS_SHOWN = 30
 WRAPPED = ("local RMSE", "verdict")  # where a line has no room for all
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 RUN_CHARACTERS = 8  # of 32: enough to find it, and a line has room for the rest
 
 
@@ -68,23 +74,43 @@ def rollback(name: str, expected: str | None, uri: str | None) -> None:
     _print_change("rollback", now, before)
 
 
-def serve(name: str, alias: str, host: str, port: int, poll: float, uri: str | None) -> None:
+def serve(
+    name: str,
+    alias: str,
+    host: str,
+    port: int,
+    poll: float,
+    uri: str | None,
+    *,
+    limits: Limits,
+    token_file: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+) -> None:
     """Answer HTTP requests with the version that an alias points at, until SIGTERM or Ctrl-C.
 
     Raises:
-        PipelineError: There is no such version, it cannot be loaded, or the port is taken.
+        PipelineError: There is no such version, it cannot be loaded, the port is taken, or a file for TLS or with the
+            token cannot be used.
     """
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("pipelines").setLevel(logging.INFO)
+    token = token_from(token_file)
+    if (tls_cert is None) != (tls_key is None):
+        raise ServerError("TLS needs both a certificate and its key: --tls-cert FILE --tls-key FILE")
+    certificate = Certificate(Path(tls_cert), Path(tls_key)) if tls_cert and tls_key else None
     with tracking_store(uri):
         service = Service(holding(name, alias), alias)
         version = service.current.servable.version.version
 
         def ready(address: str) -> None:
             Console().print(f"som serve: {name} version {version} ({alias}) at {address}", highlight=False)
+            if token is None and host not in LOOPBACK:
+                open_to = "whoever reaches this port may ask: set a token, see som serve --help"
+                Console(stderr=True).print(f"note: {open_to}", style="yellow", highlight=False)
 
         with unhurried(), until_asked():
-            run(service, host, port, poll, ready)
+            run(service, host, port, poll, ready, limits=limits, token=token, certificate=certificate)
 
 
 def versions_table(name: str, found: Iterable[Version]) -> Table:

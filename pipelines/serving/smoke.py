@@ -11,7 +11,9 @@ import pandas as pd
 
 from pipelines.errors import ModelError, PipelineError, SmokeTestError
 from pipelines.model.map_model import OUTPUTS, MapModel
-from pipelines.serving.server import VERSION_HEADER, Service, application, on_loopback
+from pipelines.serving.application import VERSION_HEADER, application
+from pipelines.serving.server import on_loopback
+from pipelines.serving.service import Service
 from pipelines.store.servable import Servable, fetch
 from pipelines.store.versions import Version
 from pipelines.wording import some

@@ -15,7 +15,8 @@ from pipelines.data.columns import CategoryColumn, NumberColumn, TimeColumn
 from pipelines.data.encoding import Encoding
 from pipelines.errors import ModelError
 from pipelines.model.inputs import read_rows
-from pipelines.serving.invocation import read_csv, read_json
+from pipelines.serving.csv_request import read_csv
+from pipelines.serving.invocation import read_json
 
 ROWS = [[1.0, 0.0], [3.0, 1.0]]
 FRAME = pd.DataFrame(ROWS, columns=["a", "b"])

@@ -10,7 +10,8 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import ColSpec, DataType, Schema
 
 from pipelines.errors import ModelError
-from pipelines.serving.invocation import read_csv, read_json, write_json
+from pipelines.serving.csv_request import read_csv
+from pipelines.serving.invocation import read_json, write_json, write_records
 
 ROWS = [[1.0, -2.5], [3.0, 0.1]]
 RECORDS = [{"a": a, "b": b} for a, b in ROWS]
@@ -137,8 +138,10 @@ def test_bad_csv_is_one_line(body: bytes, message: str) -> None:
 
 def test_an_answer_is_a_record_a_row_in_json_that_anyone_can_read() -> None:
     answer = pd.DataFrame({"row": [1, -1], "qe": [0.1, np.nan]})
-    strict = json.loads(write_json(answer), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert strict == {"predictions": [{"row": 1, "qe": 0.1}, {"row": -1, "qe": None}]}
+    for parts in ([answer], [answer[:1], answer[1:]]):
+        text = b"".join(write_json([write_records(part) for part in parts]))
+        strict = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert strict == {"predictions": [{"row": 1, "qe": 0.1}, {"row": -1, "qe": None}]}
 
 
 def test_text_is_taken_in_columns_that_may_hold_it_and_in_no_other() -> None:

@@ -2,11 +2,15 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -16,9 +20,15 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipelines.errors import ServerError
-from pipelines.serving.server import Service, _listening, application, on_loopback, run
+from pipelines.serving.admission import Limits
+from pipelines.serving.application import application
+from pipelines.serving.server import Certificate, _listening, on_loopback, run
+from pipelines.serving.service import Service
 from pipelines.store.connection import tracking_store
 from pipelines.store.registry import find, promote
 from pipelines.store.servable import Servable
@@ -113,7 +123,7 @@ def test_missing_values_are_refused_or_answered_as_the_model_takes_them(address:
 def test_what_cannot_be_answered_is_a_line_with_its_status(
     content: bytes, kind: str, status: int, message: str, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.serving.server.MOST_BYTES", 1000)
+    monkeypatch.setattr(Limits, "most_bytes", 1000)
     answer = httpx.post(f"{address}/invocations", content=content, headers={"content-type": kind}, trust_env=False)
     assert (answer.status_code, answer.headers["x-model-version"]) == (status, "1")
     assert message in answer.json()["message"]
@@ -285,6 +295,69 @@ def test_a_signal_ends_the_server_without_an_error_and_then_means_what_it_did(
     run(service, "127.0.0.1", 0, 10, lambda address: signal.raise_signal(number))  # before it listens to signals itself
     assert asked == [200]
     assert signal.getsignal(number) is before
+
+
+def test_500_idle_connections_change_nothing_for_others(service: Service, address: str) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for i in range(510):
+            idle = stack.enter_context(socket.create_connection((host, int(port))))
+            idle.sendall(b"" if i % 10 else b"POST /invocations HTTP/1.1\r\n")
+        assert [get(address, path).status_code for path in ("/ping", "/ready", "/health")] == [200] * 3
+        assert post(address, ROWS).status_code == 200
+
+
+def test_a_server_with_a_certificate_speaks_tls(service: Service, tmp_path: Path) -> None:
+    chain, key = self_signed(tmp_path)
+    answers: list[int] = []
+
+    def ask_and_end(address: str) -> None:
+        def ask() -> None:
+            trusted = ssl.create_default_context(cafile=str(chain))
+            answers.append(httpx.get(f"{address}/ping", verify=trusted, trust_env=False).status_code)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        assert address.startswith("https://127.0.0.1:")
+        Thread(target=ask).start()
+
+    run(service, "127.0.0.1", 0, 10, ask_and_end, certificate=Certificate(chain, key))
+    assert answers == [200]
+
+
+def test_what_is_no_certificate_with_its_key_is_one_line(tmp_path: Path) -> None:
+    chain, key = self_signed(tmp_path)
+    other = self_signed(tmp_path, "other-")[1]
+    locked = tmp_path / "locked.pem"
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    locked.write_bytes(private.private_bytes(pem, form, serialization.BestAvailableEncryption(b"secret")))
+    for wrong, reason in ((other, "mismatch"), (tmp_path / "absent", "No such file"), (locked, "not be encrypted")):
+        with pytest.raises(ServerError, match="TLS needs a certificate and its key in PEM") as caught:
+            Certificate(chain, wrong)
+        assert reason in str(caught.value).replace("KEY_VALUES_MISMATCH", "mismatch")
+        assert str(wrong) in str(caught.value)
+
+
+def self_signed(folder: Path, prefix: str = "") -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "som")])
+    now, at = datetime.now(UTC), x509.IPAddress(ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([at]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / f"{prefix}chain.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / f"{prefix}key.pem").write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
+    return folder / f"{prefix}chain.pem", folder / f"{prefix}key.pem"
 
 
 def half_sent_when_it_is_told_to_end(address: str, process: Any) -> str:
