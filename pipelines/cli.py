@@ -255,7 +255,7 @@ def rollback(
 
 
 @app.command()
-def serve(
+def serve(  # each is an option of the command
     name: ModelName,
     alias: Annotated[str, typer.Option("--alias", help="Whose version answers, also after it moves.")] = "champion",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
@@ -293,20 +293,13 @@ def serve(
     with problems_as_lines():
         set_defaults(SERVING)
         from pipelines.commands.models import serve as run
+        from pipelines.serving.access import token_from
         from pipelines.serving.admission import Limits
+        from pipelines.serving.server import Settings, certificate_from
 
-        run(
-            name,
-            alias,
-            host,
-            port,
-            poll,
-            uri,
-            limits=Limits(megabytes, rows, queue, seconds),
-            token_file=token_file,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-        )
+        limits = Limits(megabytes, rows, queue, seconds)
+        certificate = certificate_from(tls_cert, tls_key)
+        run(name, alias, Settings(host, port, poll, limits, token_from(token_file), certificate), uri)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,11 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.commands.terminal import show_facts
-from pipelines.errors import ServerError
 from pipelines.interruption import unhurried, until_asked
-from pipelines.serving.access import token_from
-from pipelines.serving.admission import Limits
-from pipelines.serving.server import Certificate, run
+from pipelines.serving.server import Settings, run
 from pipelines.serving.service import Service
 from pipelines.serving.smoke import smoke_test
 from pipelines.store import registry
@@ -74,43 +70,26 @@ def rollback(name: str, expected: str | None, uri: str | None) -> None:
     _print_change("rollback", now, before)
 
 
-def serve(
-    name: str,
-    alias: str,
-    host: str,
-    port: int,
-    poll: float,
-    uri: str | None,
-    *,
-    limits: Limits,
-    token_file: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
-) -> None:
+def serve(name: str, alias: str, settings: Settings, uri: str | None) -> None:
     """Answer HTTP requests with the version that an alias points at, until SIGTERM or Ctrl-C.
 
     Raises:
-        PipelineError: There is no such version, it cannot be loaded, the port is taken, or a file for TLS or with the
-            token cannot be used.
+        PipelineError: There is no such version, it cannot be loaded, or the port is taken.
     """
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("pipelines").setLevel(logging.INFO)
-    token = token_from(token_file)
-    if (tls_cert is None) != (tls_key is None):
-        raise ServerError("TLS needs both a certificate and its key: --tls-cert FILE --tls-key FILE")
-    certificate = Certificate(Path(tls_cert), Path(tls_key)) if tls_cert and tls_key else None
     with tracking_store(uri):
         service = Service(holding(name, alias), alias)
         version = service.current.servable.version.version
 
         def ready(address: str) -> None:
             Console().print(f"som serve: {name} version {version} ({alias}) at {address}", highlight=False)
-            if token is None and host not in LOOPBACK:
+            if settings.token is None and settings.host not in LOOPBACK:
                 open_to = "whoever reaches this port may ask: set a token, see som serve --help"
                 Console(stderr=True).print(f"note: {open_to}", style="yellow", highlight=False)
 
         with unhurried(), until_asked():
-            run(service, host, port, poll, ready, limits=limits, token=token, certificate=certificate)
+            run(service, settings, ready)
 
 
 def versions_table(name: str, found: Iterable[Version]) -> Table:

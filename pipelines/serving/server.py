@@ -10,7 +10,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -59,39 +59,58 @@ def _no_password() -> str:
     raise ValueError("the key must not be encrypted")
 
 
-def run(
-    service: Service,
-    host: str,
-    port: int,
-    poll: float,
-    ready: Callable[[str], None],
-    *,
-    limits: Limits | None = None,
-    token: str | None = None,
-    certificate: Certificate | None = None,
-) -> None:
+def certificate_from(chain: str | None, key: str | None) -> Certificate | None:
+    """The certificate in two files, None without any.
+
+    Raises:
+        ServerError: One of the two is not given, or they are no certificate with its key.
+    """
+    if chain is None and key is None:
+        return None
+    if chain is None or key is None:
+        raise ServerError("TLS needs both a certificate and its key: --tls-cert FILE --tls-key FILE")
+    return Certificate(Path(chain), Path(key))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a server listens, and for whom.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        poll: Seconds between two looks at the alias.
+        limits: What a request may cost.
+        token: What clients have to show; None lets everybody in.
+        certificate: For TLS; None speaks plain HTTP.
+    """
+
+    host: str
+    port: int
+    poll: float
+    limits: Limits = field(default_factory=Limits)
+    token: str | None = None
+    certificate: Certificate | None = None
+
+
+def run(service: Service, settings: Settings, ready: Callable[[str], None]) -> None:
     """Answer requests until SIGTERM or Ctrl-C; requests in flight are finished first.
 
     Args:
         service: What answers.
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        poll: Seconds between two looks at the alias.
+        settings: Where, and for whom.
         ready: Called with the address, once requests are taken.
-        limits: What a request may cost; by default as `Limits` has it.
-        token: What clients have to show; None lets everybody in.
-        certificate: For TLS; None speaks plain HTTP.
 
     Raises:
         ServerError: The port is taken, or the address is not of this machine.
     """
-    limits = limits or Limits()
     allow_files()
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()  # what is loaded by now stays: no collection needs to look at it again
-    server = _Server(application(service, poll, limits, token), limits, certificate)
-    with _listening(host, port) as open_socket, _orderly_end(server):
-        ready(_address(open_socket, "https" if certificate else "http"))
+    app = application(service, settings.poll, settings.limits, settings.token)
+    server = _Server(app, settings.limits, settings.certificate)
+    with _listening(settings.host, settings.port) as open_socket, _orderly_end(server):
+        ready(_address(open_socket, "https" if settings.certificate else "http"))
         server.run(sockets=[open_socket])
 
 

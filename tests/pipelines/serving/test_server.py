@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pipelines.errors import ServerError
 from pipelines.serving.admission import Limits
 from pipelines.serving.application import application
-from pipelines.serving.server import Certificate, _listening, on_loopback, run
+from pipelines.serving.server import Settings, _listening, certificate_from, on_loopback, run
 from pipelines.serving.service import Service
 from pipelines.store.connection import tracking_store
 from pipelines.store.registry import find, promote
@@ -255,7 +255,7 @@ def test_a_port_that_is_taken_is_one_line(service: Service) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
-            run(service, "127.0.0.1", port, 10, lambda address: None)
+            run(service, Settings("127.0.0.1", port, 10), lambda address: None)
 
 
 def test_som_serve_prints_its_address_follows_the_alias_and_finishes_requests_before_it_ends(
@@ -291,8 +291,10 @@ def test_a_signal_ends_the_server_without_an_error_and_then_means_what_it_did(
 
         Thread(target=interrupt).start()
 
-    run(service, "127.0.0.1", 0, 10, interrupt_once_it_answers)
-    run(service, "127.0.0.1", 0, 10, lambda address: signal.raise_signal(number))  # before it listens to signals itself
+    run(service, Settings("127.0.0.1", 0, 10), interrupt_once_it_answers)
+    run(
+        service, Settings("127.0.0.1", 0, 10), lambda address: signal.raise_signal(number)
+    )  # before it listens to signals itself
     assert asked == [200]
     assert signal.getsignal(number) is before
 
@@ -320,7 +322,7 @@ def test_a_server_with_a_certificate_speaks_tls(service: Service, tmp_path: Path
         assert address.startswith("https://127.0.0.1:")
         Thread(target=ask).start()
 
-    run(service, "127.0.0.1", 0, 10, ask_and_end, certificate=Certificate(chain, key))
+    run(service, Settings("127.0.0.1", 0, 10, certificate=certificate_from(str(chain), str(key))), ask_and_end)
     assert answers == [200]
 
 
@@ -333,9 +335,12 @@ def test_what_is_no_certificate_with_its_key_is_one_line(tmp_path: Path) -> None
     locked.write_bytes(private.private_bytes(pem, form, serialization.BestAvailableEncryption(b"secret")))
     for wrong, reason in ((other, "mismatch"), (tmp_path / "absent", "No such file"), (locked, "not be encrypted")):
         with pytest.raises(ServerError, match="TLS needs a certificate and its key in PEM") as caught:
-            Certificate(chain, wrong)
+            certificate_from(str(chain), str(wrong))
         assert reason in str(caught.value).replace("KEY_VALUES_MISMATCH", "mismatch")
         assert str(wrong) in str(caught.value)
+    with pytest.raises(ServerError, match="TLS needs both a certificate and its key"):
+        certificate_from(str(chain), None)
+    assert certificate_from(None, None) is None
 
 
 def self_signed(folder: Path, prefix: str = "") -> tuple[Path, Path]:
