@@ -2,7 +2,8 @@
 
 A path that exists is that file or folder, whatever marks are in its name; only one that does not exist is read as a
 pattern. A folder holds its data files at any depth, also behind links; each is read once, under its own name before
-that of a link to it. What is passed over is counted, so that nothing is left out without a word.
+that of a link to it. Object stores are listed by the same rules. What is passed over is counted, so that nothing is
+left out without a word.
 """
 
 import difflib
@@ -12,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
+from pipelines.data.remote import DataFile, Store, is_address, local_path, store_of
 from pipelines.errors import DatasetError
 from pipelines.settings.yaml_text import expanded
 from pipelines.wording import counted, some
@@ -37,8 +39,8 @@ class Found:
         notes: What was passed over, a line each.
     """
 
-    files: tuple[Path, ...]
-    root: Path
+    files: tuple[DataFile, ...]
+    root: PurePath
     notes: tuple[str, ...] = ()
 
 
@@ -48,10 +50,14 @@ def data_files(path: str) -> Found:
     Raises:
         DatasetError: There is none, or a folder or link cannot be followed.
     """
-    if "://" in path:
-        raise DatasetError(f"data.path must be a local file, folder or pattern, got {path}")
+    path = local_path(path)
     if "\0" in path:
         raise DatasetError(f"data.path must be the name of a file or folder, got {path!r}")
+    if is_address(path):
+        try:
+            return _of_store(store_of(path), path)
+        except OSError as error:
+            raise DatasetError(f"data.path: {path} cannot be read: {error}") from error
     try:
         return _found(path)
     except OSError as error:  # such as a name that is too long, or a folder on the way that cannot be entered
@@ -75,6 +81,31 @@ def _found(path: str) -> Found:
     if root.is_symlink():
         raise DatasetError(f"data.path: {path} is a link to {root.readlink()}, which does not exist")
     raise DatasetError(f"data.path: no such file or folder: {path}{_near_path(root)}")
+
+
+def _of_store(store: Store, address: str) -> Found:
+    """The files of an address: one, or those of a folder or pattern."""
+    path = PurePosixPath(store.path)
+    if store.is_file(store.path):
+        return Found((store.file(store.path),), path.parent)
+    if store.kind == "https":
+        raise DatasetError(f"data.path: {address} must be the address of one file, there is none")
+    root, matching = path, [PurePosixPath(each) for each in store.listed(store.path)]
+    if matching:
+        named = [each for each in matching if _is_named_as_data(each)]
+    elif is_pattern(store.path):
+        plain = next(i for i, part in enumerate(path.parts) if is_pattern(part))
+        root, pattern = PurePosixPath(*path.parts[:plain]), path.parts[plain:]
+        listed = [PurePosixPath(each) for each in store.listed(str(root))]
+        named = matching = [each for each in listed if matches(each.relative_to(root).parts, pattern)]
+    else:
+        raise DatasetError(f"data.path: no such file or folder: {address}")
+    hidden = [each for each in named if _is_hidden(each.relative_to(root).parts)]
+    files = tuple(store.file(str(each)) for each in sorted({*named} - {*hidden}))
+    others = [each for each in matching if each not in named]
+    if not files:
+        raise DatasetError(f"data.path: no file named {_NAMED} in {address}")
+    return Found(files, root, tuple(_notes(root, 0, hidden, others)))
 
 
 def is_pattern(text: str) -> bool:
@@ -105,7 +136,7 @@ def _of_folder(root: Path) -> Found:
     return Found(files, root, (*walk.notes(), *_notes(root, links, hidden, others)))
 
 
-def _is_named_as_data(file: Path) -> bool:
+def _is_named_as_data(file: PurePath) -> bool:
     return file.suffix.lower() in SUFFIXES
 
 
@@ -131,7 +162,7 @@ def _each_once(files: Sequence[Path]) -> tuple[tuple[Path, ...], int]:
     return tuple(sorted(kept.values())), len(files) - len(kept)
 
 
-def _notes(root: Path, links: int, hidden: Sequence[Path], others: Sequence[Path]) -> Iterator[str]:
+def _notes(root: PurePath, links: int, hidden: Sequence[PurePath], others: Sequence[PurePath]) -> Iterator[str]:
     if links:
         yield f"{counted(links, 'link')} to files that are read under their own names: each file is read once"
     for files, reason in (

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from pathlib import Path
+from pathlib import PurePath
 from urllib.parse import unquote
 
 import pyarrow as pa
 
+from pipelines.data.remote import DataFile
 from pipelines.errors import DatasetError
 
 MISSING = "__HIVE_DEFAULT_PARTITION__"
@@ -16,7 +17,7 @@ LARGEST = 2**63 - 1
 Value = int | float | date | str | None
 
 
-def named_by_folders(files: Sequence[Path], root: Path) -> dict[Path, dict[str, str | None]]:
+def named_by_folders(files: Sequence[DataFile], root: PurePath) -> dict[DataFile, dict[str, str | None]]:
     """What the folders of each file say: those below `root`, and those like them in a row that `root` lies in.
 
     Names and values are decoded where a writer had to encode them (%20, %2F).
@@ -32,7 +33,7 @@ def named_by_folders(files: Sequence[Path], root: Path) -> dict[Path, dict[str, 
     return {file: _pairs(file, (*above, *file.relative_to(root).parts[:-1])) for file in files}
 
 
-def _pairs(file: Path, folders: Iterable[str]) -> dict[str, str | None]:
+def _pairs(file: DataFile, folders: Iterable[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for folder in folders:
         encoded, equals, text = folder.partition("=")

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -14,6 +13,7 @@ from pipelines.data import column_types as kinds
 from pipelines.data.files import is_pattern
 from pipelines.data.footers import Footer
 from pipelines.data.partitions import partition_types
+from pipelines.data.remote import DataFile
 from pipelines.wording import agreeing, counted, some
 
 LISTED = 20  # columns that a message names
@@ -57,7 +57,7 @@ class Table:
         stored = (name for footer in self.footers for name in (*footer.columns, *sorted(footer.repeated)))
         return list(dict.fromkeys((*stored, *self.partitions)))
 
-    def types(self, name: str) -> dict[Path, pa.DataType]:
+    def types(self, name: str) -> dict[DataFile, pa.DataType]:
         """The type of a column in each file that has it. What a file stores counts before what its folder says."""
         said = self.partitions.get(name)
         found = {
@@ -120,7 +120,7 @@ class Table:
             yield f"{setting}: {columns} must be numeric, got {what}"
 
     @staticmethod
-    def _beside(stored: Mapping[Path, pa.DataType], odd: Path) -> str:
+    def _beside(stored: Mapping[DataFile, pa.DataType], odd: DataFile) -> str:
         """What an odd file holds, and what another one does where they differ."""
         other = next((file for file, dtype in stored.items() if _is_numeric(dtype)), None)
         if other is None:

@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -15,6 +14,7 @@ from pipelines.data.conditions import Condition, parsed
 from pipelines.data.files import data_files
 from pipelines.data.footers import read_footers
 from pipelines.data.partitions import named_by_folders, partition_value
+from pipelines.data.remote import DataFile
 from pipelines.data.rows import Rows
 from pipelines.data.schemas import Table
 from pipelines.errors import DatasetError
@@ -39,7 +39,7 @@ class Source:
     """
 
     path: str
-    files: tuple[Path, ...]
+    files: tuple[DataFile, ...]
     columns: tuple[Column, ...]
     features: tuple[str, ...]
     target: tuple[str, ...]

@@ -94,7 +94,11 @@ Shares = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 class DataConfig(Section):
     """Which rows and columns of which Parquet files."""
 
-    path: str = Field(min_length=1, description="Parquet file, folder (hive partitions welcome) or glob pattern")
+    path: str = Field(
+        min_length=1,
+        description="Parquet file, folder (hive partitions welcome) or glob pattern, "
+        "also at s3://, gs:// or abfs://; or one file at https://; keys come from the environment",
+    )
     features: Names = Field(
         min_length=1, description="Columns the map is trained on; temp_* is all that match, but for target and time"
     )

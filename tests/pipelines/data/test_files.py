@@ -40,7 +40,10 @@ def test_a_missing_path_is_told_with_the_nearest(write: WriteDataset) -> None:
         f"data.path: no such file or folder: {folder.with_name('dtaa')}: did you mean {folder}?"
     ]
     assert problems(folder / "*.pqt") == [f"data.path: no file matches {folder / '*.pqt'}"]
-    assert problems("s3://bucket/x") == ["data.path must be a local file, folder or pattern, got s3://bucket/x"]
+    assert problems("ftp://host/x") == [
+        "data.path must be a path, or an address that begins with file://, s3://, gs://, abfs:// or https://, got "
+        "ftp://host/x"
+    ]
 
 
 def test_a_folder_without_data_files_is_told(tmp_path: Path) -> None:
