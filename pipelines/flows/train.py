@@ -108,7 +108,7 @@ def _findings(training: Training, kept: Checkpoints) -> Findings:
             checkpoints=kept,
         )
     with stages("analyze", rows=len(samples.train)):
-        analysis = training.analyze(trained.som)
+        analysis = training.analyze(trained.som, trained.winners)
         metrics = training.measure(trained, analysis)
     training.begin_figures(trained, analysis)
     local = training.learn_targets(trained.som)

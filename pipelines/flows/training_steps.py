@@ -28,6 +28,7 @@ from pipelines.training.plan import Plan, Prepared
 from somlib import SOM
 from somlib.jitl.side_by_side import cores
 from somlib.utils.clustering import ClusterResult
+from somlib.utils.winners import Winners
 
 DRAWING = ("pipelines.training.figures", "somlib.visualization", "pipelines.report.page")
 
@@ -105,10 +106,10 @@ class Training:
         with self.stages(stage, rows=len(samples.train) * len(samples.targets)):
             return tasks.learn_targets(som, samples, config.jitl, config.som.random_seed, config.runtime.threads)
 
-    def analyze(self, som: SOM) -> Analysis:
-        """Maps and clusters of a trained map."""
+    def analyze(self, som: SOM, winners: Winners | None = None) -> Analysis:
+        """Maps and clusters of a trained map, whose training may have left the winners of its rows."""
         samples = self.prepared.samples
-        return tasks.analyze(som, samples.train.samples, samples.targets, samples.scaler, self.config.analysis)
+        return tasks.analyze(som, samples.train.samples, samples.targets, samples.scaler, self.config.analysis, winners)
 
     def measure(self, trained: TrainedMap, analysis: Analysis) -> dict[str, float]:
         """Errors of a map on training and held-out rows, and scores of its clusters."""
@@ -116,7 +117,7 @@ class Training:
 
     def begin_figures(self, trained: TrainedMap, analysis: Analysis) -> None:
         """Let the figures be drawn from now on; they are there once `log` has drawn."""
-        trained = replace(trained, som=_on_cpu(trained.som))
+        trained = replace(trained, som=_on_cpu(trained.som), winners=None)
         self.drawing.submit(
             "pipelines.training.figures:draw_figures", trained, _of_neurons(analysis), self.artifacts / FIGURES
         )

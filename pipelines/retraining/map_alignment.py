@@ -58,7 +58,7 @@ def align_to(
     winners = winner(champion.som, champion.scaler, dataset, rows), winner(trained.som, scaler, dataset, rows)
     found = aligned(old, new, champion.som.grid, *winners)
     moved = _metrics(found.after, champion.scaler.features) | {"moved/share_before": found.before.share}
-    return AlignedMap(replace(trained, som=trained.som.reoriented(found.permutation)), moved)
+    return AlignedMap(replace(trained, som=trained.som.reoriented(found.permutation), winners=None), moved)
 
 
 def _in_data_units(champion: MapModel, som: SOM, scaler: Scaler) -> Tensor:

@@ -18,6 +18,7 @@ from somlib import SOM
 from somlib.utils.clustering import CLUSTERING_METHODS, ClusterResult
 from somlib.utils.maps import NeuronSamples, mean_map, neuron_samples, rank_map, score_map, std_map
 from somlib.utils.metrics import quantization_error, topographic_error
+from somlib.utils.winners import Winners
 
 TARGET_MAPS: Mapping[str, Callable[[NeuronSamples, torch.Tensor], torch.Tensor]] = {
     "mean": mean_map, "std": std_map, "score": score_map, "rank": rank_map
@@ -83,6 +84,7 @@ def analyze(
     targets: Mapping[str, NDArray[np.float64]],
     scaler: Scaler,
     config: AnalysisConfig,
+    winners: Winners | None = None,
 ) -> Analysis:
     """Maps and clusters of a trained map.
 
@@ -92,8 +94,9 @@ def analyze(
         targets: By name, shape (n,), NaN where missing.
         scaler: How the samples were scaled.
         config: How neurons are clustered.
+        winners: Nearest neurons of the samples, with distances; None searches for them.
     """
-    found = som.winners(torch.from_numpy(samples), distances=True)  # one search serves all
+    found = winners or som.winners(torch.from_numpy(samples), distances=True)  # one search serves all
     winner, shape = found.index[:, 0].cpu(), (som.grid.x, som.grid.y)
     groups = neuron_samples(winner, som.grid.m)
     rows = {"data": torch.from_numpy(samples)} if CLUSTERING_METHODS[config.clustering].needs_data else {}

@@ -18,6 +18,7 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.wording import some
 from somlib import SOM, SOMConfig
 from somlib.core.trainer import EpochReport
+from somlib.utils.winners import Winners
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class TrainedMap:
         quantization_errors: One an epoch; the last one is of all training rows.
         topographic_errors: One an epoch, as a fraction.
         sigmas: Neighborhood radius of each epoch, in cell widths; None where it was not recorded.
+        winners: Nearest neurons of the rows that trained, with distances; None where they are not known any more.
     """
 
     som: SOM
     quantization_errors: Sequence[float]
     topographic_errors: Sequence[float]
     sigmas: Sequence[float] | None = None
+    winners: Winners | None = None
 
 
 def train_som(  # seven: the last four are independent, may be left out and are given by name
@@ -83,7 +86,7 @@ def train_som(  # seven: the last four are independent, may be left out and are 
             _start(som, data, start_from)
             errors = som.fit(data, verbose=False, on_epoch=record)
     som.feature_names = list(feature_names)
-    return TrainedMap(som, *errors, sigmas)
+    return TrainedMap(som, *errors, sigmas, som.take_winners())
 
 
 def _start(som: SOM, data: Tensor | Streamed, start_from: SOM | None) -> None:

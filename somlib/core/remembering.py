@@ -13,6 +13,7 @@ from somlib.utils.anomaly import NormalDistances
 from somlib.utils.clustering import Connections
 from somlib.utils.decay import DecayFn, sigma_schedule
 from somlib.utils.training import WinnerSums
+from somlib.utils.winners import Winners
 
 
 class RememberingSOM(BaseSOM):
@@ -21,6 +22,7 @@ class RememberingSOM(BaseSOM):
     _sums: WinnerSums | None
     _normal: NormalDistances | None
     _connections: Connections | None
+    _winners_of_fit: Winners | None
 
     @property
     def _sigma_decay(self) -> DecayFn:
@@ -44,6 +46,7 @@ class RememberingSOM(BaseSOM):
             turned._normal = self._normal.reordered(order)
         if self._connections is not None:
             turned._connections = self._connections.reordered(order)
+        turned._winners_of_fit = None
         return turned
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
@@ -61,7 +64,7 @@ class RememberingSOM(BaseSOM):
         problems = rest[-1]
         if f"{prefix}weights" in state_dict and not problems:
             self.initialized = True
-            self._sums = self._normal = self._connections = None
+            self._sums = self._normal = self._connections = self._winners_of_fit = None
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = super()._tensors()

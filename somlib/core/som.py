@@ -17,6 +17,7 @@ from torch import Tensor
 from somlib.configs.som_config import SOMConfig
 from somlib.core.answering import AnsweringSOM
 from somlib.core.checkpoint import Checkpoint, Course
+from somlib.core.found import Pass
 from somlib.core.persistence import SavedMap
 from somlib.core.progress import training_progress
 from somlib.core.rule import TrainingSet
@@ -32,6 +33,7 @@ from somlib.utils.inputs import column_order, feature_names
 from somlib.utils.neighborhood import KERNELS
 from somlib.utils.smoothing import Smoother
 from somlib.utils.training import WinnerSums, batch_step, confined
+from somlib.utils.winners import Winners
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +131,7 @@ class SOM(StartingSOM, AnsweringSOM):
         self._sums: WinnerSums | None = None
         self._normal: NormalDistances | None = None
         self._connections: Connections | None = None
+        self._winners_of_fit: Winners | None = None
 
     # ---------------------------------------------------------------- training
 
@@ -321,7 +324,7 @@ class SOM(StartingSOM, AnsweringSOM):
         """Take over the codebook of an epoch, and of the last one what is known about its samples."""
         self.weights = epoch.codebook.reshape(self.grid.x, self.grid.y, -1)
         self.initialized = True
-        self._sums = self._normal = self._connections = None
+        self._sums = self._normal = self._connections = self._winners_of_fit = None
         if epoch.found is not None:
             self._sums = epoch.found.sums
             count = epoch.found.sums.count
@@ -329,6 +332,19 @@ class SOM(StartingSOM, AnsweringSOM):
             influence = smoother.smooth(count, KERNELS[self.neighborhood_function], epoch.report.sigma)[:, 0]
             self._normal = epoch.found.normal(influence)
             self._connections = epoch.found.connections(self.grid.m)
+            self._winners_of_fit = epoch.found.winners if isinstance(epoch.found, Pass) else None
+
+    def take_winners(self) -> Winners | None:
+        """The nearest neurons of the rows that the map was fitted to last, which `fit` has searched for at its end.
+
+        They are handed over once, as they are as many as the rows. None of rows that were not in memory, and where the
+        map has changed since.
+
+        Returns:
+            What `winners(data, distances=True)` returns of these rows.
+        """
+        found, self._winners_of_fit = self._winners_of_fit, None
+        return None if found is None else Winners(found.index[:, :1].contiguous(), found.distance)
 
     # ---------------------------------------------------------------- saving
 

@@ -119,4 +119,4 @@ class StartingSOM(ReadingSOM):
         self.weights = flat.reshape(self.grid.x, self.grid.y, -1)
         self._take(num_features=flat.shape[1])
         self.initialized = True
-        self._sums = self._normal = self._connections = None
+        self._sums = self._normal = self._connections = self._winners_of_fit = None
