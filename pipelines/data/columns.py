@@ -12,6 +12,8 @@ Two steps, the same for files and for requests:
     cyclic     x                                sin(2 pi (x - s) / p), cos(2 pi (x - s) / p)
     time       each part of the moment          sine and cosine of each
     category   code of the value                for each value 1 or 0; another for all rare ones together
+    lag        x of another column, earlier     the same
+    rolling_mean                                the same
 
 Numbers are what datasets, drift and reports hold; features are what the map is trained on. `collapse` is the way back
 from features, of neurons or of means over rows, to what a person reads: the pair of a cycle is one angle again, and the
@@ -21,98 +23,31 @@ The features of one column are scaled by one number (`scaling.py`), so that they
 that a category does not know is one of the rare ones, or where there were none, none at all: 0 for each value, as far
 from one as from another. A missing value is missing in all features of its column.
 
+A lag and a rolling mean are of no column of the files: `past.py` makes them of another one, by time. Requests hold them
+as any number.
+
 What was fitted is the list of these objects, as JSON.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from pipelines.data.column_base import BaseColumn, Floats
+from pipelines.data.cycles import CYCLES, around, off_circle, on_circle, part_of
 from pipelines.data.labels import labels, mapped, moments, numbers, truth
-from pipelines.settings.columns import OPTIONS, ColumnConfig, TimePart
+from pipelines.data.past_columns import LagColumn, RollingMeanColumn
+from pipelines.settings.columns import OPTIONS, PAST_KINDS, ColumnConfig, TimePart
 
-Floats = NDArray[np.float64]
 OTHER = "(other)"
-ROUNDING = 1e-6  # of a turn: as near as float32 features tell angles apart
-# Of each part of a moment: how long its cycle is, and its smallest value.
-CYCLES: Mapping[TimePart, tuple[float, float]] = {
-    "minute_of_hour": (60, 0),
-    "hour_of_day": (24, 0),
-    "day_of_week": (7, 1),  # Monday
-    "day_of_month": (31, 1),
-    "day_of_year": (365.25, 1),
-    "month_of_year": (12, 1),
-}
 
 
-class _Column(BaseModel):
-    """A column and what is done with it.
-
-    Attributes:
-        name: In files and requests.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    has_mean: ClassVar[bool] = True
-
-    name: str
-
-    @property
-    def takes_text(self) -> bool:
-        """Whether its values may be texts."""
-        return True
-
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        """Names of its numbers."""
-        return (self.name,)
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Names of its features."""
-        return self.numbers
-
-    @property
-    def readable(self) -> tuple[str, ...]:
-        """Names of what `collapse` gives."""
-        return self.numbers
-
-    @property
-    def cycles(self) -> tuple[tuple[float, float] | None, ...]:
-        """Of each of `readable`, how long its cycle is and its smallest value; None where it has none."""
-        return (None,) * len(self.readable)
-
-    def read(self, values: pl.Series) -> list[pl.Series]:
-        """Its numbers, Float64, null where missing; of a category the labels, String.
-
-        Raises:
-            ValueError: A value that the kind does not take.
-        """
-        return [numbers(values)]
-
-    def expand(self, values: Floats) -> Floats:
-        """Features (n, k) of numbers (n, j)."""
-        return values
-
-    def collapse(self, features: Floats) -> Floats:
-        """What features (..., k) stand for, by the names of `readable`."""
-        return features
-
-    def stored(self, features: Floats) -> list[Any]:
-        """Values as a request has them, near to features (n, k)."""
-        return list(self.collapse(features)[:, 0].tolist())
-
-    def config(self) -> dict[str, Any]:
-        """As `data.columns` says it."""
-        return self.model_dump(exclude={"name"})
-
-
-class NumberColumn(_Column):
+class NumberColumn(BaseColumn):
     """A number as it is.
 
     Attributes:
@@ -127,12 +62,17 @@ class NumberColumn(_Column):
         """Where that is declared."""
         return self.text
 
+    @property
+    def is_declared(self) -> bool:
+        """Only where it takes text."""
+        return self.text
+
     def config(self) -> dict[str, Any]:
         """As `data.columns` says it."""
         return {"kind": self.kind}
 
 
-class BooleanColumn(_Column):
+class BooleanColumn(BaseColumn):
     """True or false."""
 
     kind: Literal["boolean"] = "boolean"
@@ -146,7 +86,7 @@ class BooleanColumn(_Column):
         return list((features[:, 0] >= 0.5).tolist())
 
 
-class OrdinalColumn(_Column):
+class OrdinalColumn(BaseColumn):
     """Names with an order: equal steps from one to the next."""
 
     kind: Literal["ordinal"] = "ordinal"
@@ -167,7 +107,7 @@ class OrdinalColumn(_Column):
         return float(self.order.index(text))
 
 
-class CyclicColumn(_Column):
+class CyclicColumn(BaseColumn):
     """A number that begins again after a period."""
 
     has_mean: ClassVar[bool] = False
@@ -198,7 +138,7 @@ class CyclicColumn(_Column):
         return off_circle(features, self.period, self.start)
 
 
-class TimeColumn(_Column):
+class TimeColumn(BaseColumn):
     """Parts of a moment, each a cycle. The parts are those in `zone`; None: of columns without one, else UTC."""
 
     has_mean: ClassVar[bool] = False
@@ -224,7 +164,7 @@ class TimeColumn(_Column):
     def read(self, values: pl.Series) -> list[pl.Series]:
         """The parts."""
         found = moments(values, self.zone)
-        return [_part(found, part) for part in self.parts]
+        return [part_of(found, part) for part in self.parts]
 
     def expand(self, values: Floats) -> Floats:
         """Each on a circle of its own."""
@@ -251,7 +191,7 @@ class TimeColumn(_Column):
         return self.model_dump(exclude={"name", "zone"})
 
 
-class CategoryColumn(_Column):
+class CategoryColumn(BaseColumn):
     """Names without an order, one feature each.
 
     Attributes:
@@ -319,54 +259,35 @@ class CategoryColumn(_Column):
 
 
 Column = Annotated[
-    NumberColumn | BooleanColumn | OrdinalColumn | CyclicColumn | TimeColumn | CategoryColumn,
+    NumberColumn
+    | BooleanColumn
+    | OrdinalColumn
+    | CyclicColumn
+    | TimeColumn
+    | CategoryColumn
+    | LagColumn
+    | RollingMeanColumn,
     Field(discriminator="kind"),
 ]
 COLUMNS: TypeAdapter[tuple[Column, ...]] = TypeAdapter(tuple[Column, ...])
 
 
-def column(name: str, config: ColumnConfig | None, zone: str | None = None) -> Column:
-    """A column as configured, not fitted yet; a number where nothing is said."""
+def column(name: str, config: ColumnConfig | None, zone: str | None = None, time: str | None = None) -> Column:
+    """A column as configured, not fitted yet; a number where nothing is said.
+
+    Args:
+        name: Of the column.
+        config: What `data.columns` says of it.
+        zone: Time zone of its type, if any.
+        time: The column that orders the rows.
+    """
     if config is None:
         return NumberColumn(name=name)
     options = {option: getattr(config, option) for option in OPTIONS[config.kind][0]}
     if config.kind == "time":
         options["zone"] = zone
+    if config.kind in PAST_KINDS:
+        options["time"] = time
     if config.kind == "number":
         options["text"] = True
     return COLUMNS.validate_python(({"name": name, "kind": config.kind} | options,))[0]
-
-
-# ---------------------------------------------------------------- cycles and moments
-
-
-def around(name: str) -> tuple[str, str]:
-    """Names of sine and cosine."""
-    return f"{name} sin", f"{name} cos"
-
-
-def on_circle(values: Floats, period: float, start: float) -> Floats:
-    """Sine and cosine (n, 2) of numbers (n, 1)."""
-    angle = 2 * np.pi * (values - start) / period
-    return np.hstack([np.sin(angle), np.cos(angle)])
-
-
-def off_circle(pairs: Floats, period: float, start: float) -> Floats:
-    """The numbers (..., 1) at the angles of pairs (..., 2), at least `start`; NaN for a pair without an angle."""
-    sine, cosine = pairs[..., :1], pairs[..., 1:]
-    turns = np.arctan2(sine, cosine) / (2 * np.pi) % 1.0
-    turns = np.where(turns > 1 - ROUNDING, 0.0, turns)  # the start again, in float32 a little before it
-    return np.where(np.hypot(sine, cosine) > 1e-9, start + period * turns, np.nan)
-
-
-def _part(found: pl.Series, part: TimePart) -> pl.Series:
-    """A part of moments, Float64."""
-    at = found.dt
-    if part == "hour_of_day":
-        hours: pl.Series = at.hour() + at.minute() / 60 + at.second() / 3600
-        return hours.cast(pl.Float64)
-    whole = {
-        "minute_of_hour": at.minute, "day_of_week": at.weekday, "day_of_month": at.day, "day_of_year": at.ordinal_day,
-        "month_of_year": at.month,
-    }[part]  # fmt: skip
-    return whole().cast(pl.Float64)

@@ -21,6 +21,7 @@ from pipelines.data.conditions import Condition
 from pipelines.data.faults import damage_named, reason
 from pipelines.data.footers import Footer, opened
 from pipelines.data.partitions import partition_value
+from pipelines.data.past import Past
 from pipelines.errors import DatasetError
 
 BATCH_ROWS = 131_072
@@ -51,6 +52,7 @@ class Rows:
         start: Rows from this time on.
         end: Rows before this time.
         condition: Rows for which it holds.
+        past: Columns that no file has; they are asked for like those that files have. None where there are none.
     """
 
     footers: Sequence[Footer]
@@ -62,6 +64,7 @@ class Rows:
     start: datetime | None = None
     end: datetime | None = None
     condition: Condition | None = None
+    past: Past | None = None
 
     @property
     def time_type(self) -> pl.DataType | None:
@@ -156,6 +159,13 @@ class Rows:
         self, footer: Footer, parquet: Any, group: int, columns: Sequence[str], size: int
     ) -> Iterator[pl.DataFrame]:
         """The wanted rows of a row group, with these columns and those that are filtered by."""
+        if self.past is not None and (made := [name for name in columns if name in self.past.columns]):
+            there = [name for name in columns if name not in made]
+            for rows in self._of_group(
+                footer, parquet, group, list(dict.fromkeys((*there, *self.past.keys(made)))), size
+            ):
+                yield self.past.beside(rows, made)
+            return
         stored = [name for name in columns if name in footer.columns]
         said = self._said(footer, [name for name in columns if name not in footer.columns])
         for batch in parquet.iter_batches(size, [group], columns=stored):

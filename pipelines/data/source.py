@@ -14,6 +14,8 @@ from pipelines.data.conditions import Condition, parsed
 from pipelines.data.files import data_files
 from pipelines.data.footers import read_footers
 from pipelines.data.partitions import named_by_folders, partition_value
+from pipelines.data.past import Past
+from pipelines.data.past_columns import PastColumn
 from pipelines.data.remote import DataFile
 from pipelines.data.rows import Rows
 from pipelines.data.schemas import Table
@@ -73,7 +75,7 @@ def find_source(config: DataConfig) -> Source:
     table, notes = read_table(config.path)
     names = table.expanded(config.features, reserved=(*config.target, config.time or ""))
     declared, problems = _declared(config, names)
-    columns = tuple(column(name, declared.get(name), kinds.zone_of(table.common(name))) for name in names)
+    columns = tuple(column(name, declared.get(name), kinds.zone_of(table.common(name)), config.time) for name in names)
     condition = None if config.where is None else parsed(config.where, table.names)
     rows = _rows(config, table, columns, declared, condition, problems)
     return Source(
@@ -128,8 +130,10 @@ def _rows(
     """
     about = list(condition.columns) if condition else []
     time = [config.time] if config.time else []
+    backward = [each for each in columns if isinstance(each, PastColumn)]
     plain = [each.name for each in columns if each.name not in declared]
-    said = [each.name for each in columns if each.name in declared]
+    said = [each.name for each in columns if each.name in declared and each not in backward]
+    series = tuple(dict.fromkeys(name for each in backward for name in each.series))
     problems = [
         *problems,
         *table.numeric_problems("data.features", plain),
@@ -137,26 +141,51 @@ def _rows(
         *table.numeric_problems("data.target", config.target),
         *table.presence_problems("data.time", time),
         *table.presence_problems("data.where", about),
+        *_past_problems(table, backward),
     ]
     if not problems:
         problems = [
+            *table.type_problems("data.columns", series),
             *table.type_problems("data.features", said),
             *table.type_problems("data.time", time),
             *table.type_problems("data.where", about),
         ]
-    problems = problems or [*_time_problems(config, table), *_name_problems(columns)]
+    problems = problems or [*_time_problems(config, table, backward), *_name_problems(columns)]
     if problems:
         raise DatasetError(*problems)
     numbers = tuple(dict.fromkeys((*plain, *config.target)))
     types = dict.fromkeys(numbers, kinds.NUMBER)
-    types |= {name: table.common(name) for name in (*said, *about, *time)}
+    types |= {name: table.common(name) for name in (*said, *about, *time, *series)}
+    types |= dict.fromkeys((each.name for each in backward), kinds.NUMBER)  # the last: no file has them
     special = {number: each for each in columns if each.name in declared for number in each.numbers}
+    past = _past(config.whole, table, backward) if backward else None
     rows = Rows(
-        table.footers, types, table.partitions, numbers, special, config.time, config.start, config.end, condition
+        table.footers, types, table.partitions, numbers, special, config.time, config.start, config.end, condition, past
     )
     if condition is not None:
         condition.kept(pl.DataFrame(schema={name: kinds.in_polars(types[name]) for name in about}))
     return rows
+
+
+def _past(config: DataConfig, table: Table, columns: Sequence[PastColumn]) -> Past:
+    """Where lags and rolling means come from: all rows of the data."""
+    condition = None if config.where is None else parsed(config.where, table.names)
+    about = list(condition.columns) if condition else []
+    values = tuple(dict.fromkeys(each.of for each in columns))
+    names = dict.fromkeys(name for each in columns for name in each.sources)
+    types = {name: table.common(name) for name in (*names, *about) if name not in values}
+    types |= dict.fromkeys(values, kinds.NUMBER)
+    rows = Rows(table.footers, types, table.partitions, values, {}, config.time, config.start, config.end, condition)
+    return Past({each.name: each for each in columns}, rows.batches)
+
+
+def _past_problems(table: Table, columns: Sequence[PastColumn]) -> Iterator[str]:
+    """A line for each reason why lags and rolling means cannot be made."""
+    for each in columns:
+        if each.name in table.names:
+            yield f"data.columns: {each.name} is a column of {table.path}: give the {each.kind} another name"
+    yield from table.numeric_problems("data.columns", list(dict.fromkeys(each.of for each in columns)))
+    yield from table.presence_problems("data.columns", dict.fromkeys(name for each in columns for name in each.series))
 
 
 def _name_problems(columns: Sequence[Column]) -> Iterator[str]:
@@ -167,7 +196,7 @@ def _name_problems(columns: Sequence[Column]) -> Iterator[str]:
             yield f"data.columns: two features would be called {name!r}: rename a column"
 
 
-def _time_problems(config: DataConfig, table: Table) -> Iterator[str]:
+def _time_problems(config: DataConfig, table: Table, backward: Sequence[PastColumn]) -> Iterator[str]:
     if config.time is None:
         return
     dtype = table.common(config.time) or pa.null()
@@ -177,6 +206,11 @@ def _time_problems(config: DataConfig, table: Table) -> Iterator[str]:
         yield (
             f"data.start and data.end need dates or times in data.time, got {config.time!r} of type "
             f"{kinds.type_name(dtype)}: use data.where instead"
+        )
+    elif not kinds.is_moment(dtype) and backward:
+        yield (
+            f"data.columns: {backward[0].name} is a {backward[0].kind} and needs dates or times in data.time, got "
+            f"{config.time!r} of type {kinds.type_name(dtype)}"
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import Dataset, Source, Survey
+from pipelines.data.past_columns import PastColumn
 from pipelines.data.samples import Samples
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.settings.config import PipelineConfig
@@ -175,8 +176,16 @@ def _repeated_times(dataset: Dataset) -> Iterator[str]:
     if shared := int(counts[counts > 1].sum()):
         yield (
             f"data.time: {of_all(shared, len(dataset.time), 'row')} share their time with another row: rows of one "
-            "time are held out together or train together"
+            f"time are held out together or train together{_of_several_series(dataset)}"
         )
+
+
+def _of_several_series(dataset: Dataset) -> str:
+    """What rows of one time do to lags and rolling means that do not tell series apart."""
+    mixed = [each for each in dataset.columns if isinstance(each, PastColumn) and not each.series]
+    if not mixed:
+        return ""
+    return f"; {mixed[0].name} takes their mean: give it the series, the column that tells such rows apart"
 
 
 def _like_classes(name: str, values: NDArray[np.float64]) -> Iterator[str]:

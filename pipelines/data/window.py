@@ -75,11 +75,11 @@ class TimeCut:
 
     def before(self, data: DataConfig) -> DataConfig:
         """Rows before the moment."""
-        return data.model_copy(update={"end": min(data.end or self.moment, self.moment, key=_as_utc)})
+        return data.part(end=min(data.end or self.moment, self.moment, key=_as_utc))
 
     def onward(self, data: DataConfig) -> DataConfig:
         """Rows from the moment on."""
-        return data.model_copy(update={"start": max(data.start or self.moment, self.moment, key=_as_utc)})
+        return data.part(start=max(data.start or self.moment, self.moment, key=_as_utc))
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class ValueCut:
 
 
 def _where(data: DataConfig, condition: str) -> DataConfig:
-    return data.model_copy(update={"where": condition if data.where is None else f"({data.where}) AND ({condition})"})
+    return data.part(where=condition if data.where is None else f"({data.where}) AND ({condition})")
 
 
 def _quoted(name: str) -> str:

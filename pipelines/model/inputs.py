@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from pipelines.data.columns import CategoryColumn, Column
 from pipelines.data.encoding import Encoding
-from pipelines.data.labels import mapped
+from pipelines.data.labels import mapped, moments, numbers
+from pipelines.data.past import Past
+from pipelines.data.past_columns import PastColumn
 from pipelines.errors import ModelError
 from pipelines.wording import some
 
@@ -42,19 +44,22 @@ def read_rows(rows: Any, features: Sequence[str], encoding: Encoding | None = No
         ModelError: A column is absent, there twice, or holds what is no number; rows are of another form.
     """
     if isinstance(rows, pd.DataFrame):
-        require_columns("input", list(rows.columns), features)
+        require_columns("input", list(rows.columns), features, encoding)
         return _matrix({name: rows[name] for name in features}, len(rows), encoding), rows.index
     values = _without_index(rows, features, encoding)
     return values, pd.RangeIndex(len(values))
 
 
-def require_columns(what: str, columns: Sequence[Any], features: Sequence[str]) -> None:
-    """Refuse columns that lack a feature, or have one twice."""
+def require_columns(
+    what: str, columns: Sequence[Any], features: Sequence[str], encoding: Encoding | None = None
+) -> None:
+    """Refuse columns that lack a feature, or have one twice; arguments as in `read_rows`."""
     known = set(columns)
     absent = [name for name in features if name not in known]
     if absent:
         raise ModelError(
             f"{what} must have the columns {some(features, NAMES_SHOWN)}; absent: {some(absent, NAMES_SHOWN)}"
+            f"{_meanings(absent, encoding)}"
         )
     if len(known) < len(columns):
         twice = [name for name in features if columns.count(name) > 1]
@@ -62,15 +67,54 @@ def require_columns(what: str, columns: Sequence[Any], features: Sequence[str]) 
             raise ModelError(f"{what} must have each column once, got {some(twice)} twice")
 
 
+def _meanings(absent: Sequence[str], encoding: Encoding | None) -> str:
+    """What is to be given for columns that no table has by itself."""
+    known = {} if encoding is None else {each.name: each for each in encoding.columns if isinstance(each, PastColumn)}
+    said = [f"{name} is {known[name].meaning}" for name in absent if name in known]
+    return (
+        f"; {some(said, NAMES_SHOWN)}: rows hold it as a number, `MapModel.with_past` makes it of earlier rows"
+        if said
+        else ""
+    )
+
+
+def with_past(rows: pd.DataFrame | pl.DataFrame, columns: Sequence[Column]) -> pd.DataFrame | pl.DataFrame:
+    """A table with the lags and rolling means among columns, of its own rows; missing where these go back too little.
+
+    Raises:
+        ModelError: A column that they are made of is absent, there twice, or of another type.
+    """
+    backward = {each.name: each for each in columns if isinstance(each, PastColumn)}
+    if not backward:
+        return rows
+    past = Past(backward, lambda names: [sources.select(names)])
+    require_columns("input", list(rows.columns), past.sources)
+    values = {each.of for each in backward.values()}
+    times = {each.time for each in backward.values()}
+    made = []
+    for name in past.sources:
+        column = as_polars(rows[name])
+        try:
+            column = moments(column, None) if name in times else numbers(column) if name in values else column
+        except ValueError as error:
+            raise ModelError(f"column {name} {error}") from None
+        made.append(column.alias(name))
+    sources = pl.DataFrame(made)
+    found = past.beside(sources, list(backward)).select(list(backward))
+    if isinstance(rows, pl.DataFrame):
+        return rows.with_columns(found.get_columns())
+    return rows.assign(**{name: found[name].to_numpy() for name in backward})
+
+
 def _without_index(rows: Any, features: Sequence[str], encoding: Encoding | None) -> Matrix:
     if isinstance(rows, pa.Table | pa.RecordBatch):
-        require_columns("input", rows.schema.names, features)
+        require_columns("input", rows.schema.names, features, encoding)
         rows = pl.from_arrow(rows.select(list(features)))
     if isinstance(rows, pl.DataFrame):
-        require_columns("input", rows.columns, features)
+        require_columns("input", rows.columns, features, encoding)
         return _matrix({name: rows[name] for name in features}, len(rows), encoding)
     if isinstance(rows, np.ndarray) and rows.dtype.names:
-        require_columns("input", rows.dtype.names, features)
+        require_columns("input", rows.dtype.names, features, encoding)
         return _matrix({name: pd.Series(rows[name]) for name in features}, len(rows), encoding)
     if isinstance(rows, np.ndarray):
         return _from_array(rows, features, encoding)
@@ -96,7 +140,7 @@ def _from_array(rows: NDArray[Any], features: Sequence[str], encoding: Encoding 
 
 
 def _from_columns(rows: Mapping[Any, Any], features: Sequence[str], encoding: Encoding | None) -> Matrix:
-    require_columns("input", list(rows), features)
+    require_columns("input", list(rows), features, encoding)
     columns = {}
     for name in features:
         column = rows[name]
@@ -116,7 +160,10 @@ def _from_records(rows: Sequence[Any], features: Sequence[str], encoding: Encodi
         if named and isinstance(row, Mapping):
             absent = [name for name in features if name not in row]
             if absent:
-                raise ModelError(f"row {i} must have a value or None for each column; absent: {some(absent)}")
+                raise ModelError(
+                    f"row {i} must have a value or None for each column; absent: {some(absent)}"
+                    f"{_meanings(absent, encoding)}"
+                )
         elif named or not isinstance(row, list | tuple | np.ndarray) or np.shape(row) != (len(features),):
             form = "a dict, as row 0 is" if named else f"a list of {len(features)} values"
             raise ModelError(f"row {i} must be {form}, got {_called(row)}")

@@ -21,12 +21,13 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import torch
 from torch import Tensor
 
 from pipelines.data.scaling import Scaler
 from pipelines.errors import ModelError
-from pipelines.model.inputs import read_rows
+from pipelines.model.inputs import read_rows, with_past
 from pipelines.model.local_models import LocalModels
 from pipelines.model.profile import Profile
 from pipelines.wording import some
@@ -116,6 +117,21 @@ class MapModel:
         if self.local is not None:
             answers |= self.local.answer(samples)
         return pd.DataFrame(answers, index=index)
+
+    def with_past(self, rows: pd.DataFrame | pl.DataFrame) -> pd.DataFrame | pl.DataFrame:
+        """A table with the lags and rolling means that `predict` needs, made of its own rows as for training.
+
+        Args:
+            rows: Rows to be answered and enough earlier ones, in any order, with the columns that lags and rolling
+                means are of, and those of time and series. Without such features it comes back as it is.
+
+        Returns:
+            The table, whose first rows lack what lies before them.
+
+        Raises:
+            ModelError: A column is absent, there twice, or of another type.
+        """
+        return with_past(rows, () if self.scaler.encoding is None else self.scaler.encoding.columns)
 
     def _places(self, samples: Tensor) -> dict[str, np.ndarray[Any, Any]]:
         """Where scaled samples (n, d) fall, by the names of `OUTPUTS`."""

@@ -151,7 +151,7 @@ def _columns(model: MapModel) -> dict[str, ColumnConfig]:
     """What the columns of a version are, where any is more than a number."""
     encoding = model.scaler.encoding
     columns = () if encoding is None else encoding.columns
-    return {each.name: ColumnConfig.model_validate(each.config()) for each in columns if each.takes_text}
+    return {each.name: ColumnConfig.model_validate(each.config()) for each in columns if each.is_declared}
 
 
 def _newer(data: DataConfig, mark: datetime, missing: str) -> Dataset:

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from pipelines.masking import holds_secret
-from pipelines.settings.columns import Columns
+from pipelines.settings.columns import PAST_KINDS, Columns
 from pipelines.settings.section import Section
 
 ScalingMethod = Literal["standard", "minmax", "robust", "none"]
@@ -113,6 +113,18 @@ class DataConfig(Section):
     where: str | None = Field(default=None, description="Rows for which this SQL condition holds, e.g. month <= 6")
     drop_incomplete: bool = Field(default=False, description="Leave out rows in which a feature is missing")
     holdout: float = Field(default=0.2, ge=0, le=0.9, description="Share of rows kept from training, to measure on")
+    _whole: "DataConfig | None" = PrivateAttr(default=None)
+
+    @property
+    def whole(self) -> "DataConfig":
+        """The data that this is a part of, where lags and rolling means of its rows look back."""
+        return self._whole or self
+
+    def part(self, **narrower: Any) -> "DataConfig":
+        """The same with narrower `start`, `end` or `where`: a part that looks back into the whole."""
+        part = self.model_copy(update=narrower)
+        part._whole = self.whole
+        return part
 
     @field_validator("path")
     @classmethod
@@ -130,6 +142,9 @@ class DataConfig(Section):
         problems = [*_roles_problems(self.features, self.target, None if parted else self.time)]
         if parted and self.time in self.target:
             problems.append(f"time must be no target, got {self.time}")
+        backward = [name for name, said in self.columns.items() if said.kind in PAST_KINDS]
+        if backward and self.time is None:
+            problems.append(f"columns.{backward[0]} is a {self.columns[backward[0]].kind} and needs data.time")
         if self.time is None and (self.start or self.end):
             problems.append(f"{'start' if self.start else 'end'} needs data.time, the column of dates or times")
         if self.start and self.end and _as_utc(self.start) >= _as_utc(self.end):

@@ -346,6 +346,7 @@ def test_notes_say_what_is_odd_about_the_data(write: WriteDataset) -> None:
     )
     (ties,) = notes(write, "ties of time")
     assert ties.startswith("data.time: 80 of 80 rows share their time with another row")
+    assert "series" not in ties
     (classes,) = notes(write, "class as target")
     assert classes.startswith("target y has 3 values 1, 2, 3: is it a class?")
     assert notes(write, "boolean target")[0].startswith("target y has 2 values 0, 1: is it a class?")
