@@ -1,5 +1,6 @@
 """A first configuration for a dataset that nobody has described yet."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -10,11 +11,15 @@ import polars as pl
 import yaml
 from rich.console import Console
 
-from pipelines.data.looking import Look, Looked, look_at
+from pipelines.data.look import Look
+from pipelines.data.looking import Looked, look_at
 from pipelines.data.source import read_table
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.settings.config import load_config
+from pipelines.settings.reference import TITLE, json_schema
 from pipelines.wording import counted, some
+
+SCHEMA = "som.schema.json"  # beside a configuration, for editors
 
 
 def init(data: str, output: str | None, target: Sequence[str], time: str | None) -> None:
@@ -31,7 +36,10 @@ def init(data: str, output: str | None, target: Sequence[str], time: str | None)
     _require_columns(data, target, time)
     looked = look_at(data, target, time)
     _require_useful(looked, data, target)
+    schema = file.with_name(SCHEMA)
     text = written(name, _path_from(file, data), looked, target)
+    if has_schema := _write_schema(schema):
+        text = f"# yaml-language-server: $schema={SCHEMA}\n{text}"
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -42,8 +50,21 @@ def init(data: str, output: str | None, target: Sequence[str], time: str | None)
     left_out = [each for each in looked.columns if each.role == "left out"]
     console.print(f"som init: {file} has {counted(len(features), 'feature')}", highlight=False, markup=False)
     for each in left_out:
-        console.print(f"left out: {each.name}: {each.why}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"left out: {scalar(each.name)}: {each.why}", highlight=False, markup=False, soft_wrap=True)
+    if has_schema:
+        console.print(f"beside it: {schema}, by which editors complete and check", highlight=False, markup=False)
     console.print(f"next: look through it, then som check {file}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _write_schema(file: Path) -> bool:
+    """Write what editors check a configuration by, over an older one of ours; whether it is there now."""
+    try:
+        if file.exists() and json.loads(file.read_text(encoding="utf-8")).get("title") != TITLE:
+            return False
+        file.write_text(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except (OSError, ValueError, AttributeError):  # not ours, or no place to write: the configuration does without
+        return False
+    return True
 
 
 def is_feature(each: Look) -> bool:
@@ -117,13 +138,15 @@ def _lines(name: str, path: str, looked: Looked, target: Sequence[str]) -> Itera
         yield f"  target: {scalar(list(target))}"
     else:
         yield "  # target: []  # columns to predict; they are no features then"
-    for each in looked.columns:
-        if each.role == "time":
-            yield _commented(f"  time: {scalar(each.name)}", f"{each.why}; the newest fifth is held out")
+    times = [each for each in looked.columns if each.role == "time"]
+    if not times:
+        yield "  # time: none orders the rows, a random fifth is held out"
+    for each in times:
+        yield _commented(f"  time: {scalar(each.name)}", f"{each.why}; the newest fifth is held out")
     left_out = [each for each in looked.columns if each.role == "left out"]
     if left_out:
         yield "  # Left out:"
-        yield from (_commented(f"  # {each.name!s}:", each.why) for each in left_out)
+        yield from (_commented(f"  # {scalar(each.name)}:", each.why) for each in left_out)
     yield ""
     yield "som:  # the size of the map comes from the data; x and y set it"
     yield "  algorithm: batch"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,12 +19,14 @@ import polars as pl
 from pipelines.data import column_types as kinds
 from pipelines.data.labels import FALSE, TRUE, label, labels, numbers
 from pipelines.data.likeness import COPIES, SAME, as_numbers, say_the_same, summands, there_with
+from pipelines.data.look import Look
+from pipelines.data.look_times import CLOCK_PERIOD, NAMES_THE_ROW, with_time, without_double_clocks
 from pipelines.data.rows import BATCH_ROWS, Rows
 from pipelines.data.schemas import Table
 from pipelines.data.source import read_table
+from pipelines.errors import DatasetError
 from pipelines.wording import counted, percent, some
 
-Role = Literal["feature", "time", "left out"]
 SAMPLE_ROWS, SAMPLE_FILES = 50_000, 20
 SCANNED_ROWS = 1_000_000  # that the sample is spread over
 NEARLY_EMPTY = 0.8  # share of missing values
@@ -41,8 +43,17 @@ CYCLES: Sequence[tuple[re.Pattern[str], float, tuple[int, ...]]] = (
     (re.compile(r"(^|[_ ])(minute|minutes|mins?)($|[_ ])", re.I), 60, (0,)),
     (re.compile(r"(^|[_ ])(month|mnth|mon|mth)($|[_ ])|month$", re.I), 12, (1, 0)),
     (re.compile(r"week_?day|day_?of_?week|(^|[_ ])dow($|[_ ])", re.I), 7, (0, 1)),
+    (re.compile(r"^(m?day|dom)$|day_?of_?month", re.I), 31, (1,)),
     (re.compile(r"day_?of_?year|(^|[_ ])doy($|[_ ])|year_?day", re.I), 365.25, (1, 0)),
     (re.compile(r"(^|[_ ])(dir|direction|wd|bearing|heading|azimuth|degrees)($|[_ ])|wind_?dir", re.I), 360, (0, 1)),
+)
+
+
+CLOCK = re.compile(r"time|clock|hhmm|(^|[_ ])(dep|arr)($|[_ ])", re.I)  # what may hold 2359 for a minute to midnight
+THINGS = re.compile(
+    r"(flight|ticket|invoice|customer|account|member|user|policy|serial|passenger|patient|phone)s?"
+    r"([_ ]?(id|no|nr|num|number))?",
+    re.I,
 )
 
 
@@ -55,26 +66,6 @@ ORDERS: Sequence[Sequence[str]] = (
     ("fair", "good", "very good", "premium", "ideal"),
     ("first", "second", "third", "fourth"),
 )
-
-
-PART_OF_PERIOD = {24: "hour_of_day", 7: "day_of_week", 365.25: "day_of_year", 12: "day_of_year"}
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a column seems to be.
-
-    Attributes:
-        name: Of the column.
-        role: What to do with it.
-        kind: What `data.columns` should say, as YAML has it; None for a plain number.
-        why: What was seen, without the name.
-    """
-
-    name: str
-    role: Role
-    kind: Mapping[str, Any] | str | None
-    why: str
 
 
 @dataclass(frozen=True)
@@ -105,10 +96,14 @@ def look_at(path: str, target: Sequence[str] = (), time: str | None = None) -> L
         time: The column that orders the rows; None: as it seems.
 
     Raises:
-        DatasetError: It cannot be read.
+        DatasetError: It cannot be read, or a target or the time is of no use.
     """
     table, _ = read_table(path)
-    names = [name for name in table.names if name and _is_readable(table, name)]
+    faults = {name: _fault(table, name) for name in table.names}
+    for name in (*target, *([time] if time else ())):
+        if faults.get(name):
+            raise DatasetError(f"column {name!r} of {path} is of no use as target or time: it {faults[name]}")
+    names = [name for name in table.names if not faults[name]]
     types = {name: table.common(name) for name in names}
     filled = [footer for footer in table.footers if footer.rows]
     if not filled or not names:
@@ -121,21 +116,31 @@ def look_at(path: str, target: Sequence[str] = (), time: str | None = None) -> L
     sample = _sample(Rows(chosen, types, table.partitions, ()), names, read)
     looks = [_look(name, sample[name].alias("values"), name in target) for name in names]
     looks = [each for each in looks if each.name not in target]
-    looks = _with_time(looks, sample, time, parted=bool(target))
+    looks = with_time(without_double_clocks(looks, sample), sample, time, parted=bool(target))
     looks = [*_without_copies(looks, sample, target)]
     features = [each.name for each in looks if each.role == "feature"]
     gaps = any(_known(sample[name].alias("values")).len() < sample.height for name in features)
+    looks += [Look(name, "left out", None, fault) for name, fault in faults.items() if fault and name not in target]
     rows = sum(footer.rows for footer in filled)
     return Looked(tuple(looks), sample.height, sample.height == rows, gaps, sample)
 
 
-def _is_readable(table: Table, name: str) -> bool:
-    """Whether a column is in one place of each file, and of a type that features are made of."""
-    dtype, once = table.common(name), not any(name in footer.repeated for footer in table.footers)
-    everywhere = len(table.types(name)) == len(table.footers)
-    if dtype is None or not once or not everywhere or kinds.unknown_zone(dtype):
-        return False
-    return kinds.is_number(dtype) or kinds.is_moment(dtype) or kinds.in_words(dtype) in ("text", "bytes")
+def _fault(table: Table, name: str) -> str:
+    """Why a column cannot be a feature whatever it holds; empty where it can."""
+    dtype = table.common(name)
+    if not name:
+        return "has no name: to_csv of pandas and R keeps the numbers of rows there"
+    if any(name in footer.repeated for footer in table.footers):
+        return "occurs more than once in a file"
+    if len(table.types(name)) < len(table.footers):
+        return "is not in every file"
+    if dtype is None:
+        return "holds types that have nothing in common in different files"
+    if kinds.unknown_zone(dtype):
+        return "has a time zone that is not known"
+    if not (kinds.is_number(dtype) or kinds.is_moment(dtype) or kinds.in_words(dtype) in ("text", "bytes")):
+        return f"holds {kinds.type_name(dtype)}, which no feature is made of"
+    return ""
 
 
 def _sample(rows: Rows, names: Sequence[str], total: int) -> pl.DataFrame:
@@ -184,7 +189,7 @@ def _number(name: str, known: pl.Series, distinct: int) -> Look:
     low, high = float(known.min()), float(known.max())  # type: ignore[arg-type]  # of numbers
     whole = bool((known.cast(pl.Float64) % 1 == 0).all())
     if whole and distinct == len(known) > 20 and (ID_NAME.search(name) or _counts_rows(known)):
-        return Look(name, "left out", None, "as many values as rows: it names the row")
+        return Look(name, "left out", None, NAMES_THE_ROW)
     for pattern, period, starts in CYCLES:
         start = next((s for s in starts if pattern.search(name) and s <= low and high <= s + period), None)
         if start is not None and whole and high - low >= 0.7 * period - 1 and distinct >= min(0.3 * period, 12):
@@ -192,11 +197,19 @@ def _number(name: str, known: pl.Series, distinct: int) -> Look:
             return Look(
                 name, "feature", kind, f"{distinct} values from {low:g} to {high:g}: begins again after {period:g}"
             )
-    if whole and ID_NAME.search(name) and distinct > MOST_NAMES:
+    if whole and CLOCK.search(name) and low >= 0 and 1200 < high <= 2400 and distinct >= 20 and _are_minutes(known):
+        kind = {"kind": "cyclic", "period": CLOCK_PERIOD}
+        return Look(name, "feature", kind, f"times of day as {low:04.0f} to {high:04.0f}: begin again after 2400")
+    if whole and (ID_NAME.search(name) or THINGS.fullmatch(name)) and distinct > MOST_NAMES:
         return Look(name, "left out", None, f"{distinct:,} values of an id")
     if whole and 2 < distinct <= MOST_NAMES and (CODE_NAME.search(name) or ID_NAME.search(name)):
         return Look(name, "feature", "category", f"{distinct} codes")
     return Look(name, "feature", None, f"{'whole numbers' if whole else 'numbers'} from {low:g} to {high:g}")
+
+
+def _are_minutes(known: pl.Series) -> bool:
+    """Whether the last two digits of whole numbers are minutes."""
+    return bool((known.cast(pl.Int64) % 100 < 60).all())
 
 
 def _counts_rows(known: pl.Series) -> bool:
@@ -253,44 +266,6 @@ def _is_moment(text: str) -> bool:
 
 
 # ---------------------------------------------------------------- columns beside others
-
-
-def _with_time(looks: Sequence[Look], sample: pl.DataFrame, time: str | None, parted: bool) -> list[Look]:
-    """One of the times orders the rows, the most detailed one; of others the parts that go round are features.
-
-    Where there is a target (`parted`), the parts of the one that orders are features too, but for those that other
-    columns hold.
-    """
-    candidates = [each.name for each in looks if each.role == "time" and sample.schema[each.name] != pl.String]
-    ordering = time or max(candidates, key=lambda name: sample[name].n_unique(), default=None)
-    cycles = [each.kind for each in looks if isinstance(each.kind, Mapping) and "period" in each.kind]
-    held = {PART_OF_PERIOD.get(kind["period"]) for kind in cycles}
-    found = []
-    for each in looks:
-        parts = [] if each.role != "time" else _varying_parts(sample[each.name].alias("values"))
-        kind = {"kind": "time", "parts": [part for part in parts if part not in held]}
-        if each.name == ordering:
-            found.append(replace(each, role="time", kind=kind if parted and kind["parts"] else None))
-        elif each.role != "time":
-            found.append(each)
-        elif parts:
-            found.append(replace(each, role="feature", kind={"kind": "time", "parts": parts}))
-        else:
-            found.append(replace(each, role="left out", why=f"{each.why}: no part of it goes round"))
-    return found
-
-
-def _varying_parts(values: pl.Series) -> list[str]:
-    """The parts of times that go round at least once."""
-    if values.dtype == pl.String:
-        values = values.str.strip_chars().str.to_datetime(strict=False)
-    known = values.cast(pl.Datetime("us")).drop_nulls()
-    if not len(known):
-        return []
-    days = (known.max() - known.min()).days  # type: ignore[operator, union-attr]  # of moments
-    parts = ["hour_of_day"] if known.dt.hour().n_unique() > 6 else []
-    parts += ["day_of_week"] if days >= 14 and known.dt.weekday().n_unique() > 2 else []
-    return parts + (["day_of_year"] if days >= 300 else [])
 
 
 def _without_copies(looks: Sequence[Look], sample: pl.DataFrame, target: Sequence[str]) -> Iterator[Look]:

@@ -191,8 +191,13 @@ def problem_lines(error: ValidationError) -> list[str]:
 
 
 def _resolved(path: str, folder: Path) -> str:
-    """`path` from `folder`, unless it is absolute, a home path, or a URI."""
-    return path if "://" in path or not path else str(folder / expanded(path))
+    """`path` from `folder`, which is no link, unless it is absolute, a home path, or a URI."""
+    if "://" in path or not path:
+        return path
+    parts = expanded(path).parts
+    while parts[:1] == ("..",):
+        folder, parts = folder.parent, parts[1:]
+    return str(folder.joinpath(*parts))
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:

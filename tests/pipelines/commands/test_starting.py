@@ -1,6 +1,8 @@
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import polars as pl
 import pytest
@@ -55,6 +57,28 @@ def test_a_config_is_written_that_a_person_can_read_and_that_trains_as_it_is(wri
     found = prepare(config)
     assert found.samples.scaler.features[:2] == ("city=#3", "city=Oslo: north")
     assert som("init", "sets/shop.parquet", "-o", "sets/first.yaml").exit_code == 2
+
+
+def test_editors_find_the_schema_that_the_config_names(write: WriteDataset) -> None:
+    write(shop(), "sets/shop.parquet")
+    for name in ("first", "second"):  # the second over the schema of the first
+        done = som("init", "sets/shop.parquet", "-o", f"{name}.yaml")
+        assert "beside it: som.schema.json" in done.output
+        first = Path(f"{name}.yaml").read_text().splitlines()[0]
+        schema = json.loads(Path(first.removeprefix("# yaml-language-server: $schema=")).read_text())
+        jsonschema.validate(yaml.safe_load(Path(f"{name}.yaml").read_text()), schema)
+    Path("som.schema.json").write_text("[1]")  # somebody's own
+    assert som("init", "sets/shop.parquet", "-o", "third.yaml").exit_code == 0
+    assert Path("som.schema.json").read_text() == "[1]"
+    assert "yaml-language-server" not in Path("third.yaml").read_text()
+
+
+def test_check_shows_the_path_of_data_elsewhere_without_detours(write: WriteDataset) -> None:
+    path = write(shop(), "sets/shop.parquet")
+    assert som("init", "sets/shop.parquet", "-o", "sets/a.yaml").exit_code == 0
+    Path("configs").mkdir()
+    Path("configs/b.yaml").write_text(Path("sets/a.yaml").read_text().replace("path: shop", "path: ../sets/shop"))
+    assert f"{path.resolve()}: 1 file" in som("check", "configs/b.yaml").output.replace("\n", "")
 
 
 @pytest.mark.parametrize("load", [load_wine, load_diabetes])

@@ -5,7 +5,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.data.looking import Look, look_at, questions
+from pipelines.data.look import Look
+from pipelines.data.looking import look_at, questions
+from pipelines.errors import DatasetError
 from tests.pipelines.conftest import WriteDataset
 
 N = 400
@@ -89,6 +91,55 @@ def test_the_most_detailed_time_orders_the_rows_and_its_parts_help_to_predict(pa
     assert (by_birth["born"].role, by_birth["when"].role) == ("time", "feature")
 
 
+def looks(write: WriteDataset, columns: dict[str, Any], target: tuple[str, ...] = ()) -> dict[str, Look]:
+    return {each.name: each for each in look_at(str(write(pl.DataFrame(columns))), target).columns}
+
+
+def test_a_time_that_says_nothing_beside_the_one_that_orders_is_left_out(write: WriteDataset) -> None:
+    day = {"day of it": [moment.date() for moment in HOURS], "when": HOURS}
+    found = looks(write, day | {"v": RANDOM.normal(size=N)}, ("v",))
+    assert (found["day of it"].role, found["when"].role) == ("left out", "time")
+    assert found["day of it"].why.endswith("says nothing beside when")
+    later = {"later": [moment + timedelta(days=int(RANDOM.integers(0, 90))) for moment in HOURS]}
+    assert looks(write, day | later | {"v": RANDOM.normal(size=N)})["later"].role == "feature"
+
+
+def test_a_counter_orders_rows_that_follow_each_other_by_date(write: WriteDataset) -> None:
+    dates = {part: [getattr(moment, part) for moment in HOURS] for part in ("year", "month", "day", "hour")}
+    table = {"No": np.arange(N) + 1, **dates, "v": RANDOM.normal(size=N)}
+    found = looks(write, table)["No"]
+    assert (found.role, found.kind) == ("time", None)
+    assert found.why == "counts rows that follow each other by year, month, day, hour"
+    assert looks(write, table | {"hour": dates["hour"][::-1]})["No"].role == "left out"
+    assert looks(write, {name: table[name] for name in ("No", "hour", "v")})["No"].role == "left out"
+
+
+def test_a_clock_begins_again_and_is_left_out_where_hour_and_minute_say_it(write: WriteDataset) -> None:
+    hour, minute = RANDOM.integers(0, 24, N), RANDOM.integers(0, 60, N)
+    other = 100 * RANDOM.permutation(hour) + RANDOM.permutation(minute)
+    found = looks(write, {"dep_time": 100 * hour + minute, "arr_time": other, "hour": hour, "minute": minute})
+    assert found["arr_time"].kind == {"kind": "cyclic", "period": 2400}
+    assert (found["dep_time"].role, found["dep_time"].why) == ("left out", "says the same as hour and minute")
+    assert looks(write, {"drive_time": RANDOM.integers(0, 2401, N)})["drive_time"].kind is None
+
+
+@pytest.mark.parametrize("name", ["flight", "ticket no", "customers"])
+def test_a_number_of_a_thing_is_its_name(write: WriteDataset, name: str) -> None:
+    assert looks(write, {name: RANDOM.integers(0, 200, N)})[name].role == "left out"
+    assert looks(write, {f"{name} size": RANDOM.integers(0, 200, N)})[f"{name} size"].role == "feature"
+
+
+def test_days_of_a_month_begin_again(write: WriteDataset) -> None:
+    assert looks(write, {"day": RANDOM.integers(1, 32, N)})["day"].kind == {"kind": "cyclic", "period": 31, "start": 1}
+
+
+def test_a_target_or_time_that_nothing_is_made_of_is_refused(write: WriteDataset) -> None:
+    path = str(write(pl.DataFrame({"tags": [[1]] * 40, "v": RANDOM.normal(size=40)})))
+    for given in ({"target": ("tags",)}, {"time": "tags"}):
+        with pytest.raises(DatasetError, match=r"'tags' .* is of no use as target or time: it holds large_list"):
+            look_at(path, **given)
+
+
 def test_a_large_dataset_is_sampled_evenly_and_says_so(write: WriteDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.data.looking.SAMPLE_ROWS", 50)
     path = write(pl.DataFrame({"month": np.repeat(np.arange(1, 13), 50), "v": RANDOM.normal(size=600)}))
@@ -124,5 +175,6 @@ def test_odd_columns_are_looked_at_without_a_fault_or_passed_over(write: WriteDa
     )
     looks = {each.name: each for each in look_at(str(write(frame)), ["nan"]).columns}
     assert {name for name, look in looks.items() if look.role == "feature"} == {"bytes", "v"}
-    assert {"lists", "struct", "spans", ""}.isdisjoint(looks)
+    assert all(looks[name].role == "left out" for name in ("lists", "struct", "spans", ""))
+    assert looks["spans"].why == "holds duration[us], which no feature is made of"
     assert look_at(str(write(frame[:0].select("v"), "empty.parquet"))).columns[0].role == "left out"

@@ -1,15 +1,17 @@
-"""One table of texts, hours, dates and gaps through every flow: trained, refreshed, retrained, asked, checked."""
+"""The example of `docs/data.md`, which has every kind of column, trained, refreshed, retrained and asked."""
 
+import itertools
 import json
+import textwrap
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from pipelines.errors import ModelError
 from pipelines.flows import refresh_flow, retrain_flow, train_flow
@@ -19,20 +21,22 @@ from pipelines.refreshing.refresh_result import RefreshResult
 from pipelines.retraining.retrain_result import RetrainResult
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry, servable
+from tests.pipelines.conftest import REPOSITORY
 from tests.pipelines.flows.conftest import opened
 
 ROWS, FIRST = 420, 260
-COLUMNS: dict[str, Any] = {
-    "hour": {"kind": "cyclic", "period": 24},
-    "city": "category",
-    "grade": {"kind": "ordinal", "order": ["low", "mid", "high"]},
-    "open": "boolean",
-    "when": {"kind": "time", "parts": ["day_of_week"]},
-    "before": {"kind": "lag", "of": "y", "by": "24h"},
-}
-ASKED = {
-    "temp": 3.0, "hour": 23, "city": "Rome", "grade": "mid", "open": True, "when": "2024-01-05T23:00:00", "before": 2.0
-}  # fmt: skip
+
+
+def block(begins: str) -> str:
+    """The block of the page that begins so."""
+    page = (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
+    lines = page[page.index(begins) :].splitlines()
+    return textwrap.dedent("\n".join(itertools.takewhile(str.strip, lines)))
+
+
+EXAMPLE = yaml.safe_load(block("    name: shop"))
+FEATURES = EXAMPLE["data"]["features"]
+(ASKED,) = json.loads(block('    {"dataframe_records"'))["dataframe_records"]
 
 
 def rows() -> pl.DataFrame:
@@ -46,7 +50,8 @@ def rows() -> pl.DataFrame:
     frame = pl.DataFrame({"when": when, "hour": hour, "city": city, "temp": temp}).with_columns(
         grade=pl.Series(random.choice(["low", "mid", "high"], ROWS)),
         open=pl.Series(random.random(ROWS) < 0.5),
-        y=pl.Series(temp + 4 * (city == "Rome") + random.normal(size=ROWS) * 0.2),
+        price=pl.Series([f"{value:.2f}" for value in random.uniform(4, 6, ROWS)]),
+        sales=pl.Series(temp + 4 * (city == "Rome") + random.normal(size=ROWS) * 0.2),
     )
     return frame.with_columns(
         pl.when(pl.Series(random.random(ROWS) < 0.04)).then(None).otherwise(pl.col(name)).alias(name)
@@ -55,18 +60,13 @@ def rows() -> pl.DataFrame:
 
 
 def experiment(path: Path) -> PipelineConfig:
-    return PipelineConfig.model_validate(
-        {
-            "name": "mixed",
-            "data": {
-                "path": str(path), "features": ["temp", *COLUMNS], "columns": COLUMNS, "target": "y", "time": "when"
-            },
-            "som": {"x": 4, "y": 3, "epochs": 3, "algorithm": "batch", "missing": "mask"},
-            "jitl": {"experts": "pure"},
-            "refresh": {"rmse_ratio": None},  # a new city is predicted badly, and this is not about acceptance
-            "runtime": {"checkpoint_seconds": 0},
-        }
-    )  # fmt: skip
+    quick = {
+        "som": EXAMPLE["som"] | {"x": 4, "y": 3, "epochs": 3},
+        "jitl": {"experts": "pure"},
+        "refresh": {"rmse_ratio": None},  # a new city is predicted badly, and this is not about acceptance
+        "runtime": {"checkpoint_seconds": 0},
+    }
+    return PipelineConfig.model_validate(EXAMPLE | quick | {"data": EXAMPLE["data"] | {"path": str(path)}})
 
 
 class Story:
@@ -80,7 +80,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(_empty_store: Path, prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    with opened(tmp_path_factory.mktemp("mixed"), _empty_store, _empty_store.parent) as shop:
+    with opened(tmp_path_factory.mktemp("shop"), _empty_store, _empty_store.parent) as shop:
         story, path = Story(), shop.folder / "data.parquet"
         rows()[:FIRST].write_parquet(path)
         story.trained = train_flow(experiment(path))
@@ -92,13 +92,14 @@ def story(_empty_store: Path, prefect_api: None, tmp_path_factory: pytest.TempPa
 
 
 def model(version: str) -> MapModel:
-    return servable.load(registry.find("mixed", version)).model
+    return servable.load(registry.find("shop", version)).model
 
 
 def test_a_map_of_such_columns_is_trained_and_read_back_in_them(story: Story) -> None:
     planes = pl.read_parquet(story.artifacts / "maps/component_planes.parquet")
     assert planes.columns == [
-        "row", "col", "temp", "hour", "city=Oslo", "city=Rome", "grade", "open", "when day_of_week", "before"
+        "row", "col", "temp", "price", "hour", "city=Oslo", "city=Rome", "grade", "open", "when day_of_week",
+        "yesterday", "last_days",
     ]  # fmt: skip
     assert planes["hour"].is_between(0, 24).all()
     np.testing.assert_allclose(planes["city=Oslo"] + planes["city=Rome"], 1, atol=1e-4)
@@ -119,7 +120,7 @@ def test_a_map_of_such_columns_is_trained_and_read_back_in_them(story: Story) ->
 
 
 def test_what_serves_answers_requests_in_the_columns_as_they_are(story: Story) -> None:
-    served = mlflow.pyfunc.load_model("models:/mixed/1")
+    served = mlflow.pyfunc.load_model("models:/shop/1")
     frame = pl.DataFrame([ASKED, ASKED | {"hour": 23 + 24, "city": "Rome"}, ASKED | {"city": None, "when": None}])
     answer = served.predict(frame.to_pandas())
     assert answer["quantization_error"].iloc[0] == pytest.approx(answer["quantization_error"].iloc[1])
@@ -140,35 +141,35 @@ def test_local_models_learn_new_rows_of_such_columns(story: Story) -> None:
     assert "it is none of those that the model knows" in told
     assert model("2").scaler.to_dict() == model("1").scaler.to_dict()
     dataset = story.refreshed.new_rows.dataset  # the first new rows look back to those that were known
-    at = dataset.feature_names.index("before")
-    np.testing.assert_allclose(dataset.features[:, at], rows()["y"][FIRST - 24 : ROWS - 24])
+    at = dataset.feature_names.index("yesterday")
+    np.testing.assert_allclose(dataset.features[:, at], rows()["sales"][FIRST - 24 : ROWS - 24])
 
 
 def test_a_request_without_a_lag_is_refused_with_what_it_is(story: Story) -> None:
-    asked = pl.DataFrame([ASKED]).drop("before")
-    with pytest.raises(ModelError, match="absent: before; before is y 24 hours before by when: rows hold it"):
+    asked = pl.DataFrame([ASKED]).drop("yesterday")
+    with pytest.raises(ModelError, match="absent: yesterday; yesterday is sales 24 hours before by when: rows hold it"):
         model("1").predict(asked)
     table = rows().with_columns(when=pl.col("when").dt.to_string("iso"))
     for made in (model("1").with_past(table), model("1").with_past(table.to_pandas())):
         assert model("1").predict(made)["prediction"].notna().all()
-        np.testing.assert_array_equal(made["before"].to_numpy()[24:], rows()["y"][:-24])
-    with pytest.raises(ModelError, match="input must have the columns when, y; absent: y"):
-        model("1").with_past(table.drop("y"))
+        np.testing.assert_array_equal(made["yesterday"].to_numpy()[24:], rows()["sales"][:-24])
+    with pytest.raises(ModelError, match="input must have the columns when, sales, temp; absent: sales"):
+        model("1").with_past(table.drop("sales"))
 
 
 def test_a_challenger_may_know_categories_that_the_champion_does_not(story: Story) -> None:
     assert story.retrained.evaluation is not None
-    assert model("3").scaler.readable[2:5] == ("city=Bonn", "city=Oslo", "city=Rome")
-    assert model("2").scaler.readable[2:4] == ("city=Oslo", "city=Rome")
+    assert model("3").scaler.readable[3:6] == ("city=Bonn", "city=Oslo", "city=Rome")
+    assert model("2").scaler.readable[3:5] == ("city=Oslo", "city=Rome")
     compared = {each.metric: each for each in story.retrained.evaluation.verdict.comparisons}
-    for name in ("qe", "jitl/y/rmse"):
+    for name in ("qe", "jitl/sales/rmse"):
         assert np.isfinite([compared[name].champion, compared[name].challenger]).all()
 
 
 def test_drift_is_told_in_the_columns_as_they_are(story: Story) -> None:
     run = mlflow.get_run(story.retrained.run_id)
     drifted = {name.removeprefix("drift/feature/") for name in run.data.metrics if name.startswith("drift/feature/")}
-    assert drifted == {"temp", "hour", "city", "grade", "open", "when day_of_week", "before"}
+    assert drifted == {"when day_of_week" if name == "when" else name for name in FEATURES}
     assert run.data.metrics["drift/feature/city"] > 1  # a third of the newest rows is of a new one
     assert "city: stability index" in run.data.tags["som.drift"]
     assert "drift/mean/city" not in run.data.metrics
