@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipelines.settings.section import Section
+from pipelines.settings.values import Names
 
 ColumnKind = Literal["number", "boolean", "category", "ordinal", "cyclic", "time", "lag", "rolling_mean"]
 PAST_KINDS = ("lag", "rolling_mean")  # made of the values that another column has in earlier rows
@@ -49,10 +50,6 @@ def _as_age(value: Any) -> Any:
         raise ValueError(f"must be a time such as 30s, 15min, 24h, 7d or 2w, got {value!r:.40}")
     _age_parts(value)
     return value
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 Age = Annotated[str, BeforeValidator(_as_age)]
@@ -103,10 +100,7 @@ class ColumnConfig(Section):
         default=None, description="Of a lag: age beyond which a value counts as missing; None: twice as old as by"
     )
     over: Age | None = Field(default=None, description="Of a rolling mean: how long the time is that it is taken over")
-    series: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...],
-        BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
-    ] = Field(
+    series: Names = Field(
         default=(), description="Of a lag or rolling mean: columns that tell apart series, each with a past of its own"
     )
 

@@ -1,15 +1,15 @@
 """The sections of a configuration file: each a frozen model with the bounds and the meaning of its settings."""
 
-import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from pipelines.masking import holds_secret
 from pipelines.settings.columns import PAST_KINDS, Columns
 from pipelines.settings.section import Section
+from pipelines.settings.values import DriftLimits, Extent, Moment, Names, Shares, as_bound, as_bytes
 
 ScalingMethod = Literal["standard", "minmax", "robust", "none"]
 # As `CLUSTERING_METHODS` of somlib has them, whose records need PyTorch; a test holds both together.
@@ -25,70 +25,6 @@ DIRECTIONS: dict[str, Direction] = {
     **dict.fromkeys(("qe", "te", "rmse", "mae", "distortion", "combined_error", "davies_bouldin_score"), "lower"),
     **dict.fromkeys(("r2", "accuracy", "trustworthiness", "neighborhood_preservation", "silhouette_score"), "higher"),
 }
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _refuse_number(value: Any) -> Any:
-    if isinstance(value, bool | int | float):  # pydantic would take 2013 for 33 minutes past New Year 1970
-        raise ValueError(f"must be a date or a time such as 2013-06-01 or 2013-06-01T12:00:00Z, got {value!r}")
-    return value
-
-
-def _rising(limits: tuple[float, float]) -> tuple[float, float]:
-    if limits[0] > limits[1]:
-        raise ValueError(f"must be the limit of a warning, then that of drift, got {list(limits)}")
-    return limits
-
-
-def _ascending(shares: tuple[float, float]) -> tuple[float, float]:
-    if shares[0] > shares[1]:
-        raise ValueError(f"must be the lowest share, then the highest, got {list(shares)}")
-    return shares
-
-
-def _as_extent(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    if isinstance(value, str) and re.fullmatch(r"[1-9]\d*[hdw]", value):
-        return value
-    raise ValueError(f"must be a number of partitions such as 3, or a time such as 36h, 90d or 8w, got {value!r}")
-
-
-def _as_bytes(value: Any) -> Any:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?B)", value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError(f"must be a number of bytes, or a size such as 500MB or 2GB, got {value!r}")
-    return int(float(found[1]) * 1_000 ** ("B", "kB", "MB", "GB", "TB").index(found[2]))
-
-
-def _as_bound(value: Any) -> Any:
-    if value is None or isinstance(value, datetime):
-        return value
-    try:
-        if isinstance(value, str):
-            return value if "=" in value else datetime.fromisoformat(value)
-        if isinstance(value, date):
-            return datetime.combine(value, time())
-    except ValueError:
-        pass
-    raise ValueError(f"must be a time such as 2013-06-01T12:00:00Z or a partition such as month=06, got {value!r}")
-
-
-Names = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
-]
-Moment = Annotated[datetime, BeforeValidator(_refuse_number)]
-Extent = Annotated[int | str, BeforeValidator(_as_extent)]
-DriftLimits = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_rising)]
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Shares = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 
 
 class DataConfig(Section):
@@ -164,7 +100,7 @@ class WindowConfig(Section):
         default=None,
         description="Of a sliding window with its held-out part: partitions such as 3, or a time: 36h, 90d, 8w",
     )
-    until: Annotated[datetime | str | None, BeforeValidator(_as_bound)] = Field(
+    until: Annotated[datetime | str | None, BeforeValidator(as_bound)] = Field(
         default=None, description="Rows before this time, or up to this partition such as month=06; None: the newest"
     )
     holdout: Extent | None = Field(
@@ -388,7 +324,7 @@ class RuntimeConfig(Section):
     """How the machine is used."""
 
     threads: int | None = Field(default=None, ge=1, description="CPU threads; None: torch's choice, local models one")
-    memory: Annotated[int, BeforeValidator(_as_bytes, json_schema_input_type=int | str)] | None = Field(
+    memory: Annotated[int, BeforeValidator(as_bytes, json_schema_input_type=int | str)] | None = Field(
         default=None,
         ge=0,
         description="What training rows may take, such as 2GB; more rows are streamed: read anew in each pass. None: "
