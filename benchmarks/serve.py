@@ -28,6 +28,7 @@ from mlflow import MlflowClient
 
 from pipelines.data import find_source, read_dataset, survey
 from pipelines.settings.config import load_config
+from pipelines.store.names import MODEL_TAG
 from pipelines.store.registry import register
 
 REPOSITORY = Path(__file__).parents[1]
@@ -82,8 +83,9 @@ def serving() -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 def register_again() -> str:
     """A second version of the model, so that the alias has somewhere to go."""
-    model_id = str(MlflowClient().get_model_version("weather", "1").source).removeprefix("models:/")
-    return register("weather", model_id, None, "benchmark", {}).version
+    first = MlflowClient().get_model_version("weather", "1")
+    model_id, tags = str(first.source).removeprefix("models:/"), {MODEL_TAG: first.tags[MODEL_TAG]}
+    return register("weather", model_id, None, "benchmark", tags).version
 
 
 def move_alias(version: str) -> None:

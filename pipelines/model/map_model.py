@@ -5,6 +5,7 @@
     clusters.json                               cluster of each neuron, its strength there, and how far it reaches
     local/                                      local models, as `LocalModels.save` writes them, where there are any
     profile.json                                what training rows looked like, to recognize drift, where it is known
+    example.json                                a few rows as requests have them, where there are any
     manifest.json                               format, and the SHA-256 of every other file
 
 Loading runs no code from the folder, and refuses a file that is not the one that was written. `pyfunc_model.py` is the
@@ -38,6 +39,7 @@ FORMAT, READABLE = 3, (1, 2, 3)  # 1 had no local models, 2 only columns that ar
 ARTIFACT = "map"  # the folder's name inside of an MLflow model
 SOM_FOLDER, LOCAL_FOLDER = "som", "local"
 SCALER, CLUSTERS, PROFILE, MANIFEST = "scaler.json", "clusters.json", "profile.json", "manifest.json"
+EXAMPLE = "example.json"
 OUTPUTS: dict[str, str] = {"row": "long", "col": "long", "quantization_error": "double", "cluster": "long"}
 STRENGTH = {"strength": "double"}  # an output too, where the clustering gave its neurons any
 OFF_MAP = 0.001  # share of normal rows that lie farther from their neuron than is called on the map
@@ -173,8 +175,16 @@ class MapModel:
 
     # ---------------------------------------------------------------- saving
 
-    def save(self, folder: Path) -> str:
-        """Write the model into a new folder; the SHA-256 of its manifest, which covers every file."""
+    def save(self, folder: Path, example: pd.DataFrame | None = None) -> str:
+        """Write the model into a new folder.
+
+        Args:
+            folder: To make.
+            example: Rows as requests have them, for `read_example`.
+
+        Returns:
+            The SHA-256 of its manifest, which covers every file.
+        """
         folder.mkdir(parents=True)
         self.som.save(folder / SOM_FOLDER)
         _write_json(folder / SCALER, self.scaler.to_dict())
@@ -185,6 +195,8 @@ class MapModel:
             self.local.save(folder / LOCAL_FOLDER)
         if self.profile is not None:
             _write_json(folder / PROFILE, self.profile.to_dict())
+        if example is not None:
+            _write_json(folder / EXAMPLE, {str(name): example[name].tolist() for name in example.columns})
         manifest = {"format": FORMAT, "files": _digests(folder)}
         _write_json(folder / MANIFEST, manifest)
         return _sha256(folder / MANIFEST)
@@ -222,6 +234,17 @@ class MapModel:
         with _reading(folder / PROFILE):
             profile = Profile.from_dict(_read_json(folder / PROFILE)) if (folder / PROFILE).is_file() else None
         return cls(som, scaler, clusters, local, profile, strength, reach)
+
+
+def read_example(folder: Path) -> pd.DataFrame | None:
+    """The rows that were saved with a model as an example, None where there are none; `MapModel.load` has checked them.
+
+    Raises:
+        ModelError: They cannot be read.
+    """
+    path = folder / EXAMPLE
+    with _reading(path):
+        return pd.DataFrame(_read_json(path)) if path.is_file() else None
 
 
 @contextmanager

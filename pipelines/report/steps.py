@@ -8,6 +8,7 @@ from pipelines.model.map_model import MapModel
 from pipelines.report.content import PREDICTIONS, PROFILES, ReportContent
 from pipelines.report.facts import FACTS, ROWS, RunData
 from pipelines.store.connection import connect, tracking_store
+from pipelines.store.names import MODEL_TAG
 from pipelines.store.tracking import TrackedRun
 from pipelines.training.findings import Findings
 
@@ -69,7 +70,7 @@ def remake_report(run_id: str, file: Path, uri: str | None = None) -> str:
 
 def stored_content(run: TrackedRun, folder: Path) -> ReportContent:
     """What the report of a run shows, from its artifacts, which are fetched into an empty folder."""
-    model = MapModel.load(run.fetch_model(folder / "model"))
+    model = MapModel.load(run.fetch_model(folder / "model"), run.facts().tags.get(MODEL_TAG))
     run.fetch(ARTIFACTS, folder)
     curves = {name: run.history(name) for name in CURVES}
     return ReportContent.of_artifacts(run.facts(), folder, model, run.last_metrics(), curves)

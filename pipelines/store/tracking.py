@@ -273,7 +273,7 @@ class TrackedRun:
                 source_run_id=self.run_id,
                 params=self.client.get_run(self.run_id).data.params,
             )
-            digest = model.save(Path(folder) / ARTIFACT)
+            digest = model.save(Path(folder) / ARTIFACT, frame)
             # MLflow records the path of the script it copies: one in a temporary folder reveals nothing.
             script = shutil.copy(PYFUNC_SCRIPT, Path(folder) / "map_model.py")
             artifacts = {ARTIFACT: Path(folder) / ARTIFACT, SOURCE: write_source(Path(folder))}

@@ -10,6 +10,7 @@ import torch
 
 from pipelines.data.scaling import fit_scaler
 from pipelines.model.map_model import MapModel
+from pipelines.store.names import MODEL_TAG
 from pipelines.store.registry import publish
 from pipelines.store.run_life import open_run
 from pipelines.store.versions import Version
@@ -31,8 +32,8 @@ def map_model(first_cluster: int = 1, missing: str = "error") -> MapModel:
 def register_model(name: str, model: MapModel, check: Any = lambda version: None) -> Version:
     """A new version of it, published from a run of its own."""
     with open_run("demo", None, {}, None) as run:
-        model_id, _ = run.model(model, RAW, step=0)
-        return publish(name, model_id, run.run_id, run.run_id, {}, check)
+        model_id, digest = run.model(model, RAW, step=0)
+        return publish(name, model_id, run.run_id, run.run_id, {MODEL_TAG: digest}, check)
 
 
 def post(address: str, rows: Any, columns: Any = FEATURES) -> httpx.Response:
@@ -41,12 +42,16 @@ def post(address: str, rows: Any, columns: Any = FEATURES) -> httpx.Response:
     return httpx.post(f"{address}/invocations", json=content, trust_env=False, timeout=30)
 
 
-def damage(uri: str) -> None:
-    """Change a byte of a registered map where it is stored."""
+def stored(uri: str) -> Path:
+    """Where the files of a registered model are."""
     source = mlflow.MlflowClient().get_model_version(*uri.split("/")[1:]).source
     model = mlflow.get_logged_model(str(source).removeprefix("models:/"))
-    folder = Path(str(model.artifact_location).removeprefix("file://"))
-    (weights,) = folder.rglob("weights.safetensors")
+    return Path(str(model.artifact_location).removeprefix("file://"))
+
+
+def damage(uri: str) -> None:
+    """Change a byte of a registered map where it is stored."""
+    (weights,) = stored(uri).rglob("weights.safetensors")
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)

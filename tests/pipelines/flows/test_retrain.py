@@ -28,6 +28,7 @@ from pipelines.retraining.retrain_result import Evaluation, RetrainResult
 from pipelines.settings.config import PipelineConfig, load_config
 from pipelines.store import registry, servable
 from pipelines.store.locks import exclusive
+from pipelines.store.names import MODEL_TAG
 from pipelines.store.run_life import open_run, reopened_run
 from pipelines.store.versions import Version
 from somlib.utils.alignment import turns
@@ -312,8 +313,9 @@ def turned_over(model: MapModel) -> MapModel:
 def publish(model: MapModel, example: Any) -> Version:
     """Make a model the champion."""
     with open_run("demo", None, {}, None) as run:
-        model_id, _ = run.model(model, example, step=0)
-        version = registry.publish("demo", model_id, run.run_id, run.run_id, {}, lambda _: None)
+        model_id, digest = run.model(model, example, step=0)
+        tags = {MODEL_TAG: digest}
+        version = registry.publish("demo", model_id, run.run_id, run.run_id, tags, lambda _: None)
     return registry.promote("demo", version.version, expected=serving().version, check=lambda _: None, reason="test")
 
 

@@ -15,7 +15,7 @@ from pipelines.data.samples import Labelled
 from pipelines.data.scaling import fit_scaler
 from pipelines.errors import ModelError
 from pipelines.model.local_models import fit_local_models
-from pipelines.model.map_model import OFF_MAP, MapModel, reach_of
+from pipelines.model.map_model import OFF_MAP, MapModel, reach_of, read_example
 from pipelines.model.profile import AssignedRows
 from pipelines.model.profiling import training_profile
 from pipelines.settings.sections import JITLConfig
@@ -323,6 +323,26 @@ def test_odd_content_is_refused_in_one_line_that_names_the_place(
     with pytest.raises(ModelError, match=str(tmp_path / "m")) as caught:
         MapModel.load(tmp_path / "m")
     assert "\n" not in str(caught.value)
+
+
+def test_an_example_comes_back_and_is_guarded_like_the_rest(model: MapModel, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"a": [1.5, np.nan, 3.0], "text": ["x", None, "y"], "on": [True, False, True]})
+    digest = model.save(tmp_path / "m", rows)
+    MapModel.load(tmp_path / "m", digest)
+    found = read_example(tmp_path / "m")
+    assert found is not None
+    assert found.astype(object).where(found.notna(), None).values.tolist() == [
+        [1.5, "x", True],
+        [None, None, False],
+        [3.0, "y", True],
+    ]
+    (tmp_path / "m" / "example.json").write_text('{"a": [1], "b": [1, 2]}')
+    with pytest.raises(ModelError, match=r"example\.json changed or missing"):
+        MapModel.load(tmp_path / "m", digest)
+    with pytest.raises(ModelError, match=r"example\.json is damaged"):
+        read_example(tmp_path / "m")
+    model.save(tmp_path / "without")
+    assert read_example(tmp_path / "without") is None
 
 
 def test_a_file_that_the_manifest_does_not_list_and_another_manifest_are_refused(

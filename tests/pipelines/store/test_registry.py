@@ -1,5 +1,6 @@
 import sqlite3
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipelines.errors import ChampionChanged, ModelError, SmokeTestError
+from pipelines.store.names import MODEL_TAG
 from pipelines.store.registry import (
     annotate,
     champion,
@@ -25,6 +27,7 @@ from pipelines.store.registry import (
 from pipelines.store.run_life import open_run
 from pipelines.store.servable import fetch
 from pipelines.store.versions import Version
+from tests.pipelines.registered import stored
 from tests.pipelines.store.test_tracking import RAW, make_model
 
 
@@ -245,7 +248,10 @@ def test_a_model_with_a_quote_in_its_name_is_found(model_id: str) -> None:
 
 
 def test_the_fetched_model_answers_like_the_one_that_was_published(published: Publish, tmp_path: Path) -> None:
-    model = fetch(published("a"), tmp_path / "copy")
+    version = published("a")
+    (manifest,) = stored(version.uri).rglob("manifest.json")
+    annotate(version, {MODEL_TAG: sha256(manifest.read_bytes()).hexdigest()})
+    model = fetch(find("demo", version.version), tmp_path / "copy")
     assert torch.equal(model.som.weights, make_model().som.weights)
     assert mlflow.pyfunc.load_model(champion("demo").uri).metadata.run_id == champion("demo").run_id  # type: ignore[union-attr]
 
