@@ -255,6 +255,22 @@ def rollback(
 
 
 @app.command()
+def prune(
+    name: ModelName,
+    newest: Annotated[int, typer.Option("--keep", min=1, help="How many of the newest versions stay.")] = 10,
+    days: Annotated[float, typer.Option("--days", min=0, help="Age in days up to which versions stay.")] = 30,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; else they are only listed.")] = False,
+    uri: TrackingUri = None,
+) -> None:
+    """List or delete old versions with their files and runs; never one with an alias, or that rollback leads to."""
+    with problems_as_lines():
+        from pipelines.commands.models import prune as run
+        from pipelines.store.retention import Retention
+
+        run(name, Retention(newest, days), delete, uri)
+
+
+@app.command()
 def serve(  # each is an option of the command
     name: ModelName,
     alias: Annotated[str, typer.Option("--alias", help="Whose version answers, also after it moves.")] = "champion",

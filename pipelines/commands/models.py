@@ -1,7 +1,8 @@
 """Commands about registered models: look at their versions, choose which one serves, serve it."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from rich.box import SIMPLE_HEAD
@@ -18,7 +19,10 @@ from pipelines.store import registry
 from pipelines.store.connection import tracking_store
 from pipelines.store.names import CHAMPION, LOCAL_ERRORS, PREVIOUS_TAG, VERDICT_TAG
 from pipelines.store.registry import champion, holding, versions
+from pipelines.store.retention import Expired, Retention, expired
+from pipelines.store.retention import delete as delete_version
 from pipelines.store.versions import Version
+from pipelines.wording import counted
 
 VERSIONS_SHOWN = 30
 WRAPPED = ("local RMSE", "verdict")  # where a line has no room for all
@@ -68,6 +72,40 @@ def rollback(name: str, expected: str | None, uri: str | None) -> None:
         before = registry.champion_number(name)
         now = registry.rollback(name, check=smoke_test, expected=expected)
     _print_change("rollback", now, before)
+
+
+def prune(name: str, retention: Retention, delete: bool, uri: str | None) -> None:
+    """Print which versions may go, and delete them where that is asked for.
+
+    Raises:
+        PipelineError: There is no such model, or MLflow cannot be reached.
+    """
+    now = datetime.now(UTC)
+    with tracking_store(uri):
+        found = expired(name, retention, now)
+        console = Console()
+        if not found:
+            console.print(f"som prune: {name}: no version may go")
+            return
+        if delete:
+            found = [each for each in found if delete_version(name, each, retention, now)]
+    console.print(expired_table(name, found, delete))
+    if not delete:
+        console.print("note: nothing was deleted: --delete does it", style="yellow")
+
+
+def expired_table(name: str, found: Sequence[Expired], deleted: bool) -> Table:
+    """A row for each version that goes."""
+    total = f"{counted(len(found), 'version')}, {sum(each.megabytes for each in found):.1f} MB"
+    title = f"som prune: {name}: {total} {'deleted' if deleted else 'may go'}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for column in ("version", "created", "MB", "run"):
+        table.add_column(column, no_wrap=True)
+    for each in found:
+        created = f"{each.version.created:%Y-%m-%d %H:%M} UTC" if each.version.created else ""
+        run = (each.version.run_id or "")[:RUN_CHARACTERS] if each.run else "kept"
+        table.add_row(each.version.version, created, f"{each.megabytes:.1f}", run)
+    return table
 
 
 def serve(name: str, alias: str, settings: Settings, uri: str | None) -> None:

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -95,3 +96,19 @@ def test_a_version_that_fails_its_smoke_test_is_not_promoted() -> None:
     assert result.exit_code == 5
     assert "error: demo version 2 cannot be served: " in result.stderr
     assert champion() == "1"
+
+
+def test_prune_lists_what_may_go_and_deletes_only_where_that_is_asked_for() -> None:
+    for _ in range(3):
+        register_model("demo", map_model())
+    young = som("prune", "demo", "--keep", "1")
+    assert (young.exit_code, young.stdout) == (0, "som prune: demo: no version may go\n")
+    for _ in range(2):
+        listed = som("prune", "demo", "--keep", "1", "--days", "0")
+        assert listed.exit_code == 0, listed.output
+        assert re.search(r"som prune: demo: 1 version, 0\.\d MB may go", listed.stdout)
+        assert "note: nothing was deleted: --delete does it" in listed.stdout
+    deleted = som("prune", "demo", "--keep", "1", "--days", "0", "--delete")
+    assert re.search(r"1 version, 0\.\d MB deleted", deleted.stdout)
+    assert [str(each.version) for each in MlflowClient().search_model_versions("name = 'demo'")] == ["3", "1"]
+    assert som("prune", "nothing").exit_code == 5
