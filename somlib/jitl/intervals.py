@@ -36,10 +36,10 @@ from somlib.utils.grid import Grid
 
 BoolArray = NDArray[np.bool_]
 
-WINDOW = 4_000  # latest errors that count
+WINDOW = 12_000  # latest errors that count: more than a year of hours, so that a season finds its last one
 PRIOR = 2.0  # errors' worth of the overall mean that each neuron starts with
 SIGMA = 0.7  # cell widths: wide enough for some tens of errors, narrow enough where noise changes
-LEARNED = ("alpha", "winner", "error", "missing", "growth", "hidden", "ratio")
+LEARNED = ("alpha", "winner", "error", "missing", "time", "growth", "hidden", "ratio")
 GROUPS = 4  # samples without gaps, with one, two, and more
 PRIOR_GAPS = 10.0  # samples' worth of the features' common mean that the growth by each starts with
 ROUNDS = 3
@@ -61,6 +61,7 @@ class AdaptiveIntervals:
         winner: Neurons of the latest errors, shape (w,).
         error: Their sizes, shape (w, o).
         missing: What these samples lacked, bool, shape (w, d).
+        time: When they were, on the clock of the samples, NaN where that is not known, shape (w,).
         growth: What the lack of each feature adds to the squared error, in squares of that without gaps, shape (o, d).
         hidden: What samples with hidden values lacked, bool, shape (t, d).
         ratio: Size of their errors against what is usual where they lie, shape (t, o).
@@ -72,18 +73,45 @@ class AdaptiveIntervals:
         self.winner: IntArray = np.empty(0, dtype=np.int64)
         self.error: FloatArray = np.empty((0, o))
         self.missing: BoolArray = np.empty((0, d), dtype=bool)
+        self.time: FloatArray = np.empty(0)
         self.growth: FloatArray = np.zeros((o, d))
         self.hidden: BoolArray = np.empty((0, d), dtype=bool)
         self.ratio: FloatArray = np.empty((0, o))
         self._neighborhood = GaussianNeighborhood(grid, SIGMA)
         self._refresh()
 
-    def learn(self, assigned: Assignment, error: FloatArray) -> None:
-        """Take errors (n, o) at assigned samples, in the order of time, without adapting the level."""
+    def learn(self, assigned: Assignment, error: FloatArray, time: FloatArray | None = None) -> None:
+        """Take errors (n, o) at assigned samples, in the order of time, without adapting the level.
+
+        Args:
+            assigned: The samples.
+            error: Of answers to them.
+            time: Theirs, shape (n,); None where they are not known.
+        """
         somewhere = assigned.winner >= 0
+        when = np.full(len(error), np.nan) if time is None else time
+        self.time = np.concatenate((self.time, when[somewhere]))[-WINDOW:]
         self.winner = np.concatenate((self.winner, assigned.winner[somewhere]))[-WINDOW:]
         self.error = np.concatenate((self.error, np.abs(error[somewhere])))[-WINDOW:]
         self.missing = np.concatenate((self.missing, assigned.missing[somewhere]))[-WINDOW:]
+        self._refresh()
+
+    def recall(self, before: "AdaptiveIntervals", units: FloatArray) -> None:
+        """Take errors that other intervals knew, of samples older than those whose errors are known here.
+
+        A fit leaves out the newest samples alone. What was normal in another season only older errors say, each of an
+        answer by a model that did not know its sample.
+
+        Args:
+            before: The other intervals, on the same map.
+            units: Theirs, in units of these, shape (o,).
+        """
+        oldest = self.time.min() if len(self.time) else np.inf
+        older = before.time < oldest  # false where a time is not known
+        self.winner = np.concatenate((before.winner[older], self.winner))[-WINDOW:]
+        self.error = np.concatenate((before.error[older] * units, self.error))[-WINDOW:]
+        self.missing = np.concatenate((before.missing[older], self.missing))[-WINDOW:]
+        self.time = np.concatenate((before.time[older], self.time))[-WINDOW:]
         self._refresh()
 
     def learn_gaps(self, assigned: Assignment, error: FloatArray) -> None:
@@ -100,12 +128,13 @@ class AdaptiveIntervals:
         self.ratio = (np.abs(error) / self._usual(assigned.neuron, assigned.share, assigned.trust))[known]
         self._refresh()
 
-    def observe(self, assigned: Assignment, error: FloatArray) -> None:
+    def observe(self, assigned: Assignment, error: FloatArray, time: FloatArray | None = None) -> None:
         """Move the level by samples that were answered before their labels came, then learn from them.
 
         Args:
             assigned: The samples, in the order of time.
             error: Of the answers, shape (n, o).
+            time: As in `learn`.
         """
         if len(self.error):
             with np.errstate(over="ignore"):  # beyond any scale: infinite, as far off as can be
@@ -113,15 +142,16 @@ class AdaptiveIntervals:
             group, inflation = group_of(assigned.missing), self._inflation(assigned.missing)
             for output in range(error.shape[1]):
                 self.alpha[output] = self._adapted(score[:, output], group, inflation[:, output], output)
-        self.learn(assigned, error)
+        self.learn(assigned, error, time)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that has been learned, by the names of the attributes."""
         return {name: getattr(self, name) for name in LEARNED}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `arrays` of other intervals gave; models saved before they knew gaps have only the first."""
+        """Take over what `arrays` of other intervals gave; models saved before they knew gaps and times lack these."""
         self.missing = np.zeros((len(arrays["winner"]), self.growth.shape[1]), dtype=bool)
+        self.time = np.full(len(arrays["winner"]), np.nan)
         for name in LEARNED:
             if name in arrays:
                 setattr(self, name, arrays[name])

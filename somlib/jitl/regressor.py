@@ -120,6 +120,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             target = numbers(y).reshape(len(y), -1)
             self._output_shape: tuple[int, ...] = y.shape[1:]
             self.n_outputs_: int = target.shape[1]
+            self._before: tuple[AdaptiveIntervals, FloatArray] | None = None  # intervals and units of before a refit
             self._fit(X, target, timestamps, on_step)
         return self
 
@@ -156,7 +157,9 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         """
         with self._all_or_nothing():
             level = self._intervals.alpha
+            self._before = (self._intervals, self._targets.scale)
             super().refit(on_step=on_step)
+            self._before = None
             self._intervals.alpha = np.minimum(level, self._intervals.alpha)
         return self
 
@@ -169,7 +172,8 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             timestamps: Order them in time; None takes them in the order given.
         """
         X, target = self._checked_labelled(X, y)
-        time = np.arange(len(X)) if timestamps is None else self.index_.read_times(timestamps, len(X))[0].numpy()
+        unknown = np.full(len(X), np.nan)
+        time = unknown if timestamps is None else self.index_.read_times(timestamps, len(X))[0].numpy()
         assigned = self._assigner.assign(X)
         self._record_errors(
             assigned, self._answer(assigned, self._boosted(assigned)), self._targets.apply(target), time
@@ -310,7 +314,11 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
         order = np.argsort(self.index_.time.numpy()[left_out.position], kind="stable")
         position = left_out.position[order]
         targets = rows[:, -self._outputs :]
-        self._intervals.learn(subset(assigned, position), left_out.answer[order] - targets[position])
+        time = self.index_.time.numpy()[position]
+        self._intervals.learn(subset(assigned, position), left_out.answer[order] - targets[position], time)
+        if self._before is not None and self.index_.clock != "rows":
+            intervals, scale = self._before
+            self._intervals.recall(intervals, scale / self._targets.scale)
         if hidden is not None and to_hidden is not None:
             self._intervals.learn_gaps(hidden.assigned, to_hidden - targets[hidden.position])
         if not len(position):
@@ -319,7 +327,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     def _record_errors(self, assigned: Assignment, answer: FloatArray, target: FloatArray, time: NDArray[Any]) -> None:
         """Let the intervals see the errors of answers to labelled samples, in the order of time."""
         order = np.argsort(time, kind="stable")
-        self._intervals.observe(subset(assigned, order), answer[order] - target[order])
+        self._intervals.observe(subset(assigned, order), answer[order] - target[order], time[order])
         self._growth.answer(answer - target)
 
     def _shaped(self, answer: FloatArray) -> FloatArray:
@@ -343,7 +351,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
     def _restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self._output_shape = tuple(state["output_shape"])
         self.n_outputs_ = self._output_shape[0] if self._output_shape else 1
-        self._blend = None
+        self._blend, self._before = None, None
         super()._restore(state, tensors)
         self._intervals.restore(
             {name.removeprefix("intervals."): t.numpy() for name, t in tensors.items() if name.startswith("intervals.")}

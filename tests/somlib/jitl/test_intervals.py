@@ -166,6 +166,21 @@ def test_misses_of_samples_with_gaps_are_judged_by_their_own_reach() -> None:
     assert intervals.alpha[0] == pytest.approx(0.1 + 0.001 - 0.009)
 
 
+def test_errors_of_older_samples_are_recalled_in_the_units_of_a_new_fit() -> None:
+    rng = np.random.default_rng(1)
+    winner, error, time = rng.integers(0, 12, 300), rng.normal(size=(300, 1)), np.arange(300.0)
+    time[7] = np.nan  # not known: it cannot be said to be older
+    before, now, together = (AdaptiveIntervals(GRID, 0.9, 0.0, 1) for _ in range(3))
+    before.learn(at(winner[:200]), error[:200], time[:200])
+    now.learn(at(winner[100:]), 5 * error[100:], time[100:])
+    now.recall(before, np.array([5.0]))
+    recalled = np.flatnonzero(time < 100)
+    rows = np.concatenate((recalled, np.arange(100, 300)))
+    together.learn(at(winner[rows]), 5 * error[rows], time[rows])
+    np.testing.assert_allclose(now.half_width(at(np.arange(12))), together.half_width(at(np.arange(12))))
+    np.testing.assert_array_equal(now.time, together.time)
+
+
 def test_restored_intervals_reach_as_far_and_old_ones_know_no_gaps() -> None:
     intervals = AdaptiveIntervals(GRID, 0.9, 0.01, 1, d=3)
     intervals.learn(*gappy(np.ones(3), 400, 0))

@@ -305,3 +305,23 @@ def test_a_map_of_other_features_is_refused() -> None:
         JITLRegressor(som=own_map(X[:, :2])).fit(X, y)
     with pytest.raises(NotFittedError):
         JITLRegressor(som=SOM(device="cpu")).fit(X, y)
+
+
+def test_intervals_remember_a_season_through_fits_that_leave_out_newer_ones_alone() -> None:
+    rng = np.random.default_rng(0)
+
+    def rows(season: float, n: int) -> tuple[np.ndarray, np.ndarray]:
+        X = np.column_stack((rng.normal(season, 0.1, n), rng.normal(size=n)))
+        return X, X[:, 1] + rng.normal(size=n) * (
+            0.1 if season else 3.0
+        )  # errors of winter, 0, are 30 times those of summer
+
+    model = JITLRegressor(experts="pure").fit(*rows(0, 300), np.arange(300))
+    for start in (300, 600):
+        model.update(*rows(1, 300), np.arange(start, start + 300), refit=True)
+    inside = []
+    for season in (0, 1):
+        X, y = rows(season, 400)
+        lower, upper = model.predict_interval(X)
+        inside.append(np.mean((lower <= y) & (y <= upper)))
+    assert min(inside) > 0.7  # from the errors of the newest samples alone, 0.06 of those in winter
