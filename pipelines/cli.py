@@ -203,6 +203,16 @@ def status(config: ConfigSetting, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def doctor(uri: TrackingUri = None) -> None:
+    """Look for what keeps this machine from training and serving, and say what to mend; 1 where there is anything."""
+    with problems_as_lines():
+        from pipelines.commands.operations import doctor as run
+
+        if not run(uri):
+            raise typer.Exit(1)
+
+
+@app.command()
 def close_stale(
     hours: Annotated[
         float, typer.Option("--hours", min=0.1, help="Silence after which a run that nothing else is known of is dead.")

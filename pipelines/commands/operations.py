@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.commands.terminal import TerminalListener, show_facts
@@ -65,6 +66,20 @@ def status(file: str, overrides: Sequence[str]) -> None:
 
     config = load_config(file, overrides)
     show_facts(f"som status: {config.name}", stands(config).lines())
+
+
+def doctor(uri: str | None) -> bool:
+    """Print what was found on this machine and what to mend; whether there is nothing to mend."""
+    from pipelines.operations.doctor import examine
+
+    findings = examine(uri)
+    console = Console()
+    for each in findings:
+        mark = "[green]well[/green]" if each.mend is None else "[red]mend[/red]"
+        console.print(f"{mark}  {escape(each.place)}: {escape(each.found)}", soft_wrap=True, highlight=False)
+        if each.mend is not None:
+            console.print(f"      {escape(each.mend)}", soft_wrap=True, highlight=False)
+    return all(each.mend is None for each in findings)
 
 
 def close_stale(hours: float, uri: str | None) -> None:

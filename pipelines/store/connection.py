@@ -80,6 +80,11 @@ def _default() -> str | None:
     return sqlite_uri(Path(DATABASE))
 
 
+def store_address(uri: str | None) -> str:
+    """The address that `tracking_store` takes, without making anything there."""
+    return str(uri or _default() or mlflow.get_tracking_uri())
+
+
 def connect(uri: str | None) -> None:
     """Make sure that the tracking store answers; a new SQLite store gets its tables here, which takes seconds.
 

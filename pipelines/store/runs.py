@@ -24,6 +24,15 @@ def last_run(experiment: str, kind: str) -> RunFacts | None:
     return runs[0] if runs else None
 
 
+def newest_start() -> datetime | None:
+    """When the newest run of all experiments began, in UTC; None where there is none."""
+    with mlflow_errors():
+        client = MlflowClient()
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        found = _search(client, experiments, "", most=1)
+    return found[0].started if found else None
+
+
 def open_runs() -> list[RunFacts]:
     """The runs that MLflow calls running and that processes of ours opened, in all experiments."""
     with mlflow_errors():
