@@ -126,6 +126,11 @@ def in_words(stored: pa.DataType) -> str:
     return str(stored)
 
 
+def makes_features(stored: pa.DataType) -> bool:
+    """Whether features can be made of a type: numbers, texts, dates and times; not of durations, times of day, lists."""
+    return is_number(stored) or is_moment(stored) or in_words(stored) in ("text", "bytes")
+
+
 def type_name(stored: pa.DataType) -> str:
     """A type by its name, with the value type in place of an encoding: text, int64, timestamp[ns]."""
     return "text" if plain(stored) == pa.large_string() else str(value_type(stored))

@@ -42,6 +42,7 @@ from pipelines.data.column_base import BaseColumn, Floats
 from pipelines.data.cycles import CYCLES, around, off_circle, on_circle, part_of
 from pipelines.data.labels import labels, mapped, moments, numbers, truth
 from pipelines.data.past_columns import LagColumn, RollingMeanColumn
+from pipelines.errors import DatasetError
 from pipelines.settings.columns import OPTIONS, PAST_KINDS, ColumnConfig, TimePart
 
 OTHER = "(other)"
@@ -245,12 +246,20 @@ class CategoryColumn(BaseColumn):
 
         Returns:
             With the levels that enough rows have, at most `most`, ascending.
+
+        Raises:
+            DatasetError: Every value is rare.
         """
         frequent = [
             i for i in np.argsort(-counts, kind="stable") if counts[i] and counts[i] >= self.least_share * counts.sum()
         ]
         kept = sorted(frequent[: self.most])
         rest = counts.sum() - counts[kept].sum()
+        if rest and not kept:
+            raise DatasetError(
+                f"data.columns: each value of {self.name!r} is in less than {self.least_share:.1%} of the training "
+                "rows, so that all would be one: leave it out, or give it a smaller least_share"
+            )
         return self.model_copy(update={"levels": tuple(known[i] for i in kept), "other": bool(rest)})
 
     def config(self) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _fault(table: Table, name: str) -> str:
         return "holds types that have nothing in common in different files"
     if kinds.unknown_zone(dtype):
         return "has a time zone that is not known"
-    if not (kinds.is_number(dtype) or kinds.is_moment(dtype) or kinds.in_words(dtype) in ("text", "bytes")):
+    if not kinds.makes_features(dtype):
         return f"holds {kinds.type_name(dtype)}, which no feature is made of"
     return ""
 

@@ -143,6 +143,16 @@ class Table:
                     )
                     break
 
+    def kind_problems(self, setting: str, names: Iterable[str]) -> Iterator[str]:
+        """A line for each column of a type that no feature is made of, whatever is said of it."""
+        for name in names:
+            dtype = self.common(name)
+            if dtype is not None and not kinds.makes_features(dtype):
+                yield (
+                    f"{setting}: column {name!r} holds {kinds.type_name(dtype)}, which no feature is made of: write it "
+                    "as numbers, such as the seconds of a duration"
+                )
+
     # ------------------------------------------------------------ remarks
 
     def remarks(self, name: str) -> Iterator[str]:

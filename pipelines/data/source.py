@@ -147,6 +147,7 @@ def _rows(
         problems = [
             *table.type_problems("data.columns", series),
             *table.type_problems("data.features", said),
+            *table.kind_problems("data.columns", said),
             *table.type_problems("data.time", time),
             *table.type_problems("data.where", about),
         ]

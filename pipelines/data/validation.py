@@ -80,11 +80,23 @@ def usability_problems(source: Source, found: Survey, config: DataConfig, missin
     for name in source.features:
         column = found.columns[name]
         if column.constant and not column.infinite:
-            problems.append(
-                f"data.features: column {name!r} is constant, {column.low:g} in all rows: leave it out, "
-                "a map learns nothing from it"
-            )
+            problems.append(_constant(source, found, name))
     return problems
+
+
+def _constant(source: Source, found: Survey, name: str) -> str:
+    """What is said of a number of a feature that is the same in all rows."""
+    value = found.levels[name][0] if name in found.levels else f"{found.columns[name].low:g}"
+    owner = next(each for each in source.columns if name in each.numbers)
+    if len(owner.numbers) > 1:
+        part = name.removeprefix(f"{owner.name} ")
+        return (
+            f"data.columns: {part} of {owner.name!r} is {value} in all rows: leave it out of its parts, a map learns "
+            "nothing from it"
+        )
+    return (
+        f"data.features: column {name!r} is constant, {value} in all rows: leave it out, a map learns nothing from it"
+    )
 
 
 def value_problems(source: Source, found: Survey, config: DataConfig, missing: str) -> list[str]:

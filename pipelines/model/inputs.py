@@ -109,7 +109,7 @@ def with_past(rows: pd.DataFrame | pl.DataFrame, columns: Sequence[Column]) -> p
 def _without_index(rows: Any, features: Sequence[str], encoding: Encoding | None) -> Matrix:
     if isinstance(rows, pa.Table | pa.RecordBatch):
         require_columns("input", rows.schema.names, features, encoding)
-        rows = pl.from_arrow(rows.select(list(features)))
+        rows = pl.from_arrow(_plain_decimals(rows.select(list(features))))
     if isinstance(rows, pl.DataFrame):
         require_columns("input", rows.columns, features, encoding)
         return _matrix({name: rows[name] for name in features}, len(rows), encoding)
@@ -126,6 +126,14 @@ def _without_index(rows: Any, features: Sequence[str], encoding: Encoding | None
         "input must be a pandas or polars DataFrame, an Arrow table, a NumPy array, a dict of columns, or a list of "
         f"dicts or rows, got {type(rows).__name__}"
     )
+
+
+def _plain_decimals(rows: "pa.Table | pa.RecordBatch") -> "pa.Table | pa.RecordBatch":
+    """Arrow rows with decimals as floats: polars ends the process at those of 256 bits."""
+    fields = [
+        pa.field(field.name, pa.float64() if pa.types.is_decimal(field.type) else field.type) for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields), safe=False)
 
 
 def _from_array(rows: NDArray[Any], features: Sequence[str], encoding: Encoding | None) -> Matrix:
@@ -212,8 +220,8 @@ def as_polars(values: RawColumn) -> pl.Series:
     Raises:
         ValueError: Its values are of several kinds.
     """
-    if isinstance(values, pl.Series):
-        return values if values.dtype != pl.Object else _of_python(values.to_list())
+    if isinstance(values, pl.Series):  # whose methods take a name such as ^x.*$ for a pattern
+        return values.alias("values") if values.dtype != pl.Object else _of_python(values.to_list())
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         zone = getattr(values.dtype, "tz", None)
         moments = values if zone is None else values.dt.tz_convert("UTC").dt.tz_localize(None)
@@ -267,7 +275,7 @@ def _from_polars(name: str, column: pl.Series) -> Matrix:
         if column.dtype == pl.Object:
             return _from_objects(name, np.array(column.to_list(), dtype=object))
         raise ModelError(f"column {name} must hold numbers, got the type {column.dtype}")
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
+    return column.alias("values").cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
 
 
 def _from_objects(name: str, values: NDArray[Any]) -> Matrix:

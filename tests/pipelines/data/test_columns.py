@@ -7,6 +7,7 @@ import pytest
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from pipelines.data.columns import CategoryColumn, Column, column
+from pipelines.errors import DatasetError
 from pipelines.settings.columns import ColumnConfig
 
 NAN = float("nan")
@@ -113,3 +114,10 @@ def test_stored_values_are_read_as_what_they_stand_for() -> None:
     when = made("when", kind="time", parts=["hour_of_day", "day_of_year"])
     features = when.expand(numbers_of(when, pl.Series([datetime(2024, 3, 5, 7)])))
     assert numbers_of(when, pl.Series(when.stored(features)))[0] == pytest.approx([7, 65], abs=1)
+
+
+def test_a_category_of_rare_values_alone_is_refused() -> None:
+    each = CategoryColumn(name="code", least_share=0.1)
+    with pytest.raises(DatasetError, match=r"each value of 'code' is in less than 10.0% of the training rows"):
+        each.fitted([f"v{i}" for i in range(11)], np.ones(11, dtype=np.int64))
+    assert len(each.fitted([f"v{i}" for i in range(10)], np.ones(10, dtype=np.int64)).levels) == 10

@@ -1,3 +1,4 @@
+from datetime import time, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -109,3 +110,15 @@ def test_columns_that_are_not_numbers_are_named_with_what_they_are(write: WriteD
     other = write(table().with_columns(a=pl.lit("x")), "data/part-1.parquet")
     (line,) = problems(path.parent)
     assert line.startswith(f"data.features: column 'a' must be numeric, got text in {other}, and double in {path}: ")
+
+
+@pytest.mark.parametrize("kind", ["category", "number", "time"])
+def test_columns_of_types_that_no_feature_is_made_of_are_refused_whatever_is_said_of_them(
+    tmp_path: Path, kind: str
+) -> None:
+    columns = {"span": [timedelta(hours=1)] * 3, "clock": [time(9)] * 3, "tags": [[1], [2], []], "b": [1.0, 2.0, 3.0]}
+    pl.DataFrame(columns).write_parquet(tmp_path / "d.parquet")
+    for name in ("span", "clock", "tags"):
+        (line,) = problems(tmp_path, features=[name, "b"], columns={name: kind})
+        assert line.startswith(f"data.columns: column {name!r} holds ")
+        assert "which no feature is made of: write it as numbers" in line

@@ -1,3 +1,4 @@
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,7 @@ from pipelines.errors import ConfigError, DatasetError
 from pipelines.settings.sections import DataConfig
 from somlib import SOMConfig
 from tests.pipelines.conftest import WriteDataset
+from tests.pipelines.data.reading import wanted
 
 FRAME = pl.DataFrame(
     {
@@ -123,3 +125,13 @@ def test_settings_that_do_not_fit_the_features_are_refused() -> None:
         require_map(SOMConfig(num_features=5), features=3)
     with pytest.raises(ConfigError, match=r"^som\.device must be one that torch can use"):
         require_map(SOMConfig(device="cuda:99"), features=3)
+
+
+def test_constant_categories_and_parts_of_times_are_named_by_what_they_are(write: WriteDataset) -> None:
+    days = [date(2024, 1, 1) + timedelta(days=i) for i in range(30)]
+    path = write(pl.DataFrame({"day": days, "city": ["Rome"] * 30, "v": range(30)}))
+    data = wanted(path, features=["day", "city", "v"], columns={"day": "time", "city": "category"})
+    source = find_source(data)
+    lines = usability_problems(source, survey(source, False), data, "error")
+    assert lines[0].startswith("data.columns: hour_of_day of 'day' is 0 in all rows: leave it out of its parts")
+    assert lines[-1].startswith("data.features: column 'city' is constant, Rome in all rows")

@@ -193,3 +193,20 @@ def test_a_category_is_recognized_whatever_type_it_comes_in_and_an_unknown_one_i
 def test_values_that_a_column_does_not_take_are_refused_by_its_name(change: Any, expected: str) -> None:
     with pytest.raises(ModelError, match=expected):
         read_rows({"a": [1.0], "c": ["x"], "w": [None]} | change, ENCODING.inputs, ENCODING)
+
+
+@pytest.mark.parametrize("name", ["^a.*$", "*", "k=v", "it's", " b ", "grüße"])
+def test_columns_of_any_name_are_read_from_a_polars_frame(name: str) -> None:
+    frame = pl.DataFrame({name: [1.5, None], "b": ["x", "y"]})
+    encoding = Encoding((NumberColumn(name=name), CategoryColumn(name="b", levels=("x", "y"))))
+    np.testing.assert_array_equal(read_rows(frame, [name])[0], [[1.5], [np.nan]])
+    np.testing.assert_array_equal(read_rows(frame, encoding.inputs, encoding)[0], [[1.5, 0], [np.nan, 1]])
+    texts = Encoding((CategoryColumn(name=name, levels=("x",)),))
+    np.testing.assert_array_equal(read_rows(pl.DataFrame({name: ["x", None]}), [name], texts)[0], [[0], [np.nan]])
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(5, 2), pa.decimal256(50, 2)], ids=str)
+def test_decimals_of_an_arrow_table_are_numbers(kind: pa.DataType) -> None:
+    table = pa.table({"a": pa.array([Decimal("1.25"), None], kind), "b": [1, 2]})
+    for rows in (table, table.to_batches()[0]):
+        np.testing.assert_array_equal(read_rows(rows, ["a", "b"])[0], [[1.25, 1], [np.nan, 2]])
