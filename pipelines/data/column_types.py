@@ -127,7 +127,7 @@ def in_words(stored: pa.DataType) -> str:
 
 
 def makes_features(stored: pa.DataType) -> bool:
-    """Whether features can be made of a type: numbers, texts, dates and times; not of durations, times of day, lists."""
+    """Whether features can be made of a type: numbers, texts, dates, times; not of durations, times of day, lists."""
     return is_number(stored) or is_moment(stored) or in_words(stored) in ("text", "bytes")
 
 

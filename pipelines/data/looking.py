@@ -100,6 +100,7 @@ def look_at(path: str, target: Sequence[str] = (), time: str | None = None) -> L
     """
     table, _ = read_table(path)
     faults = {name: _fault(table, name) for name in table.names}
+    time = time if time in faults else None  # a name that is none is not for here to refuse
     for name in (*target, *([time] if time else ())):
         if faults.get(name):
             raise DatasetError(f"column {name!r} of {path} is of no use as target or time: it {faults[name]}")
