@@ -119,7 +119,11 @@ class JITLEstimator(ChosenSettings):
         self._ridge.solve(rows[:, -target.shape[1] :])
         left_out, to_hidden = self._fit_experts(assigned, rows, splits, left_out, hidden, to_hidden, on_step)
         self._finish_fit(assigned, rows, left_out, hidden, to_hidden)
-        self._growth = Growth(len(rows), left_out.loss(rows[:, -target.shape[1] :]) if len(left_out.position) else None)
+        self._growth = Growth(len(rows), self._usual_loss(left_out, rows) if len(left_out.position) else None)
+
+    def _usual_loss(self, left_out: LeftOut, rows: FloatArray) -> float:
+        """Mean loss of the left-out answers, as the errors of later ones are measured."""
+        return left_out.loss(rows[:, -self._outputs :])
 
     @property
     def _needs_hidden(self) -> bool:

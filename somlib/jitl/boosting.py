@@ -74,7 +74,13 @@ class Trees:
         """
         model = HistGradientBoostingRegressor(random_state=seed, **boosting_settings(len(X))).fit(binnable(X), y)
         # Private, and pinned by a test against `model.predict`: there is no public way to the nodes.
-        trees = [predictor.nodes for (predictor,) in model._predictors]
+        return cls.of(
+            [predictor.nodes for (predictor,) in model._predictors], float(np.ravel(model._baseline_prediction)[0])
+        )
+
+    @classmethod
+    def of(cls, trees: Sequence[Any], first: float) -> "Trees":
+        """Trees from the nodes that scikit-learn keeps of each, and what their sum starts from."""
         size = np.array([len(nodes) for nodes in trees], dtype=np.int64)
         start = np.cumsum(size) - size
         nodes: Any = np.concatenate(trees)
@@ -88,7 +94,7 @@ class Trees:
             left=np.where(leaf, own, base + nodes["left"]).astype(np.int64),
             right=np.where(leaf, own, base + nodes["right"]).astype(np.int64),
             value=np.where(leaf, nodes["value"], 0.0),
-            first=np.ravel(model._baseline_prediction).astype(np.float64),
+            first=np.array([first]),
             depth=np.array([nodes["depth"].max(initial=0)], dtype=np.int64),
         )
 

@@ -10,7 +10,7 @@ True
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -30,7 +30,7 @@ from somlib.jitl.intervals import AdaptiveIntervals
 from somlib.jitl.moments import FloatArray
 from somlib.jitl.neighborhoods import GaussianNeighborhood, Neighborhood
 from somlib.jitl.sample_index import SampleIndex
-from somlib.jitl.side_by_side import step_counter
+from somlib.jitl.side_by_side import require_jobs, step_counter
 from somlib.jitl.validation import BLOCKS, SIGMAS, LeftOut, Split, forward_splits, subset
 from somlib.utils.estimator_inputs import numbers
 
@@ -112,9 +112,7 @@ class JITLRegressor(RegressorMixin, JITLEstimator):  # type: ignore[misc]  # sci
             raise ArgumentError(f"coverage must lie between 0 and 1, got {self.coverage!r}")
         if not isinstance(self.gamma, Real) or not 0 <= self.gamma < 1:
             raise ArgumentError(f"gamma must be at least 0 and below 1, got {self.gamma!r}")
-        jobs = self.n_jobs
-        if jobs is not None and not (isinstance(jobs, Integral) and (jobs >= 1 or jobs == -1)):
-            raise ArgumentError(f"n_jobs must be a whole number of at least 1, -1 or None, got {self.n_jobs!r}")
+        require_jobs(self.n_jobs)
         with self._all_or_nothing():
             X, y = self._checked(X, y, fresh=True, multi_output=True)
             target = numbers(y).reshape(len(y), -1)

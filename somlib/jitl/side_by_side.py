@@ -4,9 +4,12 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import TypeVar
+from numbers import Integral
+from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
+
+from somlib.errors import ArgumentError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,6 +42,16 @@ def step_counter(on_step: Callable[[int, int, str], None] | None, of: int) -> Ca
             on_step(number, of, name)
 
     return step
+
+
+def require_jobs(jobs: Any) -> None:
+    """Refuse what is no number of jobs.
+
+    Raises:
+        ArgumentError: Neither a whole number of at least 1, nor -1, nor None.
+    """
+    if jobs is not None and not (isinstance(jobs, Integral) and (int(jobs) >= 1 or int(jobs) == -1)):
+        raise ArgumentError(f"n_jobs must be a whole number of at least 1, -1 or None, got {jobs!r}")
 
 
 def cores() -> int:

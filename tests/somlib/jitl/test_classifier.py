@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from somlib.core import SOM
-from somlib.errors import ArgumentError
+from somlib.errors import ArgumentError, DataTypeError
 from somlib.jitl import JITLClassifier
 from somlib.jitl.moments import FloatArray
 
@@ -85,9 +85,96 @@ def test_a_saved_classifier_answers_and_learns_like_the_one_that_was_saved(tmp_p
             either.update(X[:20], y[20:40])
 
 
-def test_a_class_that_fit_has_not_seen_is_refused() -> None:
+def test_a_class_that_fit_has_not_seen_is_learned() -> None:
+    X, y = moons(120)
+    model = JITLClassifier(experts="pure").fit(X[:80], y[:80])
+    model.update(np.vstack((X[80:], X[:20] + 9)), np.append(y[80:], ["a far and new one"] * 20), refit=False)
+    assert model.classes_.tolist() == ["a far and new one", "lower", "upper"]
+    assert len(model.index_) == 140
+    assert model.predict(X[:3] + 9.1).tolist() == ["a far and new one"] * 3
+    assert model.score(X, y) > 0.9
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
+
+
+def test_new_whole_numbers_join_the_classes_as_such() -> None:
     X, y = moons(60)
-    model = JITLClassifier().fit(X, y)
-    with pytest.raises(ArgumentError, match=r"y must hold classes that fit has seen, got (np\.str_\()?'new'"):
-        model.update(X[:2], ["upper", "new"])
+    model = JITLClassifier(experts="pure").fit(X, (y == "upper").astype(np.int64))
+    model.update(X[:10] + 9, np.full(10, 7.0))
+    assert model.classes_.dtype == np.int64
+    assert model.classes_.tolist() == [0, 1, 7]
+
+
+def test_labels_of_another_kind_are_refused_and_change_nothing() -> None:
+    X, y = moons(60)
+    model = JITLClassifier(experts="pure").fit(X, y)
+    with pytest.raises(DataTypeError, match="y must hold labels like those of fit, 'lower', 'upper', got 3"):
+        model.update(X[:2], [3, 4])
     assert len(model.index_) == 60
+
+
+def test_a_new_class_with_times_of_another_kind_changes_nothing() -> None:
+    X, y = moons(60)
+    model = JITLClassifier(experts="pure").fit(X, y, np.arange(60))
+    before = model.predict_proba(X)
+    with pytest.raises(ArgumentError, match="timestamps"):
+        model.update(X[:2], ["upper", "new"], np.array(["2024-01-01", "2024-01-02"], dtype="datetime64[D]"))
+    assert model.classes_.tolist() == ["lower", "upper"]
+    assert len(model.index_) == 60
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+
+
+def test_a_single_class_is_certain_until_another_comes() -> None:
+    X, y = moons(60)
+    model = JITLClassifier().fit(X, np.full(60, "only"))
+    np.testing.assert_array_equal(model.predict_proba(X), 1.0)
+    model.update(X[:40], y[:40])
+    assert model.classes_.tolist() == ["lower", "only", "upper"]
+    assert "boosting" in model.predict(X, return_details=True).experts
+
+
+def test_a_class_of_one_row_has_its_place_and_a_small_probability() -> None:
+    X, y = moons(100)
+    y = np.where(np.arange(100) == 3, "rare", y)
+    model = JITLClassifier().fit(X, y)
+    probability = model.predict_proba(X[50:])
+    assert model.classes_.tolist() == ["lower", "rare", "upper"]
+    assert 0 < probability[:, 1].max() < 0.3
+    assert model.score(X, y) > 0.9
+
+
+def test_a_hundred_classes_are_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(100), 6)
+    X = np.column_stack((y % 10, y // 10)) + rng.normal(0, 0.1, (600, 2))
+    assert JITLClassifier(experts="pure").fit(X, y).score(X + rng.normal(0, 0.05, X.shape), y) > 0.95
+
+
+def test_a_class_of_three_in_a_thousand_keeps_its_share_of_the_probability() -> None:
+    X, y = moons(2000)
+    y = np.where(np.arange(2000) % 300 == 0, "rare", "usual")  # 7 rows, at random places
+    model = JITLClassifier(experts="pure").fit(X, y)
+    assert model.predict_proba(X)[:, 0].mean() == pytest.approx(7 / 2000, abs=0.004)
+
+
+def test_losses_of_later_rows_call_for_a_fit() -> None:
+    X, y = moons(800)
+    model = JITLClassifier(experts="pure").fit(X, y)
+    assert model.update(*moons(110, 1), refit=False).refit_reason == ""
+    new, answer = moons(110, 2)
+    wrong = np.where(answer == "upper", "lower", "upper")
+    assert "times those of the last fit" in model.update(new, wrong, refit=False).refit_reason
+
+
+def test_the_weights_of_the_experts_are_shares() -> None:
+    X, y = moons(60)
+    weights = JITLClassifier().fit(X, y).predict(X, return_details=True).experts
+    assert list(weights) == ["ridge", "neighbors_20", "neighbors_60", "logistic", "boosting"]
+    assert sum(weights.values()) == pytest.approx(1.0)
+
+
+def test_steps_are_told() -> None:
+    X, y = moons(60)
+    steps: list[tuple[int, int, str]] = []
+    JITLClassifier().fit(X, y, on_step=lambda *step: steps.append(step))
+    assert [(number, of) for number, of, _ in steps] == [(i, 7) for i in range(1, 8)]
+    assert {name for _, _, name in steps} == {"local ridges", "boosting"}
