@@ -14,6 +14,7 @@ from rich.console import Console
 from pipelines.data.look import Look
 from pipelines.data.looking import Looked, look_at
 from pipelines.data.source import read_table
+from pipelines.data.validation import MOST_CLASSES, ROWS_A_CLASS
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.settings.config import load_config
 from pipelines.settings.reference import TITLE, json_schema
@@ -100,10 +101,10 @@ def _require_columns(data: str, target: Sequence[str], time: str | None) -> None
 def _require_useful(looked: Looked, data: str, target: Sequence[str]) -> None:
     for name in target:
         dtype = looked.sample.schema[name]
-        if not (dtype.is_numeric() or dtype == pl.Boolean):
+        if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum)):
             raise ConfigError(
-                f"--target {name} must be numeric, got {dtype}: a target of classes needs a column of 0 and 1 for each "
-                "class; without --target the map is trained on the features alone"
+                f"--target {name} must hold numbers, text or true and false, got {dtype}: without --target the map is "
+                "trained on the features alone"
             )
     if not any(map(is_feature, looked.columns)):
         reasons = some([f"{each.name} ({each.why})" for each in looked.columns])
@@ -136,6 +137,7 @@ def _lines(name: str, path: str, looked: Looked, target: Sequence[str]) -> Itera
             yield f"    {scalar(each.name)}: {scalar(each.kind)}"
     if target:
         yield f"  target: {scalar(list(target))}"
+        yield from _kinds(looked.sample, target)
     else:
         yield "  # target: []  # columns to predict; they are no features then"
     times = [each for each in looked.columns if each.role == "time"]
@@ -153,6 +155,30 @@ def _lines(name: str, path: str, looked: Looked, target: Sequence[str]) -> Itera
     yield "  initialization_mode: pca"
     if looked.gaps or not looked.whole:
         yield "  missing: mask  # rows that lack a value train with what they have"
+
+
+def _kinds(sample: pl.DataFrame, target: Sequence[str]) -> Iterator[str]:
+    """What whole numbers among the targets are: two of them classes, a few more maybe."""
+    found = {name: _few_whole_numbers(sample.get_column(name)) for name in target}
+    if two := [name for name, values in found.items() if len(values) == 2]:
+        kinds = scalar(dict.fromkeys(two, "class"))
+        yield _commented(f"  target_kind: {kinds}", "two whole numbers; number takes them as amounts")
+    for name, values in found.items():
+        if len(values) > 2:
+            line = (
+                f"{len(values)} whole numbers, {some([f'{value:g}' for value in values])}: amounts, unless it says so"
+            )
+            yield _commented(f"  # target_kind: {scalar({name: 'class'})}", line)
+
+
+def _few_whole_numbers(values: pl.Series) -> list[float]:
+    """The values of a column of few whole numbers, ascending; none of another."""
+    if not values.dtype.is_numeric():
+        return []
+    known = values.cast(pl.Float64).drop_nulls().drop_nans()
+    distinct = known.unique().sort()
+    few = 2 <= len(distinct) <= min(MOST_CLASSES, len(known) // ROWS_A_CLASS)
+    return distinct.to_list() if few and (distinct == distinct.round()).all() else []
 
 
 def _commented(line: str, why: str) -> str:

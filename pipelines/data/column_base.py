@@ -21,6 +21,7 @@ class BaseColumn(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     has_mean: ClassVar[bool] = True
+    setting: ClassVar[str] = "data.columns"
 
     name: str
 

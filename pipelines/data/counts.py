@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from pipelines.data.classes import MOST_CLASSES, in_order
 from pipelines.data.rows import exactly, times_of
 from pipelines.data.source import Source
 from pipelines.errors import DatasetError
@@ -48,7 +49,8 @@ class Survey:
         columns: Features and targets by name.
         first: Earliest time, None without a time column.
         last: Latest time.
-        levels: Of each category the values of the used rows, ascending; their places are their codes.
+        levels: Of each category, and of each target that is a class, the values of the used rows, ascending; their
+            places are their codes.
     """
 
     found: int
@@ -72,7 +74,7 @@ def survey(source: Source, drop_incomplete: bool) -> Survey:
         DatasetError: A file turned out to be damaged, or a row has no time.
     """
     columns = tuple(dict.fromkeys((*source.features, *source.target)))
-    categories = [name for name in source.categories if name in columns]
+    categories = [name for name in source.texts if name in columns]
     sums, lows, highs = _facts(source, columns, drop_incomplete)
     read = tuple(dict.fromkeys((*columns, source.time) if source.time else columns))
     parts, levels = [], {name: set[str]() for name in categories}
@@ -81,7 +83,7 @@ def survey(source: Source, drop_incomplete: bool) -> Survey:
         used = complete(batch, source) if drop_incomplete else batch
         for name in categories:
             levels[name].update(used.get_column(name).drop_nulls().unique().to_list())
-            _require_few(name, levels[name])
+            _require_few(name, levels[name], is_class=name in source.classes)
     row: dict[str, Any] = dict.fromkeys(sums, 0) | dict.fromkeys((*lows, *highs))
     if parts:
         combined = (pl.col(*sums).sum(), pl.col(*lows).min(), pl.col(*highs).max())
@@ -101,7 +103,7 @@ def survey(source: Source, drop_incomplete: bool) -> Survey:
         columns=counted | {name: _with_codes(counted[name], len(values)) for name, values in levels.items()},
         first=row.get("first"),
         last=row.get("last"),
-        levels={name: tuple(sorted(values)) for name, values in levels.items()},
+        levels={name: ordered(source, name, values) for name, values in levels.items()},
     )
 
 
@@ -110,7 +112,17 @@ def _with_codes(counted: ColumnSurvey, values: int) -> ColumnSurvey:
     return counted._replace(low=0.0, high=values - 1.0) if values else counted
 
 
-def _require_few(name: str, values: Collection[str]) -> None:
+def ordered(source: Source, name: str, values: Collection[str]) -> tuple[str, ...]:
+    """The values of a category or a class, ascending."""
+    return in_order(source.classes.get(name, "text"), values)
+
+
+def _require_few(name: str, values: Collection[str], *, is_class: bool) -> None:
+    if is_class and len(values) > MOST_CLASSES:
+        raise DatasetError(
+            f"data.target: column {name!r} has over {MOST_CLASSES:,} classes, such as {min(values)!r:.40}: it names "
+            "rows rather than classes, leave it out"
+        )
     if len(values) > MOST_VALUES:
         raise DatasetError(
             f"data.columns: column {name!r} has over {MOST_VALUES:,} values, such as {min(values)!r:.40}: it is no "
@@ -125,8 +137,8 @@ def _facts(source: Source, columns: Sequence[str], drop_incomplete: bool) -> tup
     sums, lows, highs = {"found": pl.len(), "incomplete": incomplete.sum(), "timeless": pl.lit(0)}, {}, {}
     for i, name in enumerate(columns):
         column = exactly(name)
-        sums[f"missing {i}"] = is_missing(name, source.categories).sum()
-        if name in source.categories:  # of texts there is nothing else to be asked
+        sums[f"missing {i}"] = is_missing(name, source.texts).sum()
+        if name in source.texts:  # of texts there is nothing else to be asked
             sums[f"infinite {i}"], lows[f"low {i}"], highs[f"high {i}"] = pl.lit(0), NOTHING, NOTHING
             continue
         finite = column.filter(used & column.is_finite())

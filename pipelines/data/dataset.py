@@ -12,6 +12,7 @@ import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
 
+from pipelines.data.classes import Classes
 from pipelines.data.columns import Column
 from pipelines.data.counts import ColumnSurvey, Survey, complete, is_missing
 from pipelines.data.rows import exactly, times_of
@@ -35,7 +36,7 @@ class Dataset:
         feature_names: Length d; of a column that is more than a number, those of its numbers.
         target_names: Length o.
         features: float32, or float64 where that was needed, NaN where missing, shape (n, d); of a category its codes.
-        target: float64, NaN where missing, shape (n, o).
+        target: float64, NaN where missing, shape (n, o); of a class its codes.
         time: What orders the rows, int64 or float64, shape (n,); None without a time column.
         sha256: Digest of all of the above but the path; independent of files, row groups and compression.
         survey: What was counted on the way.
@@ -46,6 +47,7 @@ class Dataset:
             plain numbers, or no row is complete.
         step: Which rows they are: all, or every second, third, ... of the used rows, from the first on; digest and
             survey are of all.
+        classes: Of each target that is one.
     """
 
     path: str
@@ -61,6 +63,7 @@ class Dataset:
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     example: pl.DataFrame | None = None
     step: int = 1
+    classes: Mapping[str, Classes] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -111,7 +114,9 @@ def read_dataset(
         if stop > found.used:
             break
         features[start:stop] = coded(batch.select(map(exactly, source.features)), found.levels).to_numpy()
-        target[start:stop] = batch.select(map(exactly, source.target)).to_numpy() if source.target else 0.0
+        target[start:stop] = (
+            coded(batch.select(map(exactly, source.target)), found.levels).to_numpy() if source.target else 0.0
+        )
         if source.time is not None:
             time.append(times_of(batch, source.time).to_physical().to_numpy())
         start = stop
@@ -135,9 +140,20 @@ def read_dataset(
         survey=found,
         time_type=source.time_type,
         columns=source.columns if source.special else (),
-        levels=found.levels,
+        levels=feature_levels(source, found),
+        classes=target_classes(source, found),
         example=example_rows(source) if source.special else None,
     )
+
+
+def feature_levels(source: Source, found: Survey) -> dict[str, tuple[str, ...]]:
+    """The values of each category, by whose places its codes are."""
+    return {name: known for name, known in found.levels.items() if name not in source.classes}
+
+
+def target_classes(source: Source, found: Survey) -> dict[str, Classes]:
+    """The classes of each target that is one."""
+    return {name: Classes(kind, found.levels[name]) for name, kind in source.classes.items()}
 
 
 def coded(rows: pl.DataFrame, levels: Mapping[str, Sequence[str]]) -> pl.DataFrame:
@@ -180,7 +196,8 @@ def known_times(source: Source, column: str, drop_incomplete: bool) -> pl.Series
         DatasetError: A file is damaged.
     """
     known = [
-        times_of(batch.filter(~is_missing(column)), str(source.time)) for batch in used_rows(source, drop_incomplete)
+        times_of(batch.filter(~is_missing(column, source.texts)), str(source.time))
+        for batch in used_rows(source, drop_incomplete)
     ]
     return pl.concat(known) if known else pl.Series("time", [], source.time_type)
 

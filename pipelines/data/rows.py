@@ -15,6 +15,7 @@ import polars as pl
 import polars.selectors as cs
 import pyarrow as pa
 
+from pipelines.data.classes import ClassColumn
 from pipelines.data.column_types import NUMBER, convert, in_polars, type_name
 from pipelines.data.columns import Column
 from pipelines.data.conditions import Condition
@@ -59,7 +60,7 @@ class Rows:
     types: Mapping[str, pa.DataType]
     partitions: Mapping[str, pa.DataType]
     numbers: Sequence[str]
-    columns: Mapping[str, Column] = field(default_factory=dict)
+    columns: Mapping[str, Column | ClassColumn] = field(default_factory=dict)
     time: str | None = None
     start: datetime | None = None
     end: datetime | None = None
@@ -146,13 +147,13 @@ class Rows:
         return pl.DataFrame([ready[name].alias(name) for name in columns])
 
     @staticmethod
-    def _read(footer: Footer, column: Column, rows: pl.DataFrame) -> dict[str, pl.Series]:
+    def _read(footer: Footer, column: Column | ClassColumn, rows: pl.DataFrame) -> dict[str, pl.Series]:
         """The numbers of a column, by name."""
         try:
             return dict(zip(column.numbers, column.read(rows.get_column(column.name).alias("values")), strict=True))
         except ValueError as error:
             raise DatasetError(
-                f"data.columns: column {column.name!r} in {footer.file} {error}: it is declared as {column.kind}"
+                f"{column.setting}: column {column.name!r} in {footer.file} {error}: it is declared as {column.kind}"
             ) from error
 
     def _of_group(

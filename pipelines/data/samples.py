@@ -1,7 +1,7 @@
 """From rows to samples: which rows train, and all of them scaled by what the training rows look like."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipelines.data import Dataset
+from pipelines.data.classes import Classes
 from pipelines.data.columns import CategoryColumn
 from pipelines.data.encoding import Encoding
 from pipelines.data.scaling import Scaler, fit_scaler
@@ -34,15 +35,22 @@ class Labelled:
         targets: By name, NaN where missing, shape (n,).
         moments: Their times, length n; None without a time column.
         numbers: Of the rows, in reading order from 0, int64, shape (n,).
+        classes: Of each target that is one, whose values are codes.
     """
 
     samples: NDArray[np.float32]
     targets: Mapping[str, NDArray[np.float64]]
     moments: pl.Series | None
     numbers: NDArray[np.int64]
+    classes: Mapping[str, Classes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def values(self, name: str) -> NDArray[Any]:
+        """What a target is in the samples, all of which have it: numbers, or the labels of a class."""
+        known = self.classes.get(name)
+        return self.targets[name] if known is None else known.labels(self.targets[name])
 
     def known(self, name: str) -> NDArray[np.int64]:
         """Positions of the samples whose target of that name is known, ascending."""
@@ -61,6 +69,7 @@ class Labelled:
             {name: values[positions] for name, values in self.targets.items()},
             None if self.moments is None else self.moments.gather(positions),
             self.numbers[positions],
+            self.classes,
         )
 
 
@@ -174,6 +183,7 @@ def labelled(dataset: Dataset, scaler: Scaler, rows: NDArray[np.int64]) -> Label
         targets=dict(zip(dataset.target_names, dataset.target[rows].T, strict=True)),
         moments=None if moments is None else moments.gather(rows),
         numbers=rows * dataset.step,
+        classes=dataset.classes,
     )
 
 

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.data import column_types as kinds
+from pipelines.data.classes import ClassColumn, ClassKind, class_kind
 from pipelines.data.columns import CategoryColumn, Column, column
 from pipelines.data.conditions import Condition, parsed
 from pipelines.data.files import data_files
@@ -52,7 +53,18 @@ class Source:
     @property
     def special(self) -> bool:
         """Whether a feature is more than a number."""
-        return bool(self.rows.columns)
+        return any(name in self.rows.columns for name in self.features)
+
+    @property
+    def classes(self) -> Mapping[str, ClassKind]:
+        """Targets that are classes, and what their labels are."""
+        found = {name: self.rows.columns.get(name) for name in self.target}
+        return {name: each.labels_of for name, each in found.items() if isinstance(each, ClassColumn)}
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Columns whose values are read as texts and kept as codes: categories, and targets that are classes."""
+        return (*self.categories, *self.classes)
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -134,11 +146,14 @@ def _rows(
     plain = [each.name for each in columns if each.name not in declared]
     said = [each.name for each in columns if each.name in declared and each not in backward]
     series = tuple(dict.fromkeys(name for each in backward for name in each.series))
+    classes, odd = _classes(config, table)
     problems = [
         *problems,
+        *odd.values(),
         *table.numeric_problems("data.features", plain),
         *table.presence_problems("data.features", said),
-        *table.numeric_problems("data.target", config.target),
+        *table.numeric_problems("data.target", [name for name in config.target if name not in (*classes, *odd)]),
+        *table.presence_problems("data.target", [name for name in config.target if name in classes]),
         *table.presence_problems("data.time", time),
         *table.presence_problems("data.where", about),
         *_past_problems(table, backward),
@@ -148,17 +163,21 @@ def _rows(
             *table.type_problems("data.columns", series),
             *table.type_problems("data.features", said),
             *table.kind_problems("data.columns", said),
+            *table.type_problems("data.target", classes),
             *table.type_problems("data.time", time),
             *table.type_problems("data.where", about),
         ]
     problems = problems or [*_time_problems(config, table, backward), *_name_problems(columns)]
     if problems:
         raise DatasetError(*problems)
-    numbers = tuple(dict.fromkeys((*plain, *config.target)))
+    numbers = tuple(dict.fromkeys((*plain, *(name for name in config.target if name not in classes))))
     types = dict.fromkeys(numbers, kinds.NUMBER)
-    types |= {name: table.common(name) for name in (*said, *about, *time, *series)}
+    types |= {name: table.common(name) for name in (*said, *classes, *about, *time, *series)}
     types |= dict.fromkeys((each.name for each in backward), kinds.NUMBER)  # the last: no file has them
-    special = {number: each for each in columns if each.name in declared for number in each.numbers}
+    special: dict[str, Column | ClassColumn] = {
+        number: each for each in columns if each.name in declared for number in each.numbers
+    }
+    special |= classes
     past = _past(config.whole, table, backward) if backward else None
     rows = Rows(
         table.footers, types, table.partitions, numbers, special, config.time, config.start, config.end, condition, past
@@ -187,6 +206,21 @@ def _past_problems(table: Table, columns: Sequence[PastColumn]) -> Iterator[str]
             yield f"data.columns: {each.name} is a column of {table.path}: give the {each.kind} another name"
     yield from table.numeric_problems("data.columns", list(dict.fromkeys(each.of for each in columns)))
     yield from table.presence_problems("data.columns", dict.fromkeys(name for each in columns for name in each.series))
+
+
+def _classes(config: DataConfig, table: Table) -> tuple[dict[str, ClassColumn], dict[str, str]]:
+    """The targets that are classes, and of each that cannot be what is said of it a line that says so."""
+    found, problems = {}, {}
+    for name in config.target:
+        stored = table.common(name)
+        try:
+            kind = None if stored is None else class_kind(stored, config.target_kind.get(name))
+        except ValueError as error:
+            problems[name] = f"data.target_kind: column {name!r} {error}"
+            continue
+        if kind is not None:
+            found[name] = ClassColumn(name, kind)
+    return found, problems
 
 
 def _name_problems(columns: Sequence[Column]) -> Iterator[str]:

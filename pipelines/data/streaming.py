@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from pipelines.data.columns import CategoryColumn, NumberColumn
 from pipelines.data.counts import Survey
-from pipelines.data.dataset import Dataset, coded, example_rows, feature_type, used_rows
+from pipelines.data.dataset import (
+    Dataset,
+    coded,
+    example_rows,
+    feature_levels,
+    feature_type,
+    target_classes,
+    used_rows,
+)
 from pipelines.data.encoding import Encoding
 from pipelines.data.rows import exactly, times_of
 from pipelines.data.samples import Samples, labelled, require_training_rows
@@ -83,7 +91,7 @@ class Parts:
             features = coded(batch.select(map(exactly, source.features)), self.found.levels).to_numpy()
             target = np.zeros((batch.height, 0))
             if source.target:
-                target = batch.select(map(exactly, source.target)).to_numpy()
+                target = coded(batch.select(map(exactly, source.target)), self.found.levels).to_numpy()
             time = None if source.time is None else times_of(batch, source.time).to_physical().to_numpy()
             heldout = self.split.among(start, batch.height, time)
             yield Part(start, features.astype(dtype), target, time, heldout)
@@ -169,7 +177,7 @@ def _held_out(source: Source, found: Survey, config: PipelineConfig) -> HeldOut:
 
 def _encoding(parts: Parts) -> Encoding:
     """The columns, categories with the values that training rows have."""
-    source, levels = parts.source, parts.found.levels
+    source, levels = parts.source, feature_levels(parts.source, parts.found)
     counts = {name: np.zeros(len(known), dtype=np.int64) for name, known in levels.items()}
     for part in read_ahead(iter(parts)) if levels else ():
         for name, known in levels.items():
@@ -246,9 +254,10 @@ class _Seen:
             survey=found,
             time_type=source.time_type,
             columns=source.columns if source.special else (),
-            levels=found.levels,
+            levels=feature_levels(source, found),
             example=example_rows(source) if source.special else None,
             step=self._step,
+            classes=target_classes(source, found),
         )
 
     def variances(self, scaler: Scaler) -> tuple[float, float] | None:

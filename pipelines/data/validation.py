@@ -16,6 +16,7 @@ from somlib.configs import SOMConfig
 from somlib.errors import ArgumentError
 
 MOST_CLASSES = 10  # distinct whole numbers in a target that look like labels
+FEW_ROWS = 5  # of a class
 ROWS_A_CLASS = 10  # that each of them has on average, at least: a few rows have few values anyway
 
 
@@ -164,7 +165,8 @@ def remarks(source: Source, found: Survey) -> list[str]:
                 f"target {name} is missing in {of_all(column.missing, found.found, 'row')}, which its maps leave out"
             )
         if column.constant:
-            lines.append(f"target {name} is constant, {column.low:g} wherever it is known: there is nothing to predict")
+            value = found.levels[name][0] if name in source.classes else f"{column.low:g}"
+            lines.append(f"target {name} is constant, {value} wherever it is known: there is nothing to predict")
     return lines
 
 
@@ -177,8 +179,29 @@ def row_remarks(dataset: Dataset, samples: Samples) -> list[str]:
     """
     lines = [*_repeated_times(dataset)]
     for name, values in samples.targets.items():
-        lines += _like_classes(name, values)
+        lines += _rare_classes(name, samples) if name in samples.train.classes else _like_classes(name, values)
     return lines
+
+
+def _rare_classes(name: str, samples: Samples) -> Iterator[str]:
+    """Lines for classes of a target that few training rows have, or none."""
+    names = samples.train.classes[name].names
+    counts = {
+        part: np.bincount(codes[np.isfinite(codes)].astype(np.int64), minlength=len(names))
+        for part, codes in (("train", samples.train.targets[name]), ("heldout", samples.heldout.targets[name]))
+    }
+    rare = [f"{each} in {count}" for each, count in zip(names, counts["train"], strict=True) if 0 < count < FEW_ROWS]
+    if rare:
+        yield (
+            f"target {name} has classes with fewer than {FEW_ROWS} training rows, {some(rare)}: little can be learned "
+            "of them"
+        )
+    absent = [names[i] for i in np.flatnonzero((counts["train"] == 0) & (counts["heldout"] > 0))]
+    if absent:
+        yield (
+            f"target {name} has classes in held-out rows that no training row has, {some(absent)}: no answer to such a "
+            "row can be right"
+        )
 
 
 def _repeated_times(dataset: Dataset) -> Iterator[str]:
@@ -211,6 +234,6 @@ def _like_classes(name: str, values: NDArray[np.float64]) -> Iterator[str]:
     if few and (distinct == np.round(distinct)).all():
         yield (
             f"target {name} has {len(distinct)} values {some([f'{value:g}' for value in distinct], MOST_CLASSES)}: is "
-            "it a class? It is taken for a number here, so its means, errors and intervals say little of classes; "
-            "jitl.enabled=false keeps its maps alone, SOM.build_map('classification') of somlib counts classes"
+            f"it a class? data.target_kind={{{name}: class}} takes it for one; it is taken for a number now, whose "
+            "means, errors and intervals say little of classes"
         )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.data import ColumnSurvey, Dataset, Source, Survey, find_source, read_dataset, survey
+from pipelines.data.counts import ordered
 from pipelines.data.samples import Samples, fitted_scaler, labelled
 from pipelines.data.validation import require_usable, value_problems
 from pipelines.data.window import Window
@@ -75,7 +76,10 @@ def read_window(window: Window, missing: str) -> WindowRows:
 
 def _with_common_levels(train: Part, heldout: Part) -> tuple[Part, Part]:
     """Both parts with the values of both in each category, so that a code means the same in both."""
-    levels = {name: tuple(sorted({*known, *heldout.found.levels[name]})) for name, known in train.found.levels.items()}
+    levels = {
+        name: ordered(train.source, name, {*known, *heldout.found.levels[name]})
+        for name, known in train.found.levels.items()
+    }
     return (
         train._replace(found=replace(train.found, levels=levels)),
         heldout._replace(found=replace(heldout.found, levels=levels)),

@@ -169,7 +169,8 @@ class Retraining(Training):
 
     def _candidate(self, challenger: Challenger) -> Candidate:
         answers = None if challenger.local is None else challenger.local.answers
-        return Candidate(challenger.trained.som, self.prepared.samples.scaler, answers)
+        class_answers = None if challenger.local is None else challenger.local.class_answers
+        return Candidate(challenger.trained.som, self.prepared.samples.scaler, answers, class_answers=class_answers)
 
     def _record(self, candidate: Candidate, reference: Candidate) -> Record:
         return tasks.evaluate(candidate, reference, self.prepared.dataset, self.prepared.samples.heldout)

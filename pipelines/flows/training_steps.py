@@ -109,7 +109,10 @@ class Training:
     def analyze(self, som: SOM, winners: Winners | None = None) -> Analysis:
         """Maps and clusters of a trained map, whose training may have left the winners of its rows."""
         samples = self.prepared.samples
-        return tasks.analyze(som, samples.train.samples, samples.targets, samples.scaler, self.config.analysis, winners)
+        train = samples.train
+        return tasks.analyze(
+            som, train.samples, samples.targets, samples.scaler, self.config.analysis, winners, train.classes
+        )
 
     def measure(self, trained: TrainedMap, analysis: Analysis) -> dict[str, float]:
         """Errors of a map on training and held-out rows, and scores of its clusters."""

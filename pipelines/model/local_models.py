@@ -1,4 +1,6 @@
-"""Local models on a map, which predict its targets just in time: one `JITLRegressor` for each target.
+"""Local models on a map, which predict its targets just in time: one for each target.
+
+That of a number is a `JITLRegressor`, that of a class a `JITLClassifier`, which knows the labels themselves.
 
 They see what the map sees, scaled samples, and live on the map that was trained: none is trained for them. A target
 that many rows lack has a model of its own rows, so targets do not share one.
@@ -21,19 +23,22 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from pipelines.data.classes import Classes, classes_of
 from pipelines.data.samples import Labelled, evenly
 from pipelines.errors import ModelError
 from pipelines.model.local_plan import learnable, plan_local_models, require_dates
 from pipelines.settings.sections import JITLConfig
 from somlib import SOM
 from somlib.errors import SavedMapError
-from somlib.jitl import JITLPrediction, JITLRegressor, SampleIndex
+from somlib.jitl import JITLClassification, JITLClassifier, JITLPrediction, JITLRegressor, SampleIndex
 from somlib.jitl.base import OnStep
 from somlib.jitl.side_by_side import cores, side_by_side
 
 CONTENTS = "local.json"
 MICROSECONDS_A_DAY = 86_400e6
 ANSWERS = {"prediction": "double", "lower": "double", "upper": "double", "n_samples": "double", "fallback": "boolean"}
+LABEL_TYPES = {"text": "string", "integer": "long", "boolean": "boolean"}
+LocalModel = JITLRegressor | JITLClassifier
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,25 @@ class LocalModels:
         regressors: By target, at least one.
     """
 
-    regressors: Mapping[str, JITLRegressor]
+    regressors: Mapping[str, LocalModel]
 
     @property
     def outputs(self) -> dict[str, str]:
         """Name and type of each column of `answer`."""
-        return {self._column(kind, target): type_ for target in self.regressors for kind, type_ in ANSWERS.items()}
+        return {
+            self._column(kind, target): type_
+            for target, model in self.regressors.items()
+            for kind, type_ in answers_of(model).items()
+        }
+
+    @property
+    def classes(self) -> dict[str, Classes]:
+        """The classes of each target that is one."""
+        return {
+            target: classes_of(model.classes_)
+            for target, model in self.regressors.items()
+            if isinstance(model, JITLClassifier)
+        }
 
     @property
     def watermarks(self) -> dict[str, str | None]:
@@ -65,27 +83,39 @@ class LocalModels:
     @property
     def chosen(self) -> dict[str, dict[str, Any]]:
         """What the model of each target chose for itself, by name, and the weights of its experts."""
-        return {target: self._chosen(target, regressor) for target, regressor in self.regressors.items()}
+        return {target: self._chosen(regressor) for target, regressor in self.regressors.items()}
 
     def answer(self, samples: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """What the models say to scaled samples (n, d), by column.
 
         For each target `prediction`, the ends `lower` and `upper` of its interval, `n_samples`, how many samples the
-        answer rests on, and `fallback`, whether the sample lies off the map, where a global model answers. The names
-        end in `_TARGET` where there are several: each has learned other rows. To a sample without any value there is no
-        answer: NaN, NaN, NaN, 0 and True. Intervals are wider where values are missing.
+        answer rests on, and `fallback`, whether the sample lies off the map, where a global model answers. Of a class
+        `prediction` is the label, and instead of an interval there is its `probability`, and `probability=LABEL` of
+        each. The names end in `_TARGET` where there are several (`probability_TARGET=LABEL`): each has learned other
+        rows. To a sample without any value there is no answer: NaN or None, 0 and True. Intervals are wider where
+        values are missing.
         """
-        empty = np.isnan(samples).all(axis=1)
-        columns = {}
-        for target in self.regressors:
-            details = self.details(target, samples)
-            for kind in ANSWERS:
-                columns[self._column(kind, target)] = np.where(empty, _nothing(kind), getattr(details, kind))
+        empty = np.asarray(np.isnan(samples).all(axis=1))
+        columns: dict[str, NDArray[Any]] = {}
+        for target, model in self.regressors.items():
+            said = _said(model, samples)
+            for kind in answers_of(model):
+                columns[self._column(kind, target)] = _without(said[kind], empty, _nothing(kind))
         return columns
 
     def details(self, target: str, samples: NDArray[np.float32]) -> JITLPrediction:
-        """All that the model of a target says to scaled samples (n, d)."""
-        return self.regressors[target].predict(samples, return_details=True)
+        """All that the model of a target that is a number says to scaled samples (n, d)."""
+        model = self.regressors[target]
+        if isinstance(model, JITLClassifier):
+            raise TypeError(f"{target} is a class")
+        return model.predict(samples, return_details=True)
+
+    def class_details(self, target: str, samples: NDArray[np.float32]) -> JITLClassification:
+        """All that the model of a target that is a class says to scaled samples (n, d)."""
+        model = self.regressors[target]
+        if isinstance(model, JITLRegressor):
+            raise TypeError(f"{target} is a number")
+        return model.predict(samples, return_details=True)
 
     def learn(self, rows: Labelled, config: JITLConfig) -> dict[str, int]:
         """Learn new rows, those of each target that have its value, then forget by the rules of `config`.
@@ -109,7 +139,7 @@ class LocalModels:
             elif len(known) > config.max_rows:
                 known = learnable(rows, target, config)
             if len(known):
-                regressor.update(known.samples, known.targets[target], known.moments, refit=False)
+                regressor.update(known.samples, known.values(target), known.moments, refit=False)
                 _forget(regressor, config)
             counts[target] = len(known)
         return counts
@@ -140,13 +170,16 @@ class LocalModels:
                     f"features, got {target} on {own.grid.m} and {own.num_features}: not the map it was published with"
                 )
 
-    def _chosen(self, target: str, regressor: JITLRegressor) -> dict[str, Any]:
-        experts = self.details(target, np.zeros((1, regressor.n_features_in_), dtype=np.float32)).experts
+    @staticmethod
+    def _chosen(regressor: LocalModel) -> dict[str, Any]:
+        nothing = np.zeros((1, regressor.n_features_in_), dtype=np.float32)
+        experts = regressor.predict(nothing, return_details=True).experts
         weights = {f"weight_{name}": round(weight, 4) for name, weight in experts.items()}
         return {name: value for name, value in regressor.settings_.items() if name != "n_neighbors"} | weights
 
     def _column(self, kind: str, target: str) -> str:
-        return kind if len(self.regressors) == 1 else f"{kind}_{target}"
+        name, equals, label = kind.partition("=")
+        return kind if len(self.regressors) == 1 else f"{name}_{target}{equals}{label}"
 
     # ---------------------------------------------------------------- saving
 
@@ -155,7 +188,9 @@ class LocalModels:
         folder.mkdir()
         for number, regressor in enumerate(self.regressors.values()):
             regressor.save(folder / str(number))
-        contents = {"watermark": self.watermark, "targets": self.watermarks}
+        contents: dict[str, Any] = {"watermark": self.watermark, "targets": self.watermarks}
+        if self.classes:
+            contents["classes"] = list(self.classes)
         (folder / CONTENTS).write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -165,9 +200,15 @@ class LocalModels:
         Raises:
             ModelError: A model cannot be read.
         """
-        targets = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))["targets"]
+        contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        classes = contents.get("classes", [])  # written before there were any: numbers
         try:
-            return cls({target: JITLRegressor.load(folder / str(i)) for i, target in enumerate(targets)})
+            return cls(
+                {
+                    target: (JITLClassifier if target in classes else JITLRegressor).load(folder / str(i))
+                    for i, target in enumerate(contents["targets"])
+                }
+            )
         except SavedMapError as error:
             raise ModelError(f"the local models in {folder} cannot be read: {error}") from error
 
@@ -194,17 +235,14 @@ def fit_local_models(
     jobs = cores() if jobs == -1 else jobs
     each = max(1, jobs // max(len(targets), 1))
 
-    def fitted(target: str) -> JITLRegressor:
+    def fitted(target: str) -> LocalModel:
         known = learnable(rows, target, config)
-        regressor = JITLRegressor(
-            som=som,
-            experts=config.experts,
-            coverage=config.coverage,
-            missing=som.missing,
-            random_state=seed,
-            n_jobs=each,
-        )
-        regressor.fit(known.samples, known.targets[target], known.moments, on_step=steps_of[target])
+        common: dict[str, Any] = {
+            "som": som, "experts": config.experts, "missing": som.missing, "random_state": seed, "n_jobs": each
+        }  # fmt: skip
+        is_class = target in rows.classes
+        regressor = JITLClassifier(**common) if is_class else JITLRegressor(coverage=config.coverage, **common)
+        regressor.fit(known.samples, known.values(target), known.moments, on_step=steps_of[target])
         _forget(regressor, config)
         return regressor
 
@@ -228,7 +266,7 @@ def shared_steps(on_step: OnStep | None, targets: Sequence[str]) -> Iterator[OnS
     return (step_of(target) for target in targets)
 
 
-def _forget(regressor: JITLRegressor, config: JITLConfig) -> None:
+def _forget(regressor: LocalModel, config: JITLConfig) -> None:
     """Apply the rules by which rows are forgotten."""
     index = regressor.index_
     time = index.time.numpy()
@@ -250,6 +288,40 @@ def _newest(index: SampleIndex) -> str | None:
     if index.clock != "dates":
         return None
     return f"{np.datetime_as_string(_moment(float(index.time.max())))}+00:00"
+
+
+def answers_of(model: LocalModel) -> dict[str, str]:
+    """Name and type of each answer of a model to one target."""
+    if isinstance(model, JITLRegressor):
+        return ANSWERS
+    classes = classes_of(model.classes_)
+    probabilities = {f"probability={name}": "double" for name in classes.names}
+    rest = {kind: ANSWERS[kind] for kind in ("n_samples", "fallback")}
+    return {"prediction": LABEL_TYPES[classes.kind], "probability": "double", **probabilities, **rest}
+
+
+def _said(model: LocalModel, samples: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """What a model says to samples (n, d), by the names of `answers_of`."""
+    if isinstance(model, JITLRegressor):
+        details = model.predict(samples, return_details=True)
+        return {kind: getattr(details, kind) for kind in ANSWERS}
+    found = model.predict(samples, return_details=True)
+    names = classes_of(model.classes_).names
+    probabilities = {f"probability={name}": found.probability[:, i] for i, name in enumerate(names)}
+    prediction = found.prediction.astype(object) if found.prediction.dtype.kind == "U" else found.prediction
+    rest = {"n_samples": found.n_samples, "fallback": found.fallback}
+    return {"prediction": prediction, "probability": found.probability.max(axis=1), **probabilities, **rest}
+
+
+def _without(values: NDArray[Any], empty: NDArray[np.bool_], nothing: float | bool) -> NDArray[Any]:
+    """Values (n,), with nothing said where there is nothing to rest on: None for a label."""
+    if not empty.any():
+        return values
+    if values.dtype.kind == "f" or nothing is True:
+        return np.where(empty, nothing, values)
+    labels = values.astype(object)
+    labels[empty] = None
+    return labels
 
 
 def _nothing(kind: str) -> float | bool:

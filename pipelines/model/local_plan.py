@@ -60,9 +60,19 @@ def plan_local_models(rows: Labelled, neurons: int, config: JITLConfig) -> Local
     if leaves_out(config, neurons, features):
         return LocalPlan({}, (size_remark(neurons, features),))
     counts = {target: len(learnable(rows, target, config)) for target in rows.targets}
+    few = [_too_few(target, count) for target, count in counts.items() if count < FEWEST_ROWS]
+    wide = [
+        size_remark(neurons, features, target, len(classes))
+        for target, classes in rows.classes.items()
+        if counts[target] >= FEWEST_ROWS and leaves_out(config, neurons, features, len(classes))
+    ]
     return LocalPlan(
-        {target: count for target, count in counts.items() if count >= FEWEST_ROWS},
-        tuple(_too_few(target, count) for target, count in counts.items() if count < FEWEST_ROWS),
+        {
+            target: count
+            for target, count in counts.items()
+            if count >= FEWEST_ROWS and not leaves_out(config, neurons, features, len(rows.classes.get(target, (0,))))
+        },
+        (*few, *wide),
     )
 
 
@@ -71,16 +81,28 @@ def _too_few(target: str, count: int) -> str:
     return f"no local model of {target}: {have}, it takes at least {FEWEST_ROWS}"
 
 
-def leaves_out(config: JITLConfig, neurons: int, features: int) -> bool:
-    """Whether local models are left out for their size, which only happens where nobody has asked for them."""
-    return config.enabled is None and neurons * (features + 2) ** 2 > MOST_MOMENTS
+def leaves_out(config: JITLConfig, neurons: int, features: int, outputs: int = 1) -> bool:
+    """Whether local models are left out for their size, which only happens where nobody has asked for them.
+
+    Args:
+        config: How models are made.
+        neurons: Of the map.
+        features: Of the samples.
+        outputs: 1 for a number, the number of classes for a class.
+    """
+    return config.enabled is None and neurons * (features + 1 + outputs) ** 2 > MOST_MOMENTS
 
 
-def size_remark(neurons: int, features: int) -> str:
-    """Why `leaves_out` does so, and what to do."""
-    size = 3 * 8 * neurons * (features + 2) ** 2 / 1e6
+def size_remark(neurons: int, features: int, target: str = "", classes: int = 0) -> str:
+    """Why `leaves_out` does so, of all targets or of one that is a class, and what to do."""
+    size = (
+        3 * 8 * neurons * (features + 2) ** 2 / 1e6
+        if not classes
+        else 8 * neurons * (features + 1 + classes) ** 2 / 1e6
+    )
     return (
-        f"no local models: {counted(features, 'feature')} on {counted(neurons, 'neuron')} would take up to "
+        f"no local model{f' of {target}' if target else 's'}: {counted(features, 'feature')} "
+        f"{f'and {classes:,} classes ' if classes else ''}on {counted(neurons, 'neuron')} would take up to "
         f"{size:,.0f} MB a target; "
         "jitl.enabled=true has them all the same, fewer features or a smaller map are smaller and faster"
     )

@@ -43,7 +43,7 @@ EXAMPLE = "example.json"
 OUTPUTS: dict[str, str] = {"row": "long", "col": "long", "quantization_error": "double", "cluster": "long"}
 STRENGTH = {"strength": "double"}  # an output too, where the clustering gave its neurons any
 OFF_MAP = 0.001  # share of normal rows that lie farther from their neuron than is called on the map
-NUMPY_TYPES = {"long": np.int64, "double": np.float64, "boolean": np.bool_}
+NUMPY_TYPES = {"long": np.int64, "double": np.float64, "boolean": np.bool_, "string": object}
 
 
 @dataclass(frozen=True)

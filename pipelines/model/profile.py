@@ -177,6 +177,8 @@ class Profile(_Part):
         mean_distance: Of held-out rows to the map.
         far: The distance that 99 % of the held-out rows stay below.
         usual: Values for windows of training rows, by measure.
+        classes: Of the targets that are classes their names, whose places are the codes of predictions; a class that
+            the model learned later has the code beyond the last.
     """
 
     regions: tuple[int, ...]
@@ -186,6 +188,7 @@ class Profile(_Part):
     mean_distance: float
     far: float
     usual: dict[str, Usual]
+    classes: dict[str, tuple[str, ...]] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content; floats survive the round trip exactly."""

@@ -39,6 +39,7 @@ def training_profile(
     train: AssignedRows,
     heldout: AssignedRows | None = None,
     codes: Mapping[str, int | None] | None = None,
+    classes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Profile:
     """What has to be kept of training to recognize drift later.
 
@@ -49,13 +50,14 @@ def training_profile(
             distances and errors are a little too good.
         codes: Features whose means say nothing: how many values a category has, whose codes are 0, 1, ...; None for
             a cycle. See `Encoding.codes`.
+        classes: Names of the classes of each target that is one, whose predictions are places among them.
 
     Raises:
         DatasetError: Too few rows, or a feature or distance without any value.
     """
     heldout = train if heldout is None or not len(heldout) else heldout
     _require_rows(train, heldout)
-    profile = _without_usual(grid, train, heldout, codes or {})
+    profile = _without_usual(grid, train, heldout, codes or {}, classes or {})
     usual = _usual(profile, train, of_features) | _usual(profile, heldout, of_answers)
     return profile.model_copy(update={"usual": usual})
 
@@ -74,7 +76,13 @@ def _require_rows(train: AssignedRows, heldout: AssignedRows) -> None:
         raise DatasetError("a drift profile needs rows with a nearest neuron, got none")
 
 
-def _without_usual(grid: Grid, train: AssignedRows, heldout: AssignedRows, codes: Mapping[str, int | None]) -> Profile:
+def _without_usual(
+    grid: Grid,
+    train: AssignedRows,
+    heldout: AssignedRows,
+    codes: Mapping[str, int | None],
+    classes: Mapping[str, tuple[str, ...]],
+) -> Profile:
     hits = hits_on(train.winner, np.arange(grid.m))
     regions = map_regions(hits.reshape(grid.x, grid.y))
     return Profile(
@@ -84,10 +92,14 @@ def _without_usual(grid: Grid, train: AssignedRows, heldout: AssignedRows, codes
             name: _unordered_profile(column, codes[name]) if name in codes else _feature_profile(column)
             for name, column in train.features.items()
         },
-        predictions={name: _bins(column) for name, column in heldout.predictions.items()},
+        predictions={
+            name: _unordered_profile(column, len(classes[name]) + 1).bins if name in classes else _bins(column)
+            for name, column in heldout.predictions.items()
+        },
         mean_distance=float(np.nanmean(heldout.distance)),
         far=float(np.nanquantile(heldout.distance, FAR)),
         usual={},
+        classes={name: classes[name] for name in heldout.predictions if name in classes},
     )
 
 

@@ -1,13 +1,15 @@
 """Where rows fall on a map, in the form that drift is measured by (`profile.py`)."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 
 from pipelines.data import Dataset
+from pipelines.data.classes import names_of
 from pipelines.data.samples import Labelled, Samples, labelled
 from pipelines.data.scaling import Scaler
 from pipelines.errors import DatasetError
@@ -46,6 +48,7 @@ def profile_training(
             else _in_time(dataset, samples.scaler, train, analysis.winner, analysis.distance, {}),
             _assigned(som, dataset, samples.scaler, heldout, answers) if heldout else None,
             None if samples.scaler.encoding is None else samples.scaler.encoding.codes,
+            _names(local),
         )
     except DatasetError as error:
         logger.warning("drift from this model will not be recognized: %s", error)
@@ -63,7 +66,8 @@ def assigned_rows(model: MapModel, dataset: Dataset, rows: NDArray[np.int64]) ->
         rows: Numbers of the rows.
     """
     asked = labelled(dataset, model.scaler, rows)
-    answers = {} if model.local is None else _predictions(model.local, asked.samples)
+    classes = {} if model.profile is None else model.profile.classes
+    answers = {} if model.local is None else _predictions(model.local, asked.samples, classes)
     if model.profile is not None:
         answers = {target: said for target, said in answers.items() if target in model.profile.predictions}
     return _assigned(model.som, dataset, model.scaler, asked, answers)
@@ -99,19 +103,42 @@ def _in_time(  # six: what is known of the rows comes from two places
     )
 
 
-def _predictions(models: LocalModels, samples: NDArray[np.float32]) -> dict[str, Floats]:
-    """By target, NaN for samples without any value."""
+def _predictions(
+    models: LocalModels, samples: NDArray[np.float32], classes: Mapping[str, tuple[str, ...]]
+) -> dict[str, Floats]:
+    """By target, NaN for samples without any value; of a class its place among the names, if these are known."""
     empty = np.isnan(samples).all(axis=1)
-    return {t: np.where(empty, np.nan, models.details(t, samples).prediction) for t in models.regressors}
+    said = {}
+    for target in models.regressors:
+        if target not in models.classes:
+            said[target] = np.where(empty, np.nan, models.details(target, samples).prediction)
+        elif target in classes:
+            named = names_of(models.class_details(target, samples).prediction)
+            said[target] = np.where(empty, np.nan, _places(named, classes[target]))
+    return said
+
+
+def _places(labels: Sequence[str], names: Sequence[str]) -> Floats:
+    """Places of labels among the names of classes; one beyond the last for others."""
+    place = {name: float(i) for i, name in enumerate(names)}
+    return np.array([place.get(label, float(len(names))) for label in labels], dtype=np.float64)
+
+
+def _names(local: LocalResults | None) -> dict[str, tuple[str, ...]]:
+    """Of each target that is a class and has a model, the names of the classes."""
+    models = None if local is None else local.models
+    return {} if models is None else {target: each.names for target, each in models.classes.items()}
 
 
 def _answers(local: LocalResults, heldout: Labelled) -> dict[str, Floats]:
     """What local models said to held-out rows before they learned them, by target; NaN at rows they were not asked."""
-    if local.answers is None:
-        return {}
-    columns = {}
-    for target in local.scores:
-        said = local.answers.filter(target=target)
+    names, columns = _names(local), {}
+    for target in (*local.scores, *local.class_scores):
+        table = local.class_answers if target in names else local.answers
+        said = pl.DataFrame() if table is None else table.filter(target=target)
+        found = said["prediction"]
         columns[target] = np.full(len(heldout), np.nan)
-        columns[target][np.searchsorted(heldout.numbers, said["sample"].to_numpy())] = said["prediction"].to_numpy()
+        columns[target][np.searchsorted(heldout.numbers, said["sample"].to_numpy())] = (
+            _places(found.to_list(), names[target]) if target in names else found.to_numpy()
+        )
     return columns

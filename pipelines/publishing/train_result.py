@@ -12,6 +12,7 @@ from pipelines.store.run_place import RunPlace, place_of
 from pipelines.store.tracking import TrackedRun
 from pipelines.store.versions import Version
 from pipelines.training.analysis import file_stems
+from pipelines.training.class_scores import RIVALS
 from pipelines.wording import counted
 from somlib import SOM
 
@@ -139,6 +140,8 @@ def _clusters(metrics: Mapping[str, float]) -> str:
 def _predictions(metrics: Mapping[str, float], targets: Sequence[str]) -> Iterator[tuple[str, str]]:
     """For each target the error of its local models beside that of the better rival."""
     for target, stem in zip(targets, file_stems(targets), strict=True):
+        if f"jitl/{stem}/log_loss" in metrics:
+            yield f"jitl log loss {target}", _class_line(metrics, f"jitl/{stem}/")
         name = f"jitl/{stem}/rmse"
         if name not in metrics:
             continue
@@ -146,6 +149,16 @@ def _predictions(metrics: Mapping[str, float], targets: Sequence[str]) -> Iterat
         better = min(rivals, key=lambda rival: rivals[rival])
         within = f"{metrics[f'jitl/{stem}/coverage']:.0%} within their intervals"
         yield f"jitl rmse {target}", f"{metrics[name]:.4g} held out, {better} {rivals[better]:.4g}; {within}"
+
+
+def _class_line(metrics: Mapping[str, float], prefix: str) -> str:
+    rivals = {rival: metrics[f"{prefix}log_loss_{rival}"] for rival in RIVALS}
+    better = min(rivals, key=lambda rival: rivals[rival])
+    loss, balanced = metrics[f"{prefix}log_loss"], metrics[f"{prefix}balanced_accuracy"]
+    return (
+        f"{loss:.4g} held out, {better} {rivals[better]:.4g}; balanced accuracy {balanced:.1%}, "
+        f"calibration error {metrics[f'{prefix}calibration_error']:.3f}"
+    )
 
 
 def _model(published: Version | None, model_uri: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from pipelines.data.samples import Labelled
 from pipelines.model.local_models import LocalModels
@@ -20,11 +21,14 @@ from pipelines.monitoring.drift import DriftReport, drift
 from pipelines.refreshing.new_rows import NewRows
 from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import DriftConfig, RefreshConfig
+from pipelines.training import class_scores
 from pipelines.training.analysis import file_stems
+from pipelines.training.class_scores import ClassErrors
 from pipelines.training.local_scores import Errors
 from pipelines.wording import percent
 
-REFERENCE = "reference/{}/rmse"  # on rows held out when the map was trained; each version hands it on to the next
+# rmse or log_loss on rows held out when the map was trained; each version hands it on to the next.
+REFERENCE = "reference/{}/{}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,40 @@ class Prequential:
 
 
 @dataclass(frozen=True)
+class ClassPrequential:
+    """How well new rows of a target that is a class were predicted before they were learned.
+
+    Attributes:
+        rows: How many.
+        unknown: Those of them whose class the model does not know, which it will learn.
+        errors: Of the answers to the others; None where there are none.
+        fallback: Share of the rows that lie off the map.
+        reference: Log loss on the rows that were held out when the map was trained; None where it is not on record.
+    """
+
+    rows: int
+    unknown: int
+    errors: ClassErrors | None
+    fallback: float
+    reference: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Log loss as a multiple of the reference; None where there is none, or it is 0."""
+        return self.errors.log_loss / self.reference if self.reference and self.errors else None
+
+    def metrics(self) -> dict[str, float]:
+        """All of it by name; what is not known is left out."""
+        own = {} if self.errors is None else self.errors._asdict()
+        rest = {"log_loss_ratio": self.ratio, "fallback": self.fallback, "rows": float(self.rows)}
+        known = {**own, **rest, "rows_of_new_classes": float(self.unknown)}
+        return {name: value for name, value in known.items() if value is not None}
+
+
+Scores = Mapping[str, Prequential | ClassPrequential]
+
+
+@dataclass(frozen=True)
 class Check:
     """What one limit says of one target.
 
@@ -83,7 +121,7 @@ class Acceptance:
         metrics: All numbers by name: `prequential/TARGET/rmse`, `reference/TARGET/rmse`, `drift/hits` and so on.
     """
 
-    scores: Mapping[str, Prequential]
+    scores: Scores
     checks: Sequence[Check]
     drift: DriftReport | None
     metrics: Mapping[str, float]
@@ -134,11 +172,15 @@ def evaluate(
         config: The limits.
     """
     stems = metric_names(config, tuple(local.regressors))
-    references = {t: value for t, stem in stems.items() if (value := _reference(record, stem)) is not None}
-    scores = {t: score(local, t, new_rows.samples, references.get(t)) for t in new_rows.new}
+    kinds = {target: "log_loss" if target in local.classes else "rmse" for target in stems}
+    references = {t: value for t, stem in stems.items() if (value := _reference(record, stem, kinds[t])) is not None}
+    scores: Scores = {
+        t: (class_score if t in local.classes else score)(local, t, new_rows.samples, references.get(t))
+        for t in new_rows.new
+    }
     drift = find_drift(model, new_rows, config.drift)
     metrics = {f"prequential/{stems[t]}/{name}": v for t, each in scores.items() for name, v in each.metrics().items()}
-    metrics |= {REFERENCE.format(stems[target]): value for target, value in references.items()}
+    metrics |= {REFERENCE.format(stems[target], kinds[target]): value for target, value in references.items()}
     metrics |= new_rows.metrics(stems) | ({} if drift is None else drift.metrics)
     return Acceptance(scores, [*checks(scores, config.refresh)], drift, metrics)
 
@@ -149,9 +191,9 @@ def metric_names(config: PipelineConfig, targets: Sequence[str]) -> dict[str, st
     return dict(zip(names, file_stems(names), strict=True))
 
 
-def _reference(record: Mapping[str, float], stem: str) -> float | None:
+def _reference(record: Mapping[str, float], stem: str, kind: str) -> float | None:
     """From the version's own refresh, else from the run that trained it."""
-    return record.get(REFERENCE.format(stem), record.get(f"jitl/{stem}/rmse"))
+    return record.get(REFERENCE.format(stem, kind), record.get(f"jitl/{stem}/{kind}"))
 
 
 # ---------------------------------------------------------------- what was found
@@ -179,6 +221,21 @@ def score(local: LocalModels, target: str, samples: Labelled, reference: float |
     )
 
 
+def class_score(local: LocalModels, target: str, samples: Labelled, reference: float | None) -> ClassPrequential:
+    """The same for a target that is a class; `reference` is the log loss on held-out rows, if known."""
+    asked = samples.take(samples.known(target))
+    answers = class_scores.said_to(local, target, asked)
+    known = answers.filter(pl.col("measured").is_in(local.classes[target].names))
+    right = (known["measured"] == known["prediction"]).to_numpy()
+    return ClassPrequential(
+        rows=len(asked),
+        unknown=len(answers) - len(known),
+        errors=ClassErrors.of(known["given"].to_numpy(), right, known["measured"].to_numpy()) if len(known) else None,
+        fallback=float(answers["fallback"].cast(pl.Float64).to_numpy().mean()),
+        reference=reference,
+    )
+
+
 def find_drift(model: MapModel, new_rows: NewRows, config: DriftConfig) -> DriftReport | None:
     """Whether new rows still look like those of training; None where the model does not know what these look like."""
     if model.profile is None:
@@ -191,16 +248,20 @@ def find_drift(model: MapModel, new_rows: NewRows, config: DriftConfig) -> Drift
 # ---------------------------------------------------------------- what the limits say
 
 
-def checks(scores: Mapping[str, Prequential], limits: RefreshConfig) -> Iterator[Check]:
+def checks(scores: Scores, limits: RefreshConfig) -> Iterator[Check]:
     """What each limit says of each target.
 
     A limit that cannot be checked does not hold, and its sentence says how to do without it.
     """
     for target, found in scores.items():
-        if limits.rmse_ratio is not None:
-            yield _error_check(target, found, limits.rmse_ratio)
-        if limits.coverage is not None:
-            yield _coverage_check(target, found, limits.coverage)
+        if isinstance(found, ClassPrequential):
+            if limits.log_loss_ratio is not None and found.errors is not None:
+                yield _loss_check(target, found, found.errors.log_loss, limits)
+        else:
+            if limits.rmse_ratio is not None:
+                yield _error_check(target, found, limits.rmse_ratio)
+            if limits.coverage is not None:
+                yield _coverage_check(target, found, limits.coverage)
         if limits.fallback is not None:
             yield _fallback_check(target, found, limits.fallback)
 
@@ -214,6 +275,18 @@ def _error_check(target: str, found: Prequential, most: float) -> Check:
     return Check(found.ratio <= most, f"{rmse}, {times}: refresh.rmse_ratio allows {most:g} times")
 
 
+def _loss_check(target: str, found: ClassPrequential, loss: float, limits: RefreshConfig) -> Check:
+    said = f"log loss of {target} on {found.rows - found.unknown} new rows is {loss:.4g}"
+    if loss <= limits.log_loss_least:
+        return Check(True, f"{said}: refresh.log_loss_least lets in {limits.log_loss_least:g}")
+    if found.ratio is None:
+        lack = "no loss on held-out rows is on record" if found.reference is None else "that on held-out rows is 0"
+        return Check(False, f"{said}, but {lack} to compare it with: refresh.log_loss_ratio=null goes without")
+    times = f"{found.ratio:.2f} times the {found.reference:.4g} on held-out rows"
+    most = limits.log_loss_ratio or 0.0
+    return Check(found.ratio <= most, f"{said}, {times}: refresh.log_loss_ratio allows {most:g} times")
+
+
 def _coverage_check(target: str, found: Prequential, shares: tuple[float, float]) -> Check:
     if np.isnan(found.coverage):
         return Check(False, f"{target} has no intervals yet: refresh.coverage=null goes without")
@@ -223,6 +296,6 @@ def _coverage_check(target: str, found: Prequential, shares: tuple[float, float]
     return Check(low <= found.coverage <= high, f"{inside}: {allowed}")
 
 
-def _fallback_check(target: str, found: Prequential, most: float) -> Check:
+def _fallback_check(target: str, found: Prequential | ClassPrequential, most: float) -> Check:
     off = f"{percent(found.fallback)} of {found.rows} new rows with {target} lie off the map"
     return Check(found.fallback <= most, f"{off}: refresh.fallback allows {percent(most)}")

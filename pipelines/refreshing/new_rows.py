@@ -127,7 +127,12 @@ def find_new_rows(model: MapModel, local: LocalModels, config: PipelineConfig) -
         DatasetError: The rows cannot be read, have no dates, or hold values that the map does not take.
     """
     data = config.data.model_copy(
-        update={"features": model.features, "columns": _columns(model), "target": tuple(local.regressors)}
+        update={
+            "features": model.features,
+            "columns": _columns(model),
+            "target": tuple(local.regressors),
+            "target_kind": {target: "class" if target in local.classes else "number" for target in local.regressors},
+        }
     )
     marks = {target: datetime.fromisoformat(str(mark)) for target, mark in local.watermarks.items()}
     dataset = _newer(data, min(marks.values()), model.som.missing)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from pipelines.refreshing.acceptance import Acceptance, Prequential
+from pipelines.refreshing.acceptance import Acceptance, ClassPrequential, Prequential
 from pipelines.refreshing.new_rows import NewRows
 from pipelines.store.run_place import RunPlace
 from pipelines.store.versions import Version
@@ -107,7 +107,10 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 def _findings(acceptance: Acceptance) -> Iterator[tuple[str, str]]:
     for target, found in acceptance.scores.items():
-        yield f"rmse {target}", _score_text(found)
+        if isinstance(found, ClassPrequential):
+            yield f"log loss {target}", _class_text(found)
+        else:
+            yield f"rmse {target}", _score_text(found)
     drift = acceptance.drift
     yield "drift", "not known" if drift is None else f"{drift.level}: {some(list(drift.reasons), REASONS_SHOWN)}"
 
@@ -116,6 +119,15 @@ def _score_text(score: Prequential) -> str:
     ratio = "" if score.ratio is None else f", {score.ratio:.2f} times that of held-out rows"
     inside = f"{percent(score.coverage)} within their intervals" if score.coverage == score.coverage else "no intervals"
     return f"{score.errors.rmse:.4g}{ratio}; {inside}, {percent(score.fallback)} off the map"
+
+
+def _class_text(score: ClassPrequential) -> str:
+    new = f"{score.unknown:,} rows of new classes, " if score.unknown else ""
+    off = f"{percent(score.fallback)} off the map"
+    if score.errors is None:
+        return f"{new}{off}"
+    ratio = "" if score.ratio is None else f", {score.ratio:.2f} times that of held-out rows"
+    return f"{score.errors.log_loss:.4g}{ratio}; {percent(score.errors.accuracy)} right, {new}{off}"
 
 
 def _moment(mark: str) -> str:

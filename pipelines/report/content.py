@@ -1,7 +1,7 @@
 """Everything that a report shows, as plain arrays: from a run that goes on, or from the artifacts of one that ended."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipelines.errors import TrackingError
 from pipelines.report.facts import Facts, RunData
 from pipelines.store.origin import RunFacts
-from pipelines.training.analysis import cluster_profiles, file_stems
+from pipelines.training.analysis import ClassMaps, class_maps_of, cluster_profiles
 from somlib import SOM
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 TARGET_STATISTICS = ("mean", "std")
-PREDICTIONS = "jitl.parquet"
+PREDICTIONS, CLASS_PREDICTIONS = "jitl.parquet", "jitl_classes.parquet"
 PROFILES = "cluster_profiles.parquet"
 
 
@@ -49,6 +49,8 @@ class ReportContent:
         config: The experiment as YAML, None for a map that was trained by hand.
         predictions: What local models and their rivals say to held-out rows, see `LocalResults.answers`; None without
             local models, or without held-out rows.
+        classes: Maps of the targets that are classes, by name.
+        class_predictions: As `predictions`, of these, see `LocalResults.class_answers`.
     """
 
     run: RunFacts
@@ -68,6 +70,8 @@ class ReportContent:
     sigmas: Sequence[float] | None
     config: str | None
     predictions: pl.DataFrame | None = None
+    classes: Mapping[str, ClassMaps] = field(default_factory=dict)
+    class_predictions: pl.DataFrame | None = None
 
     @classmethod
     def of_findings(cls, run: RunFacts, data: RunData, findings: "Findings", config: str | None) -> Self:
@@ -94,6 +98,8 @@ class ReportContent:
             sigmas=trained.sigmas,
             config=config,
             predictions=findings.answers,
+            classes=analysis.classes,
+            class_predictions=findings.class_answers,
         )
 
     @classmethod
@@ -118,10 +124,10 @@ class ReportContent:
             TrackingError: An artifact that is needed is missing or damaged.
         """
         data = RunData.read(folder)
-        features, targets = tuple(data.facts.features), list(data.facts.targets)
+        features, stems = tuple(data.facts.features), data.facts.stems
         target_maps = {
-            name: {statistic: _column(folder, f"maps/target_{stem}", statistic) for statistic in TARGET_STATISTICS}
-            for stem, name in zip(file_stems(targets), targets, strict=True)
+            name: {s: _column(folder, f"maps/target_{stems[name]}", s) for s in TARGET_STATISTICS}
+            for name in data.facts.targets
         }
         config = folder / "config.yaml"
         return cls(
@@ -142,6 +148,11 @@ class ReportContent:
             sigmas=curves["sigma"] if len(curves["sigma"]) == len(curves["qe"]) else None,
             config=config.read_text(encoding="utf-8") if config.is_file() else None,
             predictions=_table(folder, "jitl") if (folder / PREDICTIONS).is_file() else None,
+            classes={
+                name: class_maps_of(_table(folder, f"maps/target_{stems[name]}"), tuple(facts.rows), model.som.grid)
+                for name, facts in data.facts.classes.items()
+            },
+            class_predictions=_table(folder, "jitl_classes") if (folder / CLASS_PREDICTIONS).is_file() else None,
         )
 
     def metric(self, name: str) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.data import Source, Survey
+from pipelines.data.classes import Classes
 from pipelines.data.columns import NumberColumn
 from pipelines.data.encoding import Encoding
 from pipelines.data.samples import Labelled
@@ -22,6 +23,7 @@ from pipelines.data.scaling import Scaler
 from pipelines.errors import TrackingError
 from pipelines.settings.config import PipelineConfig
 from pipelines.settings.sections import AnalysisConfig
+from pipelines.training.analysis import file_stems
 from somlib import SOM
 from somlib.errors import NotFittedError
 from somlib.utils.clustering import ClusterResult, row_clusters
@@ -71,6 +73,18 @@ class ColumnFacts(Known):
         return apart if self.period is None else (apart + self.period / 2) % self.period - self.period / 2
 
 
+class ClassFacts(Known):
+    """What a target that is a class holds in the training rows.
+
+    Attributes:
+        rows: By class, in the order of the classes.
+        missing: Rows without one.
+    """
+
+    rows: Mapping[str, int]
+    missing: int
+
+
 class TimeSpan(Known):
     """The column that orders the rows, and its first and last moment, as text."""
 
@@ -85,7 +99,7 @@ class Facts(Known):
     Attributes:
         rows: Numbers of rows: `found`, `left_out`, `train`, `heldout`.
         features: By name, in the order of the map.
-        targets: By name.
+        targets: Those that are numbers, by name.
         one_neuron_error: Quantization error of the training rows on a map of one neuron that lies at their mean; NaN
             where it is not defined.
         scaling: How features were scaled.
@@ -95,6 +109,8 @@ class Facts(Known):
         data: Where the rows came from, None in a notebook.
         time: None without a time column.
         remarks: What the user was warned of on the way.
+        classes: Targets that are classes, by name.
+        target_names: Of all targets, in the order of the experiment; none stands for those of `targets`.
     """
 
     rows: Mapping[str, int]
@@ -108,6 +124,14 @@ class Facts(Known):
     data: str | None = None
     time: TimeSpan | None = None
     remarks: tuple[str, ...] = ()
+    classes: Mapping[str, ClassFacts] = {}
+    target_names: tuple[str, ...] = ()
+
+    @property
+    def stems(self) -> dict[str, str]:
+        """The name of each target in files and metrics."""
+        names = self.target_names or tuple(self.targets)
+        return dict(zip(names, file_stems(names), strict=True))
 
     def write(self, folder: Path) -> None:
         """Write `facts.json` into a folder."""
@@ -188,7 +212,9 @@ def flow_facts(som: SOM, config: PipelineConfig, prepared: "Prepared") -> RunDat
     dataset, samples, plan = prepared.dataset, prepared.samples, prepared.plan
     facts = Facts(
         rows=plan.rows,
-        **_described(som, samples.train.samples, samples.targets, samples.scaler, config.analysis),
+        **_described(
+            som, samples.train.samples, samples.targets, samples.scaler, config.analysis, samples.train.classes
+        ),
         coverage=config.jitl.coverage if plan.local.rows else None,
         data=dataset.path,
         time=_time_span(prepared.source, dataset.survey),
@@ -217,12 +243,16 @@ def _described(
     targets: Mapping[str, NDArray[np.float64]],
     scaler: Scaler,
     analysis: AnalysisConfig,
+    classes: Mapping[str, Classes] | None = None,
 ) -> dict[str, Any]:
+    known = classes or {}
     features = dict(_of_features(train, scaler))
     means = np.array([_mean(column) for column in train.T])
     return {
         "features": features,
-        "targets": {name: column_facts(values) for name, values in targets.items()},
+        "targets": {name: column_facts(values) for name, values in targets.items() if name not in known},
+        "classes": {name: class_facts(targets[name], each) for name, each in known.items()},
+        "target_names": tuple(targets),
         "one_neuron_error": one_neuron_error(som, train, means),
         "scaling": scaler.method,
         "clustering": analysis.clustering,
@@ -244,6 +274,13 @@ def _mean(column: NDArray[np.float32]) -> float:
     """The mean of what is known; NaN where nothing is."""
     known = column[~np.isnan(column)]
     return float(known.mean(dtype=np.float64)) if len(known) else np.nan
+
+
+def class_facts(codes: NDArray[np.float64], classes: Classes) -> ClassFacts:
+    """Rows of each class by their codes (n,), NaN where missing."""
+    known = codes[np.isfinite(codes)].astype(np.int64)
+    counts = np.bincount(known, minlength=len(classes)).tolist()
+    return ClassFacts(rows=dict(zip(classes.names, counts, strict=True)), missing=len(codes) - len(known))
 
 
 def column_facts(values: NDArray[np.float64], period: float | None = None, start: float = 0.0) -> ColumnFacts:

@@ -4,7 +4,7 @@ Bokeh draws and zooms; `templates/report.js` fills it, since the corners of the 
 outline, which weighs a tenth. Numbers travel as float32 in base64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,14 @@ from pipelines.report.encoding import base64_of
 from pipelines.report.facts import ColumnFacts
 from pipelines.report.mosaic import HATCH_COLOR
 from pipelines.report.words import number
+from pipelines.training.analysis import ClassMaps
 from somlib.utils.precision import tidied
 from somlib.utils.topology import neighbor_table
 from somlib.visualization.config import VisualizationConfig
 from somlib.visualization.lattice import Floats, Ints, Lattice
 from somlib.visualization.scale import Scale, category_colors, scale_for
 
+MOST_CLASSES = 12  # of a target that get a layer each, the most frequent ones
 STOPS = 64  # colors that a scale is sent as
 MARGIN = 0.06  # around the map, in cell widths
 
@@ -86,7 +88,7 @@ def layers_of(content: ReportContent) -> list[Layer]:
             "Map", "Clusters", "Neurons that are alike. Choose one to read its profile.", clusters, "clusters", "noise"
         ),
     ]
-    if content.targets:
+    if content.targets or content.classes:
         note = "Training rows of a neuron and its neighbors: what a query there is answered by."
         layers.append(Layer("Map", "Rows in reach", note, rows_in_reach(content)))
     layers += [
@@ -97,7 +99,19 @@ def layers_of(content: ReportContent) -> list[Layer]:
         layers.append(Layer("Targets", f"{name}: mean", "Mean over the training rows of each neuron.", maps["mean"]))
         note = "Standard deviation over the training rows of each neuron: low where the map predicts the target well."
         layers.append(Layer("Targets", f"{name}: standard deviation", note, maps["std"], empty="fewer than 2 rows"))
+    for name, classes in content.classes.items():
+        layers += _class_layers(name, classes)
     return layers
+
+
+def _class_layers(name: str, classes: ClassMaps) -> Iterator[Layer]:
+    """How sure the class of a row is on each neuron, and the shares of the most frequent classes."""
+    note = "Share of the most frequent class among the training rows of each neuron: high where the map tells classes."
+    yield Layer("Targets", f"{name}: share of the most frequent class", note, classes.purity.ravel())
+    shares, size = classes.shares, classes.counts.sum(axis=(0, 1))
+    for place in sorted(np.argsort(-size, kind="stable")[:MOST_CLASSES].tolist()):
+        note = "Share of this class among the training rows of each neuron."
+        yield Layer("Targets", f"{name}={classes.names[place]}: share", note, shares[:, :, place].ravel())
 
 
 def _feature_layer(name: str, column: ColumnFacts, values: Floats) -> Layer:

@@ -5,7 +5,6 @@ Jinja escapes every text; numbers and names reach the scripts as JSON in which `
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from markupsafe import Markup
 from matplotlib.colors import to_hex
 
 from pipelines.report import words
+from pipelines.report.class_predictions import class_maps, class_predictions, class_shares, class_sizes
 from pipelines.report.content import ReportContent
 from pipelines.report.encoding import svg_uri
 from pipelines.report.interactive import (
@@ -144,9 +144,11 @@ def render_report(content: ReportContent) -> str:
         "errors": list(_errors(content)),
         "cluster_scores": list(_cluster_scores(content)),
         "reach": words.reach_in_words(rows_in_reach(content), content.som.neighborhood_order)
-        if content.targets
+        if content.targets or content.classes
         else "",
         "predictions": list(target_predictions(content, CHARTS)),
+        "class_predictions": list(class_predictions(content, CHARTS)),
+        "class_maps": list(class_maps(content, CHARTS)),
         "origin": list(_origin(content)),
         "columns": list(_columns(content)),
         "settings": list(_settings(content)),
@@ -189,11 +191,8 @@ def _subtitle(content: ReportContent) -> str:
     grid, rows = content.som.grid, content.facts.rows
     features = counted(len(content.features), "feature")
     kind = f"{grid.x} × {grid.y} {grid.topology} map{' torus' if grid.pbc else ''}"
-    return f"{kind} of {features}, trained on {counted(rows['train'], 'row')}, {_day(content.run.started)}"
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment.day} {moment:%B %Y}"
+    day = f"{content.run.started.day} {content.run.started:%B %Y}"
+    return f"{kind} of {features}, trained on {counted(rows['train'], 'row')}, {day}"
 
 
 # ---------------------------------------------------------------- static maps
@@ -304,8 +303,9 @@ def _effects(content: ReportContent, cluster: int, differences: Mapping[str, flo
 
 
 def _target_means(content: ReportContent, cluster: int) -> Iterator[tuple[str, str, str]]:
-    for name, mean in _row_means(content, cluster, "target").items():
-        yield name, number(mean), number(content.facts.targets[name].mean)
+    means, known = _row_means(content, cluster, "target"), content.facts.targets
+    yield from ((name, number(means[name]), number(known[name].mean)) for name in known if name in means)
+    yield from class_shares(content, means)
 
 
 # ---------------------------------------------------------------- training
@@ -376,6 +376,8 @@ def _columns(content: ReportContent) -> Iterator[tuple[str, str, tuple[str, ...]
         for name, c in columns.items():
             numbers = tuple(number(value) for value in (c.mean, c.deviation, c.low, c.high))
             yield role, name, (*numbers, f"{c.missing:,}")
+    for name, classes in content.facts.classes.items():
+        yield "class", f"{name}: {class_sizes(classes)}", ("–", "–", "–", "–", f"{classes.missing:,}")
 
 
 def _settings(content: ReportContent) -> Iterator[tuple[str, str]]:

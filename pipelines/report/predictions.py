@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from pipelines.report.content import ReportContent
 from pipelines.report.encoding import svg_uri
 from pipelines.report.words import number, percent
-from pipelines.training.analysis import file_stems
 from somlib.visualization import VisualizationConfig
 from somlib.visualization.canvas import (
     axes_at,
@@ -60,10 +59,10 @@ class TargetPrediction:
 
 def target_predictions(content: ReportContent, config: VisualizationConfig) -> Iterator[TargetPrediction]:
     """One for each target that was predicted on held-out rows."""
-    answers, targets = content.predictions, list(content.facts.targets)
+    answers = content.predictions
     if answers is None:
         return
-    for name, stem in zip(targets, file_stems(targets), strict=True):
+    for name, stem in content.facts.stems.items():
         own = answers.filter(pl.col("target") == name)
         if len(own):
             yield _target_prediction(content, name, f"jitl/{stem}/", own, config)

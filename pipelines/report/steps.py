@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from pipelines.errors import TrackingError
 from pipelines.model.map_model import MapModel
-from pipelines.report.content import PREDICTIONS, PROFILES, ReportContent
+from pipelines.report.content import CLASS_PREDICTIONS, PREDICTIONS, PROFILES, ReportContent
 from pipelines.report.facts import FACTS, ROWS, RunData
 from pipelines.store.connection import connect, tracking_store
 from pipelines.store.names import MODEL_TAG
@@ -13,7 +13,7 @@ from pipelines.store.tracking import TrackedRun
 from pipelines.training.findings import Findings
 
 REPORT = "report.html"
-ARTIFACTS = (FACTS, ROWS, PREDICTIONS, "config.yaml", "maps", "clusters.parquet", PROFILES)
+ARTIFACTS = (FACTS, ROWS, PREDICTIONS, CLASS_PREDICTIONS, "config.yaml", "maps", "clusters.parquet", PROFILES)
 CURVES = ("qe", "te", "sigma")
 
 
@@ -37,6 +37,8 @@ def report_content(
     data.write(folder)
     if findings.answers is not None:
         findings.answers.write_parquet(folder / PREDICTIONS)
+    if findings.class_answers is not None:
+        findings.class_answers.write_parquet(folder / CLASS_PREDICTIONS)
     return ReportContent.of_findings(run.facts(), data, findings, config)
 
 

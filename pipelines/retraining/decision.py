@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipelines.retraining.bootstrap import LEAST_ROWS, paired_interval
 from pipelines.retraining.verdict import Comparison, Verdict, amount, asked, bounds, compared, outcome, sentence
-from pipelines.settings.sections import PromotionConfig, PromotionLimit, PromotionRule
-from pipelines.store.names import COVERAGES, LOCAL_ERRORS
+from pipelines.settings.promotion import PromotionConfig, PromotionLimit, PromotionRule
+from pipelines.store.names import CLASS_LOSSES, COVERAGES, LOCAL_ERRORS, LOCAL_LOSSES
 
 FloatArray = NDArray[np.float64]
 
@@ -33,6 +33,17 @@ WITHOUT_TARGETS = (PromotionRule(metric="qe"),)
 WITH_TARGETS = (
     PromotionRule(metric=LOCAL_ERRORS),
     PromotionRule(metric=LOCAL_ERRORS, required="not_worse", min_margin=0.05),
+    PromotionRule(metric="qe", required="not_worse", min_margin=0.1),
+)
+WITH_CLASSES = (
+    PromotionRule(metric=CLASS_LOSSES),
+    PromotionRule(metric=CLASS_LOSSES, required="not_worse", min_margin=0.05),
+    PromotionRule(metric="qe", required="not_worse", min_margin=0.1),
+)
+WITH_BOTH = (  # one of all targets must improve
+    PromotionRule(metric=LOCAL_LOSSES),
+    PromotionRule(metric=LOCAL_ERRORS, required="not_worse", min_margin=0.05),
+    PromotionRule(metric=CLASS_LOSSES, required="not_worse", min_margin=0.05),
     PromotionRule(metric="qe", required="not_worse", min_margin=0.1),
 )
 ORDERED = PromotionLimit(metric="te", highest=0.2)
@@ -150,20 +161,28 @@ def _first(rules: PromotionConfig) -> _Clause:
 
 def _rules(config: PromotionConfig, champion: Record, challenger: Record) -> Iterator[_Clause]:
     names = _names(champion, challenger)
-    defaults = WITH_TARGETS if _matching(LOCAL_ERRORS, names) else WITHOUT_TARGETS
-    for rule in defaults if config.rules is None else config.rules:
-        matching, one_is_enough = _matching(rule.metric, names), rule.required == "improve"
-        doubts = len(matching) if one_is_enough else 1
+    for rule in default_rules(names) if config.rules is None else config.rules:
+        concerned, one_is_enough = matching(rule.metric, names), rule.required == "improve"
+        doubts = len(concerned) if one_is_enough else 1
         confidence = None if rule.confidence is None else 1 - (1 - rule.confidence) / max(doubts, 1)
-        findings = [_compared(rule, name, champion, challenger, confidence) for name in matching]
+        findings = [_compared(rule, name, champion, challenger, confidence) for name in concerned]
         yield _Clause.of(findings, rule.metric, one_is_enough=one_is_enough)
+
+
+def default_rules(names: Iterable[str]) -> tuple[PromotionRule, ...]:
+    """The rules where none are configured, by the metrics that were measured."""
+    known = [*names]
+    numbers, classes = matching(LOCAL_ERRORS, known), matching(CLASS_LOSSES, known)
+    if numbers and classes:
+        return WITH_BOTH
+    return WITH_CLASSES if classes else WITH_TARGETS if numbers else WITHOUT_TARGETS
 
 
 def _limits(config: PromotionConfig, champion: Record, challenger: Record) -> Iterator[_Clause]:
     names = _names(champion, challenger)
-    defaults = (ORDERED, COVERED) if _matching(COVERAGES, names) else (ORDERED,)
+    defaults = (ORDERED, COVERED) if matching(COVERAGES, names) else (ORDERED,)
     for limit in defaults if config.limits is None else config.limits:
-        findings = [_within(limit, name, champion, challenger) for name in _matching(limit.metric, names)]
+        findings = [_within(limit, name, champion, challenger) for name in matching(limit.metric, names)]
         yield _Clause.of(findings, limit.metric)
 
 
@@ -171,8 +190,9 @@ def _names(*records: Record) -> list[str]:
     return sorted({name for record in records for name in record.values})
 
 
-def _matching(pattern: str, names: Iterable[str]) -> list[str]:
-    return [name for name in names if fnmatchcase(name, pattern)]
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that match a pattern, or one of several that `|` parts."""
+    return [name for name in names if any(fnmatchcase(name, each) for each in pattern.split("|"))]
 
 
 def _rest(findings: Sequence[_Finding], champion: Record, challenger: Record) -> Iterator[Comparison]:

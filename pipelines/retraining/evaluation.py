@@ -4,6 +4,7 @@
     te              share of rows whose two nearest neurons are no neighbors, on each map
     jitl/T/rmse     squared errors of the local models of target T at each row
     jitl/T/coverage share of rows whose target lies within its interval
+    jitl/T/log_loss of a target that is a class: -log of the probability of the true class at each row
 
 Each map chooses neurons in the units that it was trained in, as it does when it serves. The distance to them is then
 measured in those of the champion: in the features as its scaler scales them, by its metric. A challenger cannot win by
@@ -19,7 +20,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 
 import numpy as np
 import polars as pl
@@ -35,10 +35,10 @@ from pipelines.data.scaling import Scaler
 from pipelines.errors import ModelError
 from pipelines.model.local_models import LocalModels, fit_local_models
 from pipelines.model.map_model import MapModel
-from pipelines.retraining.decision import WITH_TARGETS, WITHOUT_TARGETS, Record
+from pipelines.retraining.decision import WITHOUT_TARGETS, Record, default_rules, matching
 from pipelines.settings.config import PipelineConfig
-from pipelines.settings.sections import PromotionConfig, PromotionRule
-from pipelines.store.names import LOCAL_ERRORS
+from pipelines.settings.promotion import PromotionConfig, PromotionRule
+from pipelines.training import class_scores
 from pipelines.training.analysis import file_stems
 from pipelines.training.fitting import cpu_threads, in_units_of
 from pipelines.training.local_scores import asked_of, said_to
@@ -58,12 +58,15 @@ class Candidate:
         scaler: How its samples are scaled.
         answers: Columns `sample`, `target`, `measured`, `prediction`, `lower`, `upper`; None without local models.
         remark: How the answers came about, where that is worth a sentence.
+        class_answers: Columns `sample`, `target`, `given` of targets that are classes, see `class_scores.said_to`; None
+            without any.
     """
 
     som: SOM
     scaler: Scaler
     answers: pl.DataFrame | None = None
     remark: str = ""
+    class_answers: pl.DataFrame | None = None
 
 
 def require_comparable(champion: MapModel, config: PipelineConfig, dataset: Dataset) -> None:
@@ -105,7 +108,8 @@ def champion_candidate(champion: MapModel, dataset: Dataset, samples: Samples, c
     train, heldout = (labelled(dataset, champion.scaler, part.numbers) for part in (samples.train, samples.heldout))
     with cpu_threads(config.runtime.threads), threadpool_limits(config.runtime.threads):
         models, remark = _unknowing(champion, train, heldout, config)
-        return Candidate(champion.som, champion.scaler, None if models is None else _said(models, heldout), remark)
+        answers, class_answers = (None, None) if models is None else _said(models, heldout)
+        return Candidate(champion.som, champion.scaler, answers, remark, class_answers)
 
 
 def _unknowing(
@@ -115,11 +119,18 @@ def _unknowing(
     serving = champion.local
     if not config.predicts:
         return None, ""
-    if serving is not None and set(heldout.targets) <= set(serving.regressors) and _knows_none(serving, heldout):
+    if serving is not None and _answers_all(serving, heldout) and _knows_none(serving, heldout):
         return serving, ""
     fitted = fit_local_models(champion.som, train, config.jitl, config.som.random_seed)
     why = "has none for every target" if serving is None else "may know held-out rows"
     return fitted, f"the champion {why}: local models fitted anew on its map, to the training rows, answer for it"
+
+
+def _answers_all(models: LocalModels, heldout: Labelled) -> bool:
+    """Whether there is a model of each target, of classes where it is one."""
+    return set(heldout.targets) <= set(models.regressors) and set(models.classes) & set(heldout.targets) == set(
+        heldout.classes
+    )
 
 
 def _knows_none(models: LocalModels, heldout: Labelled) -> bool:
@@ -130,10 +141,15 @@ def _knows_none(models: LocalModels, heldout: Labelled) -> bool:
     return max(known) < EPOCH + timedelta(microseconds=int(heldout.moments.dt.epoch("us").to_numpy().min()))
 
 
-def _said(models: LocalModels, heldout: Labelled) -> pl.DataFrame | None:
+def _said(models: LocalModels, heldout: Labelled) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
+    """What models say to held-out rows: of targets that are numbers, and of those that are classes."""
     asked = {target: asked_of(heldout, target) for target in heldout.targets if target in models.regressors}
-    tables = [said_to(models, target, rows) for target, rows in asked.items() if len(rows)]
-    return pl.concat(tables) if tables else None
+    asked = {target: rows for target, rows in asked.items() if len(rows)}
+    numbers = [said_to(models, target, rows) for target, rows in asked.items() if target not in heldout.classes]
+    classes = [
+        class_scores.said_to(models, target, rows) for target, rows in asked.items() if target in heldout.classes
+    ]
+    return pl.concat(numbers) if numbers else None, pl.concat(classes) if classes else None
 
 
 # ---------------------------------------------------------------- measuring
@@ -151,6 +167,7 @@ def evaluate(candidate: Candidate, reference: Candidate, dataset: Dataset, heldo
     rows = heldout.numbers[heldout.by_time()]
     samples = _samples(candidate.scaler, dataset, rows).to(candidate.som.device)
     answers = dict(_of_answers(candidate.answers, list(heldout.targets), rows))
+    losses = dict(_of_classes(candidate.class_answers, list(heldout.targets), rows))
     return Record(
         metrics={
             "te": candidate.som.topographic_error(samples),
@@ -159,6 +176,7 @@ def evaluate(candidate: Candidate, reference: Candidate, dataset: Dataset, heldo
         rows={
             "qe": _distances(candidate, reference, dataset, rows, samples),
             **{f"jitl/{stem}/rmse": errors for stem, (errors, _) in answers.items()},
+            **{f"jitl/{stem}/log_loss": found for stem, found in losses.items()},
         },
     )
 
@@ -183,8 +201,7 @@ def _of_answers(
     """Squared errors at each row, NaN where none was asked, and coverage, by the name of the target in metrics."""
     if answers is None:
         return
-    place = np.empty(int(rows.max()) + 1, dtype=np.int64)
-    place[rows] = np.arange(len(rows))
+    place = _places(rows)
     for target, stem in zip(targets, file_stems(targets), strict=True):
         said = answers.filter(target=target)
         if len(said):
@@ -192,6 +209,28 @@ def _of_answers(
             errors = np.full(len(rows), np.nan)
             errors[place[said["sample"].to_numpy()]] = (said["prediction"].to_numpy() - truth) ** 2
             yield stem, (errors, float(np.mean((lower <= truth) & (truth <= upper))))
+
+
+def _of_classes(
+    answers: pl.DataFrame | None, targets: Sequence[str], rows: NDArray[np.int64]
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Log losses at each row, NaN where none was asked, by the name of the target in metrics."""
+    if answers is None:
+        return
+    place = _places(rows)
+    for target, stem in zip(targets, file_stems(targets), strict=True):
+        said = answers.filter(target=target)
+        if len(said):
+            found = np.full(len(rows), np.nan)
+            found[place[said["sample"].to_numpy()]] = class_scores.losses(said["given"].to_numpy())
+            yield stem, found
+
+
+def _places(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The place of each row number among `rows`."""
+    place = np.empty(int(rows.max()) + 1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    return place
 
 
 # ---------------------------------------------------------------- choosing
@@ -212,12 +251,11 @@ def better(records: Sequence[Record], rules: PromotionConfig) -> int:
 def _gain(first: Record, second: Record, rules: PromotionConfig) -> float:
     """By how much the second is better, as a share of the first; NaN where they cannot be compared."""
     rule = _first_rule(rules, first)
-    names = [name for name in first.values if fnmatchcase(name, rule.metric) and name in second.values]
+    names = [name for name in matching(rule.metric, first.values) if name in second.values]
     sign = 1.0 if rule.better == "lower" else -1.0
     gains = [sign * (first.values[name] - second.values[name]) / abs(first.values[name] or 1.0) for name in names]
     return math.fsum(gains) / len(gains) if gains else math.nan
 
 
 def _first_rule(rules: PromotionConfig, record: Record) -> PromotionRule:
-    predicted = any(fnmatchcase(name, LOCAL_ERRORS) for name in record.values)
-    return (rules.rules or (WITH_TARGETS if predicted else WITHOUT_TARGETS))[0]
+    return (default_rules(record.values) if rules.rules is None else rules.rules or WITHOUT_TARGETS)[0]

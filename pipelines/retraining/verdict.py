@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.settings.sections import PromotionLimit, PromotionRule
+from pipelines.settings.promotion import PromotionLimit, PromotionRule
 from pipelines.wording import percent
 
 

@@ -26,13 +26,13 @@ from pydantic_core import ErrorDetails
 
 from pipelines.errors import ConfigError
 from pipelines.masking import masked
+from pipelines.settings.promotion import PromotionConfig
 from pipelines.settings.section import Section
 from pipelines.settings.sections import (
     AnalysisConfig,
     DataConfig,
     DriftConfig,
     JITLConfig,
-    PromotionConfig,
     RefreshConfig,
     RetrainConfig,
     RuntimeConfig,

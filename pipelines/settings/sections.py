@@ -18,13 +18,7 @@ FIND_THEIR_NUMBER = ("hdbscan",)
 COMPARE_ROWS = ("mixture",)
 FeatureSpace = Literal["weights", "positions", "combined"]
 Experts = Literal["blend", "pure"]
-Direction = Literal["lower", "higher"]
-
-# Which way a metric is better, by the last part of its name: jitl/temp/rmse is an rmse.
-DIRECTIONS: dict[str, Direction] = {
-    **dict.fromkeys(("qe", "te", "rmse", "mae", "distortion", "combined_error", "davies_bouldin_score"), "lower"),
-    **dict.fromkeys(("r2", "accuracy", "trustworthiness", "neighborhood_preservation", "silhouette_score"), "higher"),
-}
+TargetKind = Literal["class", "number"]
 
 
 class DataConfig(Section):
@@ -43,6 +37,11 @@ class DataConfig(Section):
         description="What features are that are no plain numbers, by name or pattern: city: category",
     )
     target: Names = Field(default=(), description="Columns the map is read by, and never trained on")
+    target_kind: dict[str, TargetKind] = Field(
+        default_factory=dict,
+        description="What targets are, by name, where it is not what they seem: grade: class; text and true/false are "
+        "classes, numbers are numbers",
+    )
     time: str | None = Field(default=None, description="Column that orders the rows; held-out rows are then the newest")
     start: Moment | None = Field(default=None, description="Rows from this time on; needs data.time")
     end: Moment | None = Field(default=None, description="Rows before this time; needs data.time")
@@ -81,6 +80,8 @@ class DataConfig(Section):
         backward = [name for name, said in self.columns.items() if said.kind in PAST_KINDS]
         if backward and self.time is None:
             problems.append(f"columns.{backward[0]} is a {self.columns[backward[0]].kind} and needs data.time")
+        if odd := [name for name in self.target_kind if name not in self.target]:
+            problems.append(f"target_kind must name targets, got {', '.join(odd)}")
         if self.time is None and (self.start or self.end):
             problems.append(f"{'start' if self.start else 'end'} needs data.time, the column of dates or times")
         if self.start and self.end and _as_utc(self.start) >= _as_utc(self.end):
@@ -199,71 +200,6 @@ class TrackingConfig(Section):
         return uri
 
 
-class PromotionRule(Section):
-    """How a challenger must compare with the champion in one metric, or in each metric of a pattern."""
-
-    metric: str = Field(min_length=1, description="A metric such as qe, or a pattern of several such as jitl/*/rmse")
-    required: Literal["improve", "not_worse"] = Field(
-        default="improve",
-        description="improve: better by at least min_margin, of several metrics one; not_worse: each of them worse by "
-        "no more than min_margin",
-    )
-    min_margin: float = Field(default=0.01, ge=0, lt=1, description="As a share of the champion's value")
-    confidence: float | None = Field(
-        default=0.95,
-        gt=0.5,
-        lt=1,
-        description="Of the interval that must lie on the right side of the margin; None: the two values alone decide",
-    )
-    direction: Direction | None = Field(default=None, description="Which is better; None: known from the metric's name")
-
-    @model_validator(mode="after")
-    def _known_direction(self) -> Self:
-        if self.direction is None and self._measure not in DIRECTIONS:
-            raise ValueError(f"direction must be lower or higher, for it is not known for the metric {self.metric!r}")
-        return self
-
-    @property
-    def _measure(self) -> str:
-        return self.metric.rpartition("/")[2]
-
-    @property
-    def better(self) -> Direction:
-        """Which way the metric is better."""
-        return self.direction or DIRECTIONS[self._measure]
-
-
-class PromotionLimit(Section):
-    """What a version must reach in one metric, or in each metric of a pattern, whatever the champion does."""
-
-    metric: str = Field(min_length=1, description="A metric such as te, or a pattern of several such as *coverage")
-    lowest: float | None = Field(default=None, description="Smallest value allowed")
-    highest: float | None = Field(default=None, description="Largest value allowed")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.lowest is None and self.highest is None:
-            raise ValueError("lowest or highest must be given")
-        if self.lowest is not None and self.highest is not None and self.lowest > self.highest:
-            raise ValueError(f"lowest must not be above highest, got {self.lowest} and {self.highest}")
-        return self
-
-
-class PromotionConfig(Section):
-    """When a challenger takes the champion's place: every rule and every limit must hold."""
-
-    rules: tuple[PromotionRule, ...] | None = Field(
-        default=None,
-        description="None: with targets, jitl/*/rmse must improve by 1 %, none worse by over 5 %, nor qe by over 10 %; "
-        "without targets, qe must improve by 1 %",
-    )
-    limits: tuple[PromotionLimit, ...] | None = Field(
-        default=None, description="None: te at most 0.2, and with targets *coverage from 0.8 to 0.97"
-    )
-    first: bool = Field(default=True, description="Whether a first version, without a champion, needs its limits only")
-    approval: bool = Field(default=False, description="Whether a person must agree before a champion is replaced")
-
-
 class DriftConfig(Section):
     """When new rows count as drifted from those a map was trained on: each limit as [warn, drift].
 
@@ -313,6 +249,12 @@ class RefreshConfig(Section):
     )
     rmse_ratio: float | None = Field(
         default=2.0, gt=0, description="Largest RMSE on the new rows, as a multiple of that on held-out rows"
+    )
+    log_loss_ratio: float | None = Field(
+        default=2.0, gt=0, description="The same of the log loss of classes, with rows of unknown classes left out"
+    )
+    log_loss_least: float = Field(
+        default=0.1, ge=0, description="Log loss on new rows that is always let in, whatever its ratio"
     )
     coverage: Shares | None = Field(
         default=(0.5, 1.0), description="Share of new rows that must lie within their intervals, as [lowest, highest]"

@@ -37,5 +37,7 @@ PREVIOUS_TAG, PROMOTED_TAG = "som.previous_champion", "som.promoted"
 PROMOTION_REASON_TAG = "som.promotion_reason"
 
 # Metrics that more than one module knows.
-LOCAL_ERRORS, COVERAGES = "jitl/*/rmse", "*coverage"  # one of each for each target
+LOCAL_ERRORS, COVERAGES = "jitl/*/rmse", "*coverage"  # one of each for each target that is a number
+CLASS_LOSSES = "jitl/*/log_loss"  # one for each that is a class
+LOCAL_LOSSES = f"{LOCAL_ERRORS}|{CLASS_LOSSES}"  # either
 CURVE = "qe"  # of a training; a point of it is written at least every few seconds

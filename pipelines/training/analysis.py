@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,11 +11,13 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from pipelines.data.classes import Classes
 from pipelines.data.scaling import Scaler
 from pipelines.settings.sections import AnalysisConfig
 from pipelines.training.fitting import TrainedMap
 from somlib import SOM
 from somlib.utils.clustering import CLUSTERING_METHODS, ClusterResult
+from somlib.utils.grid import Grid
 from somlib.utils.maps import NeuronSamples, mean_map, neuron_samples, rank_map, score_map, std_map
 from somlib.utils.metrics import quantization_error, topographic_error
 from somlib.utils.winners import Winners
@@ -39,6 +41,45 @@ class TargetMaps:
 
 
 @dataclass(frozen=True)
+class ClassMaps:
+    """How the classes of one target are spread over the map.
+
+    Attributes:
+        names: Of the classes, as text.
+        counts: Training rows of each class on each neuron, int64, shape (x, y, c).
+    """
+
+    names: tuple[str, ...]
+    counts: NDArray[np.int64]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows with a known class, shape (x, y)."""
+        rows: NDArray[np.int64] = self.counts.sum(axis=2)
+        return rows
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Share of each class among them, NaN on a neuron without any, shape (x, y, c)."""
+        rows = self.rows[..., None].astype(np.float64)
+        shares: NDArray[np.float64] = np.divide(
+            self.counts, rows, out=np.full(self.counts.shape, np.nan), where=rows > 0
+        )
+        return shares
+
+    @property
+    def most(self) -> NDArray[np.float64]:
+        """Place of the most frequent class, the first among equals; NaN on a neuron without any, shape (x, y)."""
+        return np.where(self.rows > 0, self.counts.argmax(axis=2), np.nan)
+
+    @property
+    def purity(self) -> NDArray[np.float64]:
+        """Share of the most frequent class, shape (x, y)."""
+        purity: NDArray[np.float64] = self.shares.max(axis=2)
+        return purity
+
+
+@dataclass(frozen=True)
 class Analysis:
     """What a map says about the samples it was trained on.
 
@@ -50,10 +91,12 @@ class Analysis:
             shape (x, y, d).
         counts: Training rows with a value that these are means of, int64, shape (x, y, d).
         scaler: How the features were made and scaled.
-        targets: By name.
+        targets: Those that are numbers, by name.
         clusters: Of neurons.
         winner: Nearest neuron of each training row, flat index, -1 for none, int64, shape (n,).
         distance: To it, NaN for none, float64, shape (n,).
+        classes: Targets that are classes, by name.
+        target_names: Of all targets, in the order of the experiment; none stands for those of `targets`.
     """
 
     hits: NDArray[np.float64]
@@ -66,6 +109,14 @@ class Analysis:
     clusters: ClusterResult
     winner: NDArray[np.int64]
     distance: NDArray[np.float64]
+    classes: Mapping[str, ClassMaps] = field(default_factory=dict)
+    target_names: tuple[str, ...] = ()
+
+    @property
+    def stems(self) -> dict[str, str]:
+        """The name of each target in files and metrics."""
+        names = self.target_names or tuple(self.targets)
+        return dict(zip(names, file_stems(names), strict=True))
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -78,13 +129,14 @@ class Analysis:
         return self.scaler.collapse(self.weights)
 
 
-def analyze(
+def analyze(  # seven: the last two are independent, may be left out and are given by name
     som: SOM,
     samples: NDArray[np.float32],
     targets: Mapping[str, NDArray[np.float64]],
     scaler: Scaler,
     config: AnalysisConfig,
     winners: Winners | None = None,
+    classes: Mapping[str, Classes] | None = None,
 ) -> Analysis:
     """Maps and clusters of a trained map.
 
@@ -95,7 +147,9 @@ def analyze(
         scaler: How the samples were scaled.
         config: How neurons are clustered.
         winners: Nearest neurons of the samples, with distances; None searches for them.
+        classes: Of the targets that are classes, whose values are codes.
     """
+    known = classes or {}
     found = winners or som.winners(torch.from_numpy(samples), distances=True)  # one search serves all
     winner, shape = found.index[:, 0].cpu(), (som.grid.x, som.grid.y)
     groups = neuron_samples(winner, som.grid.m)
@@ -108,10 +162,12 @@ def analyze(
         means=scaler.inverse(means).reshape(*shape, -1),
         counts=counts.reshape(*shape, -1),
         scaler=scaler,
-        targets={name: _target_maps(groups, values, shape) for name, values in targets.items()},
+        targets={n: _target_maps(groups, values, shape) for n, values in targets.items() if n not in known},
         clusters=som.cluster(config.clustering, config.n_clusters, config.feature_space, **rows),
         winner=winner.numpy(),
         distance=_array(found.distance[:, 0]),
+        classes={name: _class_maps(winner.numpy(), targets[name], each, shape) for name, each in known.items()},
+        target_names=tuple(targets),
     )
 
 
@@ -132,6 +188,16 @@ def _target_maps(groups: NeuronSamples, values: NDArray[np.float64], shape: tupl
     known = groups.without(~torch.isfinite(target[:, 0]))
     maps = {name: _array(build(known, target)).reshape(shape) for name, build in TARGET_MAPS.items()}
     return TargetMaps(known.count.numpy().reshape(shape), maps)
+
+
+def _class_maps(
+    winner: NDArray[np.int64], codes: NDArray[np.float64], classes: Classes, shape: tuple[int, int]
+) -> ClassMaps:
+    """The maps of classes by the neuron and the code of each row."""
+    known = np.isfinite(codes) & (winner >= 0)
+    place = winner[known] * len(classes) + codes[known].astype(np.int64)
+    counts = np.bincount(place, minlength=shape[0] * shape[1] * len(classes))
+    return ClassMaps(classes.names, counts.reshape(*shape, len(classes)))
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float64]:
@@ -186,10 +252,30 @@ def tables(analysis: Analysis) -> dict[str, pl.DataFrame]:
         "clusters": places.with_columns(cluster=analysis.clusters["labels"].cpu().numpy(), hits=hits),
     }
     by_path["cluster_profiles"] = cluster_profiles(analysis)
-    for stem, target in zip(file_stems(analysis.targets), analysis.targets.values(), strict=True):
+    for name, target in analysis.targets.items():
         flat = {statistic: values.ravel() for statistic, values in target.maps.items()}
-        by_path[f"maps/target_{stem}"] = places.with_columns(**flat)
+        by_path[f"maps/target_{analysis.stems[name]}"] = places.with_columns(**flat)
+    for name, classes in analysis.classes.items():
+        by_path[f"maps/target_{analysis.stems[name]}"] = class_table(places, classes)
     return by_path
+
+
+def class_table(places: pl.DataFrame, classes: ClassMaps) -> pl.DataFrame:
+    """Each class of each neuron that has rows of it: `row`, `col`, `class` as text and `rows`; neuron by neuron."""
+    counts = classes.counts.reshape(-1, len(classes.names))
+    neuron, code = np.nonzero(counts)
+    return places[neuron].with_columns(
+        pl.Series("class", [classes.names[i] for i in code], pl.String), pl.Series("rows", counts[neuron, code])
+    )
+
+
+def class_maps_of(table: pl.DataFrame, names: tuple[str, ...], grid: Grid) -> ClassMaps:
+    """The maps of classes from what `class_table` gave."""
+    counts = np.zeros((grid.x, grid.y, len(names)), dtype=np.int64)
+    place = {name: i for i, name in enumerate(names)}
+    for row, col, name, rows in table.iter_rows():
+        counts[row, col, place[name]] = rows
+    return ClassMaps(names, counts)
 
 
 def cluster_profiles(analysis: Analysis) -> pl.DataFrame:
@@ -197,7 +283,8 @@ def cluster_profiles(analysis: Analysis) -> pl.DataFrame:
 
     Returns:
         `cluster` (-1: in none, null: all rows), `column` and its `role`, `feature` or `target`; `rows`, how many
-        training rows of the cluster have a value; `row_mean`, their mean in the units of the data, null where none has;
+        training rows of the cluster have a value; `row_mean`, their mean in the units of the data, null where none has
+        (of a target that is a class a line `TARGET=CLASS` for each, with its share);
         and `neuron_mean`, the mean weight of the cluster's neurons, whether rows fell on them or not, null for targets.
     """
     labels, d, scaler = analysis.clusters["labels"].cpu().numpy(), analysis.weights.shape[-1], analysis.scaler
@@ -215,6 +302,13 @@ def cluster_profiles(analysis: Analysis) -> pl.DataFrame:
         for name, target in analysis.targets.items():
             rows, row_means = _pooled(target.maps["mean"].ravel()[inside, None], target.counts.ravel()[inside, None])
             lines.append((cluster, name, "target", int(rows[0]), float(row_means[0]), np.nan))
+        for name, classes in analysis.classes.items():
+            counts_of = classes.counts.reshape(-1, len(classes.names))[inside].sum(axis=0)
+            total = int(counts_of.sum())
+            lines += [
+                (cluster, f"{name}={label}", "target", total, count / total if total else np.nan, np.nan)
+                for label, count in zip(classes.names, counts_of.tolist(), strict=True)
+            ]
     schema = {"cluster": pl.Int64, "column": pl.String, "role": pl.String, "rows": pl.Int64}
     table = pl.DataFrame(lines, schema=schema | {"row_mean": pl.Float64, "neuron_mean": pl.Float64}, orient="row")
     return table.with_columns(pl.col("row_mean", "neuron_mean").fill_nan(None))

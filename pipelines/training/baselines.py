@@ -26,14 +26,14 @@ Floats = NDArray[np.float64]
 
 def ridge_answers(samples: NDArray[Any], target: Floats, queries: NDArray[Any]) -> Floats:
     """What one ridge, fitted to samples (n, d) with targets (n,), says to queries (q, d); NaN is a missing input."""
-    model = make_pipeline(_prepared(), Ridge(alpha=STRENGTH)).fit(samples, target)
+    model = make_pipeline(prepared(), Ridge(alpha=STRENGTH)).fit(samples, target)
     return np.asarray(model.predict(queries), dtype=np.float64)
 
 
 def neighbor_answers(samples: NDArray[Any], target: Floats, queries: NDArray[Any]) -> Floats:
     """What a ridge of each query's 80 nearest samples says to it; arguments as in `ridge_answers`."""
-    prepared = _prepared().fit(samples)
-    history, asked = prepared.transform(samples), prepared.transform(queries)
+    units = prepared().fit(samples)
+    history, asked = units.transform(samples), units.transform(queries)
     search = NearestNeighbors(n_neighbors=min(NEIGHBORS, len(history)), algorithm="brute").fit(history)
     nearest = search.kneighbors(asked, return_distance=False)
     answers = np.empty(len(asked))
@@ -43,7 +43,7 @@ def neighbor_answers(samples: NDArray[Any], target: Floats, queries: NDArray[Any
     return answers
 
 
-def _prepared() -> Any:
+def prepared() -> Any:
     """Missing inputs filled with the mean, then all standardized; as float64, whatever comes."""
     return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()).set_output(transform="default")
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pipelines.progress import steps
-from pipelines.training.analysis import Analysis, file_stems
+from pipelines.training.analysis import Analysis
 from pipelines.training.fitting import TrainedMap
 from somlib import SOM
 from somlib.utils.maps import distance_map
@@ -29,7 +29,7 @@ def draw_figures(trained: TrainedMap, analysis: Analysis, folder: Path) -> list[
     Returns:
         The files: `training_errors`, `distance_map`, `hit_map`, `component_planes` (in the units of the data; further
         sheets numbered), `cluster_map`, `cluster_profiles`, and for each target that a row has `mean_TARGET` and
-        `std_TARGET`.
+        `std_TARGET`, of a class `class_TARGET`.
     """
     drawings = dict(_drawings(trained, analysis))
     step = steps(len(drawings))
@@ -54,10 +54,15 @@ def _drawings(trained: TrainedMap, analysis: Analysis) -> Iterator[tuple[str, Ca
     yield "component_planes", partial(in_units.plot_component_planes, ranges=cycles, cyclic=list(cycles))
     yield "cluster_map", partial(draw.plot_cluster_map, analysis.clusters, hits=analysis.hits)
     yield "cluster_profiles", partial(draw.plot_cluster_profiles, analysis.clusters)
-    for stem, (name, target) in zip(file_stems(analysis.targets), analysis.targets.items(), strict=True):
+    for name, target in analysis.targets.items():
+        stem = analysis.stems[name]
         for statistic in ("mean", "std") if target.counts.any() else ():
             words = partial(draw.plot_metric_map, reduction_parameter=statistic, target_names=[name])
             yield f"{statistic}_{stem}", partial(words, statistic=target.maps[statistic])
+    for name, classes in analysis.classes.items():
+        if classes.counts.any():
+            named = partial(draw.plot_classification_map, class_names=classes.names, target_name=name)
+            yield f"class_{analysis.stems[name]}", partial(named, statistic=classes.most)
 
 
 def draw_u_matrices(maps: Mapping[str, SOM], folder: Path) -> Path:

@@ -39,3 +39,8 @@ class Findings:
     def answers(self) -> pl.DataFrame | None:
         """What local models and their rivals answer to held-out rows, see `LocalResults.answers`."""
         return None if self.local is None else self.local.answers
+
+    @property
+    def class_answers(self) -> pl.DataFrame | None:
+        """The same of targets that are classes, see `LocalResults.class_answers`."""
+        return None if self.local is None else self.local.class_answers

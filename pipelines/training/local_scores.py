@@ -5,11 +5,13 @@ They are fitted to the training rows, and scored on the held-out rows next to wh
 what production will ask for. At most `MOST_SCORED` held-out rows of a target are used, evenly spread, and all three
 answer the same ones: a ridge for each query has its price. Rows without a value of the target take no part.
 
+Targets that are classes have scores of their own (`class_scores.py`).
+
 Once scored, the models learn the held-out rows too: what is published knows the newest rows.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -23,8 +25,10 @@ from pipelines.model.local_models import LocalModels, fit_local_models
 from pipelines.model.local_plan import learnable, plan_local_models
 from pipelines.progress import advance
 from pipelines.settings.sections import JITLConfig
+from pipelines.training import class_scores
 from pipelines.training.analysis import file_stems
 from pipelines.training.baselines import neighbor_answers, ridge_answers
+from pipelines.training.class_scores import ClassScores
 from pipelines.training.fitting import cpu_threads
 from somlib import SOM
 from somlib.jitl.side_by_side import side_by_side
@@ -92,12 +96,14 @@ class LocalResults:
 
     Attributes:
         models: They, having learned training and held-out rows; None where no target has one.
-        scores: By target; targets without labelled held-out rows are not in it.
+        scores: By target; targets without labelled held-out rows are not in it, nor are classes.
         answers: To each of these rows: `sample` (its number in reading order), `time` where there is one, `target` (its
             name), `measured`, `prediction`, `lower`, `upper`, `fallback`, `ridge`, `neighbors`. None where no row was
             scored.
         remarks: What the user should know.
         names: All targets of the run.
+        class_scores: Of the targets that are classes, by name.
+        class_answers: To each of their rows, as `class_scores.answers_to` gives them; None where none was scored.
     """
 
     models: LocalModels | None
@@ -105,6 +111,8 @@ class LocalResults:
     answers: pl.DataFrame | None
     remarks: tuple[str, ...]
     names: tuple[str, ...]
+    class_scores: Mapping[str, ClassScores] = field(default_factory=dict)
+    class_answers: pl.DataFrame | None = None
 
     @cached_property
     def _stems(self) -> dict[str, str]:
@@ -114,9 +122,10 @@ class LocalResults:
     @property
     def metrics(self) -> dict[str, float]:
         """All scores, as `jitl/TARGET/rmse`."""
+        scored: Mapping[str, TargetScores | ClassScores] = {**self.scores, **self.class_scores}
         return {
             f"jitl/{self._stems[target]}/{name}": value
-            for target, scores in self.scores.items()
+            for target, scores in scored.items()
             for name, value in scores.metrics().items()
         }
 
@@ -160,23 +169,32 @@ def learn_targets(
             return LocalResults(None, {}, None, remarks, names)
         scored = _scored(models, samples, config, jobs)
         models.learn(samples.heldout, config)
-    answers = [table for _, table in scored.values()]
+    numbers, classes = ([t for t in scored if (t in rows.classes) == wanted] for wanted in (False, True))
     return LocalResults(
         models,
-        {target: scores for target, (scores, _) in scored.items()},
-        pl.concat(answers) if answers else None,
+        {target: scores for target, (scores, _) in scored.items() if isinstance(scores, TargetScores)},
+        _together([scored[target][1] for target in numbers]),
         remarks,
         names,
+        {target: scores for target, (scores, _) in scored.items() if isinstance(scores, ClassScores)},
+        _together([scored[target][1] for target in classes]),
     )
+
+
+def _together(tables: Sequence[pl.DataFrame]) -> pl.DataFrame | None:
+    return pl.concat(tables) if tables else None
 
 
 def _scored(
     models: LocalModels, samples: Samples, config: JITLConfig, jobs: int
-) -> dict[str, tuple[TargetScores, pl.DataFrame]]:
+) -> dict[str, tuple[TargetScores | ClassScores, pl.DataFrame]]:
     """Scores of each target and its answers, where held-out rows have its value."""
 
-    def scored(target: str) -> tuple[TargetScores, pl.DataFrame]:
+    def scored(target: str) -> tuple[TargetScores | ClassScores, pl.DataFrame]:
         learned = learnable(samples.train, target, config)
+        if target in samples.train.classes:
+            answers = class_scores.answers_to(models, target, learned, asked[target])
+            return class_scores.scores_of(answers, len(learned)), answers
         answers = answers_to(models, target, learned, asked[target])
         return target_scores(answers, len(learned)), answers
 

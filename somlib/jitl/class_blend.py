@@ -72,7 +72,7 @@ class ClassBlend:
         pool: Weights of the experts, in the order of `names`, and biases of the classes.
         names: Of the experts.
         logistic: The regression; None where local experts answer alone.
-        boosting: The trees; None likewise.
+        boosting: The trees; None too.
     """
 
     pool: Pool

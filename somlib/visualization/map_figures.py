@@ -163,7 +163,9 @@ def _plane_sheet(
     return sheet.finished()
 
 
-def class_figure(frame: MapFrame, values: Floats, names: Mapping[float, str], panel_names: Sequence[str]) -> Figure:
+def class_figure(
+    frame: MapFrame, values: Floats, names: Mapping[float, str], panel_names: Sequence[str], of: str = ""
+) -> Figure:
     """Maps of classes (o, m), NaN empty, with one legend; every label of `names` keeps its color on every map."""
     sheet = frame.sheet(len(values), bars=False)
     labels = np.array(sorted(names))
@@ -179,7 +181,7 @@ def class_figure(frame: MapFrame, values: Floats, names: Mapping[float, str], pa
     if np.isnan(values).any():
         entries.append(swatch(None, "no samples", hatched=True, config=frame.config))
     sheet.legend(entries, "class")
-    sheet.head("Most frequent class", frame.subtitle())
+    sheet.head(f"Most frequent {of or 'class'}", frame.subtitle())
     return sheet.finished()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from somlib.errors import ShapeError
+from somlib.errors import ArgumentError, ShapeError
 from somlib.utils.class_labels import text_labels
 from somlib.utils.inputs import read_targets
 from somlib.visualization import map_figures
@@ -74,12 +74,14 @@ class SampleFigures(MapDrawing):
 
     def plot_classification_map(
         self,
-        target: Any,
+        target: Any = None,
         data: Any = None,
         bmus_data_map: SamplesByPlace | None = None,
         neighborhood_order: int | None = None,
         *,
+        statistic: Any = None,
         class_names: Sequence[str] | Mapping[Any, str] | None = None,
+        target_name: str = "",
         save_path: str | Path | None = None,
         fig_name: str = "classification_map",
     ) -> Figure:
@@ -90,17 +92,27 @@ class SampleFigures(MapDrawing):
             data: Samples, shape (n, d); not needed with `bmus_data_map`.
             bmus_data_map: `build_map("bmus_data", data)`.
             neighborhood_order: Hops whose samples decide ties; None takes the map's.
+            statistic: The label of each neuron as a number where it is known, NaN for none, shape (x, y); `target` and
+                samples are not needed then, but `class_names` are.
             class_names: By label, or in ascending order of the labels in `target`; None shows the labels.
+            target_name: What the classes are of.
             save_path: Folder to save in.
             fig_name: Name of the file.
 
         Raises:
+            ArgumentError: Neither `target` nor `statistic`, or both.
             ShapeError: Another number of names than classes.
         """
-        values = self._target_map("classification", target, data, bmus_data_map, neighborhood_order=neighborhood_order)
-        names = _class_names(target, class_names)
+        require_one("target", target, "statistic", statistic)
+        if statistic is None:
+            order = {"neighborhood_order": neighborhood_order}
+            values = self._target_map("classification", target, data, bmus_data_map, **order)
+            names = _class_names(target, class_names)
+        else:
+            values = self._known_map("statistic", statistic)
+            names = {float(label): str(name) for label, name in _numbered(class_names).items()}
         panels = [f"target {i + 1}" for i in range(len(values))]
-        return self.saved(map_figures.class_figure(self.frame, values, names, panels), save_path, fig_name)
+        return self.saved(map_figures.class_figure(self.frame, values, names, panels, target_name), save_path, fig_name)
 
     def plot_metric_map(
         self,
@@ -216,6 +228,13 @@ class SampleFigures(MapDrawing):
         self, map_type: str, target: Any, data: Any, bmus_data_map: SamplesByPlace | None, **arguments: Any
     ) -> Floats:
         return self._map(map_type, target=target, data=data, bmus_data_map=bmus_data_map, **arguments)
+
+
+def _numbered(names: Sequence[str] | Mapping[Any, str] | None) -> Mapping[Any, str]:
+    """Names by label; those of a list by their place."""
+    if names is None:
+        raise ArgumentError("class_names must name the labels of statistic, got None")
+    return names if isinstance(names, Mapping) else dict(enumerate(names))
 
 
 def _class_names(target: Any, names: Sequence[str] | Mapping[Any, str] | None) -> dict[float, str]:

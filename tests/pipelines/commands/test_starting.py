@@ -1,4 +1,5 @@
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,18 @@ def test_check_shows_the_path_of_data_elsewhere_without_detours(write: WriteData
     assert f"{path.resolve()}: 1 file" in som("check", "configs/b.yaml").output.replace("\n", "")
 
 
+def test_whole_numbers_that_may_be_classes_are_pointed_out(write: WriteDataset) -> None:
+    write(shop().with_columns(gone=pl.col("churn") == 1, visits=pl.col("visits") % 3), "shop.parquet")
+    targets = [part for name in ("city", "gone", "churn", "visits") for part in ("--target", name)]
+    done = som("init", "shop.parquet", *targets)
+    assert done.exit_code == 0, done.output
+    text = Path("shop.yaml").read_text()
+    assert "  target_kind: {churn: class}  # two whole numbers; number takes them as amounts\n" in text
+    line = "  # target_kind: {visits: class}  # 3 whole numbers, 0, 1, 2: amounts, unless it says so\n"
+    assert line in text
+    assert set(prepare(load_config("shop.yaml")).samples.train.classes) == {"city", "gone", "churn"}
+
+
 @pytest.mark.parametrize("load", [load_wine, load_diabetes])
 def test_sets_that_others_made_give_a_config_whose_data_can_be_prepared(write: WriteDataset, load: Any) -> None:
     frame = load(as_frame=True).frame
@@ -108,7 +121,10 @@ def test_the_shipped_weather_is_recognized() -> None:
             "--target chrun: no such column in shop.parquet: columns are customer id",
         ),
         (["shop.parquet", "-o", "nowhere/a.yaml"], "nowhere/a.yaml cannot be written: No such file or directory"),
-        (["shop.parquet", "--target", "city"], "--target city must be numeric, got String"),
+        (
+            ["dated.parquet", "--target", "day"],
+            "--target day must hold numbers, text or true and false, got Date",
+        ),
         (
             ["only.parquet"],
             "no column of only.parquet looks like a feature: id (as many values as rows: it names the row)",
@@ -120,6 +136,7 @@ def test_what_cannot_become_a_config_is_one_line_and_leaves_no_file(
 ) -> None:
     write(shop(), "shop.parquet")
     write(pl.DataFrame({"id": np.arange(50)}), "only.parquet")
+    write(shop().with_columns(day=pl.lit(date(2024, 1, 1))), "dated.parquet")
     done = som("init", *arguments)
     assert done.exit_code in (2, 3)
     assert expected in done.stderr

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipelines.data.classes import classes_of
 from pipelines.data.samples import Labelled
 from pipelines.errors import ConfigError, ModelError
 from pipelines.model.local_models import LocalModels, fit_local_models
@@ -277,3 +278,51 @@ def test_models_that_cannot_be_read_are_told(som: SOM, tmp_path: Path) -> None:
     (tmp_path / "local" / "0" / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"the local models in .* cannot be read"):
         LocalModels.load(tmp_path / "local")
+
+
+# ---------------------------------------------------------------- classes
+
+
+def with_class(part: Labelled, kind: str) -> Labelled:
+    """The rows with the sign of `y` as a class, in one of three types of labels."""
+    labels = {"text": ["minus", "plus"], "integer": [-1, 1], "boolean": [False, True]}[kind]
+    codes = with_gaps((part.targets["y"] > 0).astype(np.float64), every=13)
+    return Labelled(part.samples, {"sign": codes}, part.moments, part.numbers, {"sign": classes_of(np.array(labels))})
+
+
+@pytest.mark.parametrize("kind", ["text", "integer", "boolean"])
+def test_labels_are_answered_and_kept_in_their_own_type(tmp_path: Path, kind: str) -> None:
+    som = make_som("mask")
+    models = fitted(som, with_class(rows(), kind))
+    models.save(tmp_path / "local")
+    loaded = LocalModels.load(tmp_path / "local")
+    queries = rows(20, first=5_000)
+    sign = queries.targets["y"] > 0
+    no, yes = {"text": ("minus", "plus"), "integer": (-1, 1), "boolean": (False, True)}[kind]
+    for each in (models, loaded):
+        answer = each.answer(queries.samples)
+        assert list(answer) == list(each.outputs)
+        assert {type(label) for label in answer["prediction"].tolist()} == {type(no)}
+        assert np.mean([label == yes for label in answer["prediction"].tolist()] == sign) > 0.8
+        names = [f"probability={str(label).lower()}" for label in (no, yes)]
+        np.testing.assert_allclose(answer[names[0]] + answer[names[1]], 1.0)
+        np.testing.assert_array_equal(answer["probability"], np.maximum(answer[names[0]], answer[names[1]]))
+
+
+def test_a_row_without_values_has_no_class() -> None:
+    som = make_som("mask")
+    models = fitted(som, with_class(rows(), "integer"))
+    samples = rows(3).samples.copy()
+    samples[1] = np.nan
+    answer = models.answer(samples)
+    assert answer["prediction"][1] is None
+    assert isinstance(answer["prediction"].tolist()[0], int)
+    assert np.isnan([answer["probability"][1], answer["probability=1"][1]]).all()
+
+
+def test_numbers_and_classes_are_not_taken_for_each_other(som: SOM) -> None:
+    models = fitted(som, with_class(rows(), "text"))
+    with pytest.raises(TypeError, match="sign is a class"):
+        models.details("sign", rows(2).samples)
+    with pytest.raises(TypeError, match="y is a number"):
+        fitted(som, rows()).class_details("y", rows(2).samples)

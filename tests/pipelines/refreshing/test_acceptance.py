@@ -11,6 +11,7 @@ from pipelines.monitoring.assignment import assigned_rows
 from pipelines.monitoring.drift import drift
 from pipelines.refreshing.acceptance import (
     Acceptance,
+    ClassPrequential,
     Prequential,
     checks,
     evaluate,
@@ -21,6 +22,7 @@ from pipelines.refreshing.acceptance import (
 )
 from pipelines.refreshing.new_rows import find_new_rows
 from pipelines.settings.sections import RefreshConfig
+from pipelines.training.class_scores import ClassErrors
 from pipelines.training.local_scores import Errors
 from somlib.jitl import JITLRegressor
 from tests.pipelines.refreshed import (
@@ -218,3 +220,34 @@ def test_only_settings_of_learning_and_judging_decide() -> None:
     for other in ({"jitl": {"keep_days": 3}}, {"refresh": {"fallback": 0.1}}):
         assert settings_digest(refresh_config(Path("x"), **other)) != settings_digest(base)
         assert (refresh_config(Path("x"), **other).digest == base.digest) == ("refresh" in other)
+
+
+# ---------------------------------------------------------------- classes
+
+
+def losses(log_loss: float | None, reference: float | None, unknown: int = 0) -> ClassPrequential:
+    errors = None if log_loss is None else ClassErrors(log_loss, 0.9, 0.8)
+    return ClassPrequential(24, unknown, errors, fallback=0.1, reference=reference)
+
+
+@pytest.mark.parametrize(
+    ("found", "holds", "said"),
+    [
+        (losses(0.5, 0.4), True, "log loss of kind on 24 new rows is 0.5, 1.25 times the 0.4 on held-out rows: "
+         "refresh.log_loss_ratio allows 2 times"),
+        (losses(0.9, 0.4), False, "log loss of kind on 24 new rows is 0.9, 2.25 times the 0.4 on held-out rows: "
+         "refresh.log_loss_ratio allows 2 times"),
+        (losses(0.09, 0.01), True, "log loss of kind on 24 new rows is 0.09: refresh.log_loss_least lets in 0.1"),
+        (losses(0.5, None), False, "log loss of kind on 24 new rows is 0.5, but no loss on held-out rows is on record "
+         "to compare it with: refresh.log_loss_ratio=null goes without"),
+    ],
+)  # fmt: skip
+def test_the_log_loss_of_new_rows_has_a_limit(found: ClassPrequential, holds: bool, said: str) -> None:
+    check = next(checks({"kind": found}, RefreshConfig()))
+    assert (check.holds, check.sentence) == (holds, said)
+
+
+def test_rows_of_new_classes_alone_are_let_in_to_be_learned() -> None:
+    found = [*checks({"kind": losses(None, 0.4, unknown=24)}, RefreshConfig())]
+    assert [check.holds for check in found] == [True]
+    assert losses(None, 0.4, unknown=24).metrics() == {"fallback": 0.1, "rows": 24.0, "rows_of_new_classes": 24.0}

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.retraining.decision import Record, decide
+from pipelines.retraining.decision import Record, decide, matching
 from pipelines.retraining.verdict import Comparison, Verdict
-from pipelines.settings.sections import PromotionConfig
+from pipelines.settings.promotion import PromotionConfig
 
 N = 600
 NAN = float("nan")
@@ -352,3 +352,38 @@ def test_fifty_rows_are_enough_to_judge(rows: int, judged: bool) -> None:
     rules = policy(limits=[])
     found = decide(a_map(DISTANCES[:rows]), a_map(0.5 * DISTANCES[:rows]), rules)
     assert found.promote is judged
+
+
+# ---------------------------------------------------------------- classes
+
+
+def test_classes_are_decided_on_by_their_log_loss() -> None:
+    rng = np.random.default_rng(0)
+    losses = rng.random(400)
+    before = Record({"te": 0.1}, {"qe": np.ones(400), "jitl/kind/log_loss": losses})
+    better, same = (
+        Record({"te": 0.1}, {"qe": np.ones(400), "jitl/kind/log_loss": losses * share}) for share in (0.8, 1.0)
+    )
+    assert decide(before, better, PromotionConfig()).promote
+    verdict = decide(before, same, PromotionConfig())
+    assert not verdict.promote
+    assert "jitl/kind/log_loss" in verdict.reasons[0]
+
+
+def test_of_numbers_and_classes_one_must_improve_and_none_get_worse() -> None:
+    rng = np.random.default_rng(0)
+    squares, losses = rng.random(400), rng.random(400)
+
+    def record(number: float, kind: float) -> Record:
+        rows = {"qe": np.ones(400), "jitl/y/rmse": squares * number**2, "jitl/kind/log_loss": losses * kind}
+        return Record({"te": 0.1, "jitl/y/coverage": 0.9}, rows)
+
+    before = record(1, 1)
+    assert decide(before, record(1, 0.8), PromotionConfig()).promote
+    assert decide(before, record(0.8, 1), PromotionConfig()).promote
+    assert not decide(before, record(0.8, 1.2), PromotionConfig()).promote
+    assert not decide(before, record(1.2, 0.8), PromotionConfig()).promote
+
+
+def test_patterns_may_be_several() -> None:
+    assert matching("jitl/*/rmse|qe", ["te", "qe", "jitl/a/rmse", "jitl/a/mae"]) == ["qe", "jitl/a/rmse"]

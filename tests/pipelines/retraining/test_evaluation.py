@@ -23,7 +23,7 @@ from pipelines.retraining.evaluation import (
     require_comparable,
 )
 from pipelines.settings.config import PipelineConfig
-from pipelines.settings.sections import PromotionConfig
+from pipelines.settings.promotion import PromotionConfig
 from pipelines.training.fitting import train_som
 from pipelines.training.local_scores import learn_targets
 

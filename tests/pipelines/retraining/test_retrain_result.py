@@ -8,7 +8,7 @@ import pytest
 from pipelines.errors import TrackingError
 from pipelines.retraining.decision import Record, decide
 from pipelines.retraining.retrain_result import Evaluation, RetrainResult
-from pipelines.settings.sections import PromotionConfig
+from pipelines.settings.promotion import PromotionConfig
 from pipelines.store.run_life import open_run
 from pipelines.store.tracking import TrackedRun
 from pipelines.store.versions import Version

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.retraining.verdict import Comparison, Verdict, amount, asked, bounds, compared, outcome, sentence
-from pipelines.settings.sections import PromotionLimit, PromotionRule
+from pipelines.settings.promotion import PromotionLimit, PromotionRule
 
 
 def test_two_values_are_told_with_their_difference_and_how_sure_it_is() -> None:

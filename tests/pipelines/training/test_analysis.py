@@ -7,9 +7,19 @@ import pytest
 import torch
 from prefect.utilities.collections import visit_collection
 
+from pipelines.data.classes import Classes
 from pipelines.data.scaling import fit_scaler
 from pipelines.settings.sections import AnalysisConfig, ClusteringMethod
-from pipelines.training.analysis import analyze, cluster_scores, file_stems, heldout_scores, measure, tables
+from pipelines.training.analysis import (
+    analyze,
+    class_maps_of,
+    cluster_profiles,
+    cluster_scores,
+    file_stems,
+    heldout_scores,
+    measure,
+    tables,
+)
 from pipelines.training.fitting import TrainedMap, train_som
 from somlib import SOMConfig
 from somlib.utils.clustering import CLUSTERING_METHODS
@@ -207,3 +217,40 @@ def test_no_collection_in_an_analysis_grows_with_the_rows(trained: TrainedMap) -
         return len(entries)
 
     assert visited(20) == visited(1)
+
+
+def test_classes_are_counted_on_each_neuron(trained: TrainedMap) -> None:
+    codes = np.where(np.arange(120) % 7 == 0, np.nan, np.arange(120) % 3).astype(np.float64)
+    classes = {"kind": Classes("text", ("ape", "cat", "ox"))}
+    targets = {"y": TARGET, "kind": codes}
+    found = analyze(trained.som, SAMPLES, targets, SCALER, AnalysisConfig(n_clusters=3), classes=classes)
+    assert list(found.targets) == ["y"]
+    maps, shape = found.classes["kind"], found.hits.shape
+    expected = np.zeros((*shape, 3), dtype=np.int64)
+    for winner, code in zip(found.winner, codes, strict=True):
+        if np.isfinite(code):
+            expected[(*np.unravel_index(winner, shape), int(code))] += 1
+    np.testing.assert_array_equal(maps.counts, expected)
+    for row, col in np.ndindex(shape):
+        here = expected[row, col]
+        if here.sum():
+            assert maps.most[row, col] == here.argmax()
+            assert maps.purity[row, col] == pytest.approx(here.max() / here.sum())
+        else:
+            assert np.isnan([maps.most[row, col], maps.purity[row, col]]).all()
+    table = tables(found)["maps/target_kind"]
+    again = class_maps_of(table, ("ape", "cat", "ox"), trained.som.grid)
+    np.testing.assert_array_equal(again.counts, maps.counts)
+
+
+def test_cluster_profiles_give_shares_of_classes(trained: TrainedMap) -> None:
+    codes = (np.arange(120) % 4 == 0).astype(np.float64)
+    classes = {"kind": Classes("boolean", ("false", "true"))}
+    found = analyze(trained.som, SAMPLES, {"kind": codes}, SCALER, AnalysisConfig(n_clusters=3), classes=classes)
+    profiles = cluster_profiles(found)
+    cluster = found.clusters["labels"].cpu().numpy()[found.winner]
+    for number in np.unique(cluster):
+        line = profiles.filter(cluster=number, column="kind=true")
+        assert line["row_mean"].item() == pytest.approx(codes[cluster == number].mean())
+        assert line["rows"].item() == (cluster == number).sum()
+    assert profiles.filter(pl.col("cluster").is_null(), column="kind=false")["row_mean"].item() == 0.75

@@ -137,7 +137,10 @@ CASES: dict[str, tuple[Frame, dict[str, Any], str]] = {
     "target with values only where it trains": (rows(y=only("y", FIRST)), {}, ""),
     "target without a value": (rows(y=pl.lit(None, pl.Float64)), {}, "data.target: column 'y' has no value"),
     "one of two targets rare": (rows(c=only("c", every(9))), {"data.target": ["y", "c"]}, ""),
-    "text target": (rows(y=pl.lit("good")), {}, "data.target: column 'y' "),
+    "text target": (rows(y=pl.when(every(3)).then(pl.lit("good")).otherwise(pl.lit("bad"))), {}, ""),
+    "text target of one text": (rows(y=pl.lit("good")), {}, ""),
+    "text target as a number": (rows(y=pl.lit("good")), {"data.target_kind": {"y": "number"}}, "data.target_kind: "),
+    "declared class": (rows(y=pl.int_range(pl.len()) % 3 + 1), {"data.target_kind": {"y": "class"}}, ""),
     "class as target": (rows(y=pl.int_range(pl.len()) % 3 + 1), {}, ""),
     "boolean target": (rows(y=every(2)), {}, ""),
     "local models switched off": (rows(), {"jitl.enabled": False}, ""),
@@ -349,7 +352,11 @@ def test_notes_say_what_is_odd_about_the_data(write: WriteDataset) -> None:
     assert "series" not in ties
     (classes,) = notes(write, "class as target")
     assert classes.startswith("target y has 3 values 1, 2, 3: is it a class?")
-    assert notes(write, "boolean target")[0].startswith("target y has 2 values 0, 1: is it a class?")
+    assert "data.target_kind={y: class} takes it for one" in classes
+    assert notes(write, "boolean target") == notes(write, "declared class") == notes(write, "text target") == ()
+    assert notes(write, "text target of one text") == (
+        "target y is constant, good wherever it is known: there is nothing to predict",
+    )
     (gaps,) = notes(write, "gaps masked, rows with nothing")
     assert gaps == "1 of 80 rows lacks a feature; the map trains on what it has"
 

@@ -186,6 +186,18 @@ def test_classes_that_are_texts_are_shown_by_them(som: SOM, data: torch.Tensor) 
         assert [text.get_text() for text in legend.get_texts()] == [*shown, "no samples"]
 
 
+def test_classes_that_are_known_are_drawn_as_those_of_the_samples(som: SOM, data: torch.Tensor) -> None:
+    target, maps = torch.tensor([1, 1, 0, 2, 0, 0, 2]), visualizer(som)
+    known = som.build_map("classification", data=data, target=target)
+    drawn = maps.plot_classification_map(statistic=known, class_names=["ape", "cat", "ox"], target_name="kind")
+    expected = maps.plot_classification_map(target, data)
+    for neuron in (0, 4, 17, 25):
+        np.testing.assert_array_equal(color_at(drawn.axes[0], som, neuron), color_at(expected.axes[0], som, neuron))
+    assert drawn.axes[0].get_title(loc="left") == "Most frequent kind"
+    with pytest.raises(ArgumentError, match="class_names must name"):
+        maps.plot_classification_map(statistic=known)
+
+
 def test_another_number_of_class_names_is_refused(som: SOM, data: torch.Tensor) -> None:
     with pytest.raises(ShapeError, match="class_names must have 3 names, one a class, got 2"):
         visualizer(som).plot_classification_map([0, 0, 1, 1, 2, 2, 2], data, class_names=["a", "b"])
