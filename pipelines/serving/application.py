@@ -26,6 +26,7 @@ from anyio import to_thread
 from fastapi import FastAPI, HTTPException, Request, Response
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import ModelError, PipelineError, RequestTooLargeError
@@ -82,14 +83,14 @@ def application(
         return answer
 
     @app.get("/ping")
-    async def ping() -> Response:
+    async def ping() -> Response:  # as MLflow's server has it, which calls this JSON
         return Response("\n", media_type="application/json")
 
-    @app.get("/ready")
+    @app.get("/ready", response_class=PlainTextResponse)
     async def ready() -> Response:
         if admission.full:
             raise HTTPException(503, "the queue is full: try again later", RETRY)
-        return Response("\n", media_type="application/json")
+        return PlainTextResponse("\n")
 
     @app.get("/health")
     async def health() -> dict[str, str | None]:
@@ -99,7 +100,7 @@ def application(
     async def version() -> dict[str, str | None]:
         return _facts(service)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def exposition() -> Response:
         content, kind = metrics.exposition()
         return Response(content, headers={"Content-Type": kind})
