@@ -12,7 +12,7 @@ ESTIMATORS: list[Any] = [
     JITLRegressor(experts="pure"),
     JITLRegressor(experts="pure", missing="mask", neighborhood="bmu_neighborhood", x=3, y=2),
     JITLRegressor(local_model="query_ridge", n_neighbors=20, ridge=10.0, level=10.0),
-    JITLClassifier(),
+    JITLClassifier(experts="pure"),
 ]
 
 
