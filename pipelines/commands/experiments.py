@@ -210,7 +210,7 @@ def _lines(config: PipelineConfig, source: Source, found: Survey, plan: Plan) ->
         "training",
         f"{config.som.algorithm}, {counted(config.som.epochs, 'epoch')}, seed {config.som.random_seed}",
     )
-    yield "clusters", f"{config.analysis.clustering}, {config.analysis.n_clusters or 'number by score'}"
+    yield "clusters", f"{config.analysis.clustering}, {config.analysis.n_clusters or 'number found by the method'}"
     yield "local models", _local_models(config, plan)
     yield "MLflow", f"experiment {config.experiment_name} in {config.tracking.uri or _tracking_default()}"
     yield "model", config.model_name if config.tracking.publish else "not registered"

@@ -49,7 +49,7 @@ def log_som(  # seven arguments: a notebook has no configuration to put them in,
             a `pipelines.data.scaling.Scaler`; the logged model then takes features in their own units. None: the model
             takes them as the map does.
         feature_names: Length d; None takes the columns of the frame that was fitted or given, else numbers.
-        analysis: How neurons are clustered; None takes K-Means.
+        analysis: How neurons are clustered; None takes a mixture of Gaussians that are merged.
         register_as: Name of the registered model that gets a new version, None for none.
 
     Raises:

@@ -105,6 +105,7 @@ class Facts(Known):
         scaling: How features were scaled.
         clustering: How neurons were clustered.
         feature_space: What they were compared by.
+        n_clusters: How many were asked for; None where the method chose.
         coverage: Share of targets that the intervals of local models shall hold, None without such models.
         data: Where the rows came from, None in a notebook.
         time: None without a time column.
@@ -120,6 +121,7 @@ class Facts(Known):
     scaling: str
     clustering: str
     feature_space: str
+    n_clusters: int | None = None
     coverage: float | None = None
     data: str | None = None
     time: TimeSpan | None = None
@@ -257,6 +259,7 @@ def _described(
         "scaling": scaler.method,
         "clustering": analysis.clustering,
         "feature_space": analysis.feature_space,
+        "n_clusters": analysis.n_clusters,
     }
 
 

@@ -98,7 +98,7 @@ class Profile:
     Attributes:
         number: From 1.
         color: Of its neurons on the map.
-        size: Neurons and rows.
+        size: Neurons, rows and stability.
         effects: Strongest first.
         lack: Why there are none, empty where there are some.
         targets: Name, mean over the rows of the cluster, mean over all rows.
@@ -137,6 +137,7 @@ def render_report(content: ReportContent) -> str:
         "planes": [_static(int(i), layers[i], small, config) for i in order],
         "target_maps": [_static(i, layers[i], large, config) for i in targets],
         "clustering": words.clustering_name(content),
+        "choice": words.choice_of_number(content),
         "cluster_map": _cluster_map(content.labels, large, config),
         "profiles": list(_profiles(content, config)),
         "curves": _curves(content),
@@ -249,24 +250,24 @@ def _profiles(content: ReportContent, config: VisualizationConfig) -> Iterator[P
         members = content.labels == cluster
         if not members.any():  # a number that a cluster of an earlier map has
             continue
-        rows = int(content.hits[members].sum())
-        share = percent(rows / max(content.hits.sum(), 1))
         whole = members.all()
         yield Profile(
             number=cluster,
             color=to_hex(color),
-            size=f"{counted(int(members.sum()), 'neuron')}, {counted(rows, 'training row')} ({share})",
+            size=words.size_of(content, cluster),
             effects=() if whole else tuple(_effects(content, cluster, differences[cluster], reach)),
-            lack="It holds all neurons: there are no others to differ from." if whole else _lack(content, rows),
+            lack="It holds all neurons: there are no others to differ from." if whole else _lack(content, members),
             targets=tuple(_target_means(content, cluster)),
         )
 
 
-def _lack(content: ReportContent, rows: int) -> str:
+def _lack(content: ReportContent, members: Ints) -> str:
     """Why a cluster has no table of features."""
     if content.profiles is None:
         return "The version that made this run kept no means over rows."
-    return "" if rows else "No training row fell on its neurons, so there are no means over rows."
+    return (
+        "" if content.hits[members].any() else "No training row fell on its neurons, so there are no means over rows."
+    )
 
 
 def _row_means(content: ReportContent, cluster: int, role: str) -> dict[str, float]:

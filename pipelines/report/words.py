@@ -163,7 +163,7 @@ def _parts(content: ReportContent) -> Verdict:
     if count == 0:
         return Verdict(question, "0", "no groups", f"{clustering_name(content)} found no group of neurons.")
     if count == 1:
-        return Verdict(question, "1", "one group", "All neurons are in one cluster: the rows do not fall into groups.")
+        return Verdict(question, "1", "one group", _one_group(content))
     if not math.isfinite(silhouette):
         return Verdict(question, str(count), "not scored", f"{count} clusters; their silhouette is not defined.")
     text = (
@@ -171,6 +171,61 @@ def _parts(content: ReportContent) -> Verdict:
         "neurons (1: far apart, 0: touching)."
     )
     return Verdict(question, str(count), _at_least(silhouette, SEPARATION), text)
+
+
+def _one_group(content: ReportContent) -> str:
+    """Why there is one cluster, and what to read instead."""
+    if content.facts.n_clusters == 1:
+        return "All neurons are in one cluster, as was asked for."
+    return (
+        f"{clustering_name(content)} found one group: the rows form one continuous map. Read features and targets over "
+        "the map rather than clusters."
+    )
+
+
+CHOICES = {
+    "kmeans": "the number is that of the largest silhouette",
+    "ward": "the number is that of the largest silhouette",
+    "gmm": "the number is that of the largest silhouette",
+    "hdbscan": "the number is that of the dense regions that stay longest as the density rises",
+    "connectivity": "two dense regions count as two where the valley between them is deeper than chance makes one",
+    "mixture": (
+        "Gaussians are merged unless rows show a valley between them that is deeper than chance makes one, or hardly "
+        "any row could belong to either"
+    ),
+}
+
+
+def choice_of_number(content: ReportContent) -> str:
+    """How the number of clusters came about; empty where that is not known."""
+    if content.facts.n_clusters is not None:
+        return f"Their number was asked for: {content.facts.n_clusters}."
+    choice = CHOICES.get(content.facts.clustering)
+    return "" if choice is None else f"How many: {choice}."
+
+
+PROVEN = ("connectivity", "mixture")  # what they part has a valley between, whatever its shape does to silhouettes
+UNSTABLE = 0.6  # below, a cluster is not to be trusted (Hennig 2007)
+
+
+def _unstable(content: ReportContent) -> list[int]:
+    """The clusters that other rows of the same kind hardly show again."""
+    found = {k: stability(content, k) for k in range(1, int(content.labels.max(initial=0)) + 1)}
+    return [k for k, value in found.items() if value < UNSTABLE]
+
+
+def stability(content: ReportContent, cluster: int) -> float:
+    """The share of a cluster that other rows of the same kind show again; NaN where it was not measured."""
+    return content.metric(f"cluster/stability/{cluster}")
+
+
+def size_of(content: ReportContent, cluster: int) -> str:
+    """Neurons and rows of a cluster, and its stability where that is known."""
+    members = content.labels == cluster
+    rows, value = int(content.hits[members].sum()), stability(content, cluster)
+    share = percent(rows / max(content.hits.sum(), 1))
+    size = f"{counted(int(members.sum()), 'neuron')}, {counted(rows, 'training row')} ({share})"
+    return f"{size}, stability {value:.2f}" if math.isfinite(value) else size
 
 
 def clustering_name(content: ReportContent) -> str:
@@ -260,10 +315,16 @@ def _about_clusters(content: ReportContent) -> Iterator[Remark]:
         yield Remark(noise > 0.5, f"{percent(noise)} of the neurons are in no cluster (noise).")
     if count == 1:
         yield Remark(False, "There is one cluster, so nothing to compare it with: its profile has no differences.")
+    if unstable := _unstable(content):
+        yield Remark(
+            True,
+            f"Not stable: {some([f'cluster {k} ({stability(content, k):.2f})' for k in unstable])}. Clustered again on "
+            f"rows drawn anew, less than {UNSTABLE} of such a cluster comes back: do not rely on its border.",
+        )
     silhouette = content.metric("cluster/silhouette_score")
     if count > 1 and not math.isfinite(silhouette):
         yield Remark(False, "How well the clusters stand apart is not defined here: too few neurons or clusters.")
-    elif silhouette < SEPARATION[2][0]:
+    elif silhouette < SEPARATION[2][0] and content.facts.clustering not in PROVEN:
         yield Remark(
             False,
             f"The clusters are hardly apart (silhouette {silhouette:.2f}): take them as regions of one continuous map, "

@@ -129,6 +129,10 @@ def _with_numbers(clusters: ClusterResult, labels: Tensor, numbers: Tensor) -> C
     centers = clusters["centers"].new_full((count, clusters["centers"].shape[1]), torch.nan)
     centers[new] = clusters["centers"][old]
     changed = dict(clusters) | {"labels": numbers.to(clusters["labels"].device), "centers": centers}
+    if "stability" in clusters:
+        stability = clusters["stability"].new_full((count,), torch.nan)
+        stability[new] = clusters["stability"][old]
+        changed["stability"] = stability
     for name in ("probabilities", "membership"):
         values = clusters.get(name)
         if isinstance(values, Tensor) and values.ndim == 2:

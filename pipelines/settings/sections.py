@@ -133,9 +133,19 @@ class ScalingConfig(Section):
 class AnalysisConfig(Section):
     """How the trained map is read."""
 
-    clustering: ClusteringMethod = Field(default="kmeans", description="How neurons are grouped")
-    n_clusters: int | None = Field(default=None, ge=1, description="Number of clusters; None: chosen by its score")
+    clustering: ClusteringMethod = Field(
+        default="mixture", description="How neurons are grouped; kmeans where feature_space is not weights"
+    )
+    n_clusters: int | None = Field(default=None, ge=1, description="Number of clusters; None: found by the method")
     feature_space: FeatureSpace = Field(default="weights", description="What neurons are compared by")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_feature_space(cls, given: Any) -> Any:
+        """The default compares rows, which have no positions."""
+        if isinstance(given, dict) and given.get("feature_space", "weights") != "weights":
+            return {"clustering": "kmeans"} | given
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -153,7 +153,6 @@ def analyze(  # seven: the last two are independent, may be left out and are giv
     found = winners or som.winners(torch.from_numpy(samples), distances=True)  # one search serves all
     winner, shape = found.index[:, 0].cpu(), (som.grid.x, som.grid.y)
     groups = neuron_samples(winner, som.grid.m)
-    rows = {"data": torch.from_numpy(samples)} if CLUSTERING_METHODS[config.clustering].needs_data else {}
     means, counts = _row_means(samples, groups)
     return Analysis(
         hits=_array(groups.count).reshape(shape),
@@ -163,12 +162,22 @@ def analyze(  # seven: the last two are independent, may be left out and are giv
         counts=counts.reshape(*shape, -1),
         scaler=scaler,
         targets={n: _target_maps(groups, values, shape) for n, values in targets.items() if n not in known},
-        clusters=som.cluster(config.clustering, config.n_clusters, config.feature_space, **rows),
+        clusters=_clusters(som, samples, config),
         winner=winner.numpy(),
         distance=_array(found.distance[:, 0]),
         classes={name: _class_maps(winner.numpy(), targets[name], each, shape) for name, each in known.items()},
         target_names=tuple(targets),
     )
+
+
+def _clusters(som: SOM, samples: NDArray[np.float32], config: AnalysisConfig) -> ClusterResult:
+    """Clusters of neurons, with the stability of each where there are several."""
+    data = torch.from_numpy(samples)
+    rows = {"data": data} if CLUSTERING_METHODS[config.clustering].needs_data else {}
+    clusters = som.cluster(config.clustering, config.n_clusters, config.feature_space, **rows)
+    if clusters["n_clusters"] > 1:
+        clusters["stability"] = som.cluster_stability(clusters, data, config.n_clusters)
+    return clusters
 
 
 def _row_means(samples: NDArray[np.float32], groups: NeuronSamples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -226,10 +235,15 @@ def measure(trained: TrainedMap, heldout: NDArray[np.float32], clusters: Cluster
 
 
 def cluster_scores(clusters: ClusterResult) -> dict[str, float]:
-    """Number of clusters, and the scores under `cluster/`."""
-    scores: dict[str, Any] = {name: clusters[name] for name in ("inertia", "bic", "aic") if name in clusters}
+    """Number of clusters, the scores under `cluster/`, and the stability of each under `cluster/stability/`."""
+    scores: dict[str, Any] = {
+        name: clusters[name] for name in ("inertia", "bic", "aic", "n_components") if name in clusters
+    }
     scores |= clusters["metrics"]
     numbers = {f"cluster/{name}": float(value) for name, value in scores.items()}
+    for cluster, value in enumerate(clusters.get("stability", torch.empty(0)).tolist(), start=1):
+        if np.isfinite(value):  # a number that a cluster of an earlier map has
+            numbers[f"cluster/stability/{cluster}"] = value
     return {"clusters": float(clusters["n_clusters"])} | numbers
 
 

@@ -1,31 +1,21 @@
-"""What a trained map answers: maps of its neurons, clusters, quality, retrieval, anomalies."""
+"""What a trained map answers: maps of its neurons, quality, retrieval, anomalies."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from somlib.core import map_builder
+from somlib.core.clustering import ClusteringSOM
 from somlib.core.map_builder import MapConfig, MapInput, SamplesByPlace
-from somlib.core.remembering import RememberingSOM
 from somlib.errors import ArgumentError, NotFittedError, ShapeError
 from somlib.utils import quality
 from somlib.utils.anomaly import NormalDistances
-from somlib.utils.clustering import (
-    CLUSTERING_METHODS,
-    ClusterResult,
-    Connections,
-    RowClusters,
-    RowSample,
-    cluster_neurons,
-    row_clusters,
-    sampled,
-)
-from somlib.utils.inputs import read_outputs, read_sample_weight
+from somlib.utils.clustering import ClusterResult, RowClusters, row_clusters
+from somlib.utils.inputs import read_outputs
 from somlib.utils.neighborhood import KERNELS
 from somlib.utils.quality import QualityReport
 from somlib.utils.retrieval import Retrieved, groups_from_dict, retrieve
@@ -33,7 +23,7 @@ from somlib.utils.retrieval import Retrieved, groups_from_dict, retrieve
 logger = logging.getLogger(__name__)
 
 
-class AnsweringSOM(RememberingSOM):
+class AnsweringSOM(ClusteringSOM):
     """A map that answers beyond its codebook, from what training left in it."""
 
     _last_epoch: int
@@ -129,81 +119,7 @@ class AnsweringSOM(RememberingSOM):
         targets = map_builder.targets_for(groups, target, n, map_type, all_assigned, self.missing)
         return map_builder.target_map(kind, replace(given, groups=groups, target=targets)).to(self.device)
 
-    # ---------------------------------------------------------------- clusters and quality
-
-    def cluster(
-        self,
-        method: str = "kmeans",
-        n_clusters: int | None = None,
-        feature_space: str = "weights",
-        *,
-        data: Any = None,
-        sample_weight: Any = None,
-        **kwargs: Any,
-    ) -> ClusterResult:
-        """Clusters of neurons; see `somlib.utils.clustering.cluster_neurons`, which this calls with the codebook.
-
-        Args:
-            method: See there.
-            n_clusters: See there.
-            feature_space: See there.
-            data: Rows, shape (n, d), for the methods that ask how rows lie on the map; None takes those of the latest
-                training. `"mixture"` must be given them, and takes a sample of many.
-            sample_weight: Of `data`, shape (n,); weight k acts like k copies of the row. None for 1 each.
-            **kwargs: Options of the method; `random_state` replaces the map's `random_seed`.
-
-        Raises:
-            ArgumentError: As there, or a `sample_weight` without `data`.
-        """
-        seed = _seed(kwargs.pop("random_state", None), self.random_seed)
-        if data is None and sample_weight is not None:
-            raise ArgumentError("sample_weight must be given together with data, got no data")
-        known = CLUSTERING_METHODS.get(method) if isinstance(method, str) else None
-        connections, rows = self._connections, None
-        if known is not None and known.needs_data and data is not None:
-            rows = self._sample_of(data, sample_weight, seed)
-        elif data is not None:
-            connections = self._connections_of(data, sample_weight)
-        return cluster_neurons(
-            self.codebook, self.grid, method, n_clusters, feature_space, seed,
-            connections=connections, rows=rows, **kwargs,
-        )  # fmt: skip
-
-    def labels_of(self, data: Any, clusters: ClusterResult, alpha: float | None = None) -> RowClusters:
-        """The cluster of each row, that of its nearest neuron, with its strength.
-
-        Args:
-            data: Rows, shape (n, d).
-            clusters: What `cluster` gave of this map.
-            alpha: Also calls rows off the map, -1, whose distance to it a normal row exceeds with a probability of at
-                most `alpha`; see `is_anomaly`. None calls only those off that have no nearest neuron.
-
-        Raises:
-            ShapeError: Clusters of a map of another size.
-            NotFittedError: An `alpha`, and a map that was not trained.
-        """
-        samples = self._samples(data)
-        off_map = None if alpha is None else self.is_anomaly(samples, alpha)
-        if len(clusters["labels"]) != self.grid.m:
-            raise ShapeError(f"clusters must be of {self.grid.m} neurons, got {len(clusters['labels'])}")
-        return row_clusters(self._winners(samples).index[:, 0], clusters, off_map)
-
-    def _sample_of(self, data: Any, sample_weight: Any, seed: int) -> RowSample:
-        samples = self._samples(data)
-        weight = read_sample_weight(sample_weight, len(samples), samples)
-        kept = sampled(len(samples), seed)
-        if kept is not None:
-            samples = samples[kept.to(samples.device)]
-            weight = None if weight is None else weight[kept.to(weight.device)]
-        return RowSample.of(samples, self._winners(samples).index[:, 0], weight)
-
-    def _connections_of(self, data: Any, sample_weight: Any) -> Connections:
-        samples = self._samples(data)
-        weight = read_sample_weight(sample_weight, len(samples), samples)
-        index = self._winners(samples, k=min(2, self.grid.m)).index
-        if index.shape[1] == 1:
-            index = torch.cat((index, torch.full_like(index, -1)), dim=1)
-        return Connections.of_winners(index, self.grid.m, weight)
+    # ---------------------------------------------------------------- quality
 
     def quality_report(
         self,
@@ -347,16 +263,25 @@ class AnsweringSOM(RememberingSOM):
         """
         return self.anomaly_threshold(alpha) * self._known_distances().scales.double()
 
+    def labels_of(self, data: Any, clusters: ClusterResult, alpha: float | None = None) -> RowClusters:
+        """The cluster of each row, that of its nearest neuron, with its strength.
+
+        Args:
+            data: Rows, shape (n, d).
+            clusters: What `cluster` gave of this map.
+            alpha: Also calls rows off the map, -1, whose distance to it a normal row exceeds with a probability of at
+                most `alpha`; see `is_anomaly`. None calls only those off that have no nearest neuron.
+
+        Raises:
+            ShapeError: Clusters of a map of another size.
+            NotFittedError: An `alpha`, and a map that was not trained.
+        """
+        samples = self._samples(data)
+        off_map = None if alpha is None else self.is_anomaly(samples, alpha)
+        self._require_own(clusters)
+        return row_clusters(self._winners(samples).index[:, 0], clusters, off_map)
+
     def _known_distances(self) -> NormalDistances:
         if self._normal is None:
             raise NotFittedError("anomaly scores need the distances seen in training: call fit first")
         return self._normal
-
-
-def _seed(random_state: Any, otherwise: int) -> int:
-    """The seed that a caller asks for."""
-    if random_state is None:
-        return otherwise
-    if isinstance(random_state, bool) or not isinstance(random_state, Integral) or not 0 <= int(random_state) < 2**63:
-        raise ArgumentError(f"random_state must be None or a whole number from 0 on, got {random_state!r}")
-    return int(random_state)

@@ -33,14 +33,16 @@ from somlib.utils.clustering.kmeans import kmeans_inertias
 from somlib.utils.clustering.method import ClusteringMethod, Partition
 from somlib.utils.clustering.neurons import FEATURE_SPACES, MOST_CLUSTERS, FeatureSpace, Neurons, neuron_features
 from somlib.utils.clustering.result import ClusterMetrics, ClusterResult
-from somlib.utils.clustering.row_sample import RowSample, sampled
+from somlib.utils.clustering.row_sample import ROWS, RowSample, sampled
 from somlib.utils.clustering.rows import RowClusters, neuron_strength, row_clusters
 from somlib.utils.clustering.scores import SILHOUETTE_NEURONS, silhouette_values
+from somlib.utils.clustering.stability import cluster_stability
 
 __all__ = [
     "CLUSTERING_METHODS",
     "FEATURE_SPACES",
     "MOST_CLUSTERS",
+    "ROWS",
     "SILHOUETTE_NEURONS",
     "ClusterMetrics",
     "ClusterResult",
@@ -52,6 +54,7 @@ __all__ = [
     "RowClusters",
     "RowSample",
     "cluster_neurons",
+    "cluster_stability",
     "kmeans_inertias",
     "neuron_features",
     "neuron_strength",

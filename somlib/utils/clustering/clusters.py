@@ -75,8 +75,9 @@ def cluster_neurons(
             for `"gmm"` covariance_type, tol, reg_covar (in units of the features' mean variance), max_iter, n_init,
             init_params; for `"hdbscan"` min_cluster_size (half the root of m unless given, at least 5), min_samples (1
             unless given: neurons are means of samples already), max_cluster_size, cluster_selection_epsilon,
-            cluster_selection_method, cluster_selection_persistence, allow_single_cluster, alpha; none for `"ward"`,
-            `"connectivity"` and `"mixture"`.
+            cluster_selection_method, cluster_selection_persistence, allow_single_cluster, alpha; for `"mixture"`
+            n_components and covariance_type (full, diagonal or spherical, or such as "tied full"), both chosen by BIC
+            unless given; none for `"ward"` and `"connectivity"`.
 
     Returns:
         Labels, centers, metrics and what the method adds.

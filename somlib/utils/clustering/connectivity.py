@@ -136,4 +136,4 @@ def _spread(points: FloatArray, held: _Held, cluster: IntArray, width: float) ->
     return labels, strength
 
 
-CONNECTIVITY = ClusteringMethod(_connectivity, "density and shared rows", needs_rows=True)
+CONNECTIVITY = ClusteringMethod(_connectivity, "density and shared rows", finds_number=True, needs_rows=True)

@@ -51,6 +51,7 @@ class Form:
 
 DIAGONAL = tuple(Form(shape, tied) for shape in ("diagonal", "spherical") for tied in (False, True))
 FULL = (Form("full", False), Form("full", True))
+FORMS = {("tied " if form.tied else "") + form.shape: form for form in FULL + DIAGONAL}
 
 
 @dataclass(frozen=True)

@@ -70,4 +70,5 @@ HDBSCAN = ClusteringMethod(
         "alpha",
     ),
     takes_n_clusters=False,
+    finds_number=True,
 )

@@ -18,7 +18,7 @@ class Partition:
         labels: Cluster of each neuron, -1 for noise, shape (m,); numbers may be missing.
         centers: Row c for cluster c, around the mean of the features; None for the mean of the members.
         probabilities: By neuron, shape (m,), or by neuron and cluster, one column for each row of `centers`.
-        scores: Further numbers for the result.
+        scores: Further entries of the result.
         membership: Of each cluster by neuron where a neuron may belong to several, one column a cluster, shape (m, k).
         outlier_scores: Of each neuron, shape (m,).
     """
@@ -26,7 +26,7 @@ class Partition:
     labels: IntArray
     centers: FloatArray | None = None
     probabilities: FloatArray | None = None
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
     membership: FloatArray | None = None
     outlier_scores: FloatArray | None = None
 
@@ -40,6 +40,7 @@ class ClusteringMethod:
         title: What it is called in figures and reports.
         options: Names of the options, which are those of the scikit-learn estimator where there is one.
         takes_n_clusters: Whether the number of clusters can be asked for.
+        finds_number: Whether it finds the number of clusters by itself rather than by trying several.
         needs_rows: Whether it asks how rows lie on the neurons.
         needs_data: Whether it asks for rows themselves.
     """
@@ -48,6 +49,7 @@ class ClusteringMethod:
     title: str
     options: tuple[str, ...] = ()
     takes_n_clusters: bool = True
+    finds_number: bool = False
     needs_rows: bool = False
     needs_data: bool = False
 

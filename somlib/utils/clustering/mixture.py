@@ -7,6 +7,8 @@ r"""Clusters as mixtures of Gaussians whose components are merged where rows bri
    could belong to either. One cluster is an answer like any other.
 3. A neuron belongs to the cluster that its rows most likely do, one without rows to that of the nearest with rows.
 
+More clusters than a mixture shows, where they are asked for, are those of K-Means, without a strength.
+
 The strength of a neuron is the mean probability of its cluster over its rows: 1 within a cluster, one half where two
 meet.
 
@@ -19,16 +21,18 @@ References:
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from somlib.errors import ArgumentError
-from somlib.utils.clustering.gaussians import DIAGONAL, FULL, Mixture, Moments, fitted, log_sum
+from somlib.utils.arguments import require_choice
+from somlib.utils.clustering.gaussians import DIAGONAL, FORMS, FULL, Form, Mixture, Moments, fitted, log_sum
+from somlib.utils.clustering.kmeans import KMEANS
 from somlib.utils.clustering.method import ClusteringMethod, Partition, all_in_one
-from somlib.utils.clustering.neurons import FloatArray, IntArray, Neurons, nearest
+from somlib.utils.clustering.neurons import FloatArray, IntArray, Neurons, is_whole, nearest
 from somlib.utils.clustering.row_sample import RowSample, without_steps
 from somlib.utils.clustering.valleys import discriminant, valley
 
@@ -36,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 MOST_COMPONENTS = 20
 FIRST = 8  # numbers of components that every form is tried with: a ring gains nothing from two, but from six
+FEW_FEATURES = 16  # up to which they are: rings lie in few
 PATIENCE = 3  # numbers of components in a row beyond that a form does not gain from
 UNITS = 400  # groups of rows that EM sees; one a neuron on maps up to this size
 FULL_FEATURES = 100  # beyond, covariances are diagonal: their products take too long
@@ -46,8 +51,7 @@ FEWEST = 3  # rows of a component below which no line between it and another can
 
 
 def _mixture(neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any]) -> Partition:
-    del options
-    sample = _known(neurons)
+    sample, wanted = _known(neurons), _wanted(options)
     values = without_steps(sample.complete(neurons.points, neurons.seed), neurons.seed)
     varying = np.ptp(values, axis=0) > 0
     if neurons.distinct == 1 or not varying.any():
@@ -56,11 +60,23 @@ def _mixture(neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any
     unit = largest * math.sqrt(np.square((values[:, varying] - values[:, varying].mean(axis=0)) / largest).mean())
     values, points = values[:, varying] / unit, neurons.points[:, varying] / unit
     moments = _moments(values, points, sample, neurons.seed)
-    mixture = best_mixture(moments, neurons.seed, n_clusters or 1)
+    mixture, chosen = best_mixture(moments, neurons.seed, replace(wanted, least=n_clusters or 1))
     rows = Rows.of(values, sample.weight, mixture)
     groups = merged(rows, n_clusters)
     labels, strength = _neurons(points, sample, probabilities(rows.joint, groups))
-    return Partition(labels, probabilities=strength)
+    if n_clusters is not None and len(np.unique(labels)) < n_clusters:
+        logger.info("no mixture shows %d clusters that hold neurons: K-Means divides them", n_clusters)
+        return replace(KMEANS.fit(neurons, n_clusters, {}), scores={})
+    return Partition(labels, probabilities=strength, scores=chosen)
+
+
+def _wanted(options: Mapping[str, Any]) -> "Wanted":
+    components, name = options.get("n_components"), options.get("covariance_type")
+    if components is not None and not is_whole(components, least=1):
+        raise ArgumentError(f"n_components must be None or a whole number of at least 1, got {components!r}")
+    if name is not None:
+        require_choice("covariance_type", name, FORMS)
+    return Wanted(components, None if name is None else FORMS[name])
 
 
 def _known(neurons: Neurons) -> RowSample:
@@ -87,31 +103,57 @@ def _moments(values: FloatArray, points: FloatArray, sample: RowSample, seed: in
     return Moments.of(values, sample.weight, group, products)
 
 
-def best_mixture(moments: Moments, seed: int, least: int = 1) -> Mixture:
-    """The mixture of the lowest BIC.
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a mixture.
+
+    Attributes:
+        components: How many, where there are as many groups of rows; None chooses.
+        form: Of the covariances; None chooses.
+        least: Components that it has at least, where there are as many groups of rows.
+    """
+
+    components: int | None = None
+    form: Form | None = None
+    least: int = 1
+
+    def numbers(self, groups: int) -> range:
+        """The numbers of components to try."""
+        least = min(self.components or self.least, groups)
+        return range(least, least + 1 if self.components else min(max(MOST_COMPONENTS, least), groups) + 1)
+
+    def forms(self, moments: Moments) -> list[Form]:
+        """The forms to try, full ones only where products are known."""
+        forms = DIAGONAL if moments.product is None else FULL + DIAGONAL
+        return [form for form in forms if self.form in (None, form)] or list(DIAGONAL)
+
+
+def best_mixture(moments: Moments, seed: int, wanted: Wanted) -> tuple[Mixture, dict[str, Any]]:
+    """The mixture of the lowest BIC, and its number of components and form by the names of the options.
 
     Args:
         moments: Of u groups of rows.
         seed: Fixes the starts, below 2^32.
-        least: Components that it has at least, where there are as many groups.
+        wanted: What it is to be like.
     """
     n, (u, d) = float(moments.rows.sum()), moments.mean.shape
-    forms = DIAGONAL if moments.product is None else FULL + DIAGONAL
-    least = min(least, u)
-    lowest, at, best = dict.fromkeys(forms, np.inf), dict.fromkeys(forms, least), {}
-    for k in range(least, min(max(MOST_COMPONENTS, least), u) + 1):
-        waiting = [form for form in forms if k <= max(at[form] + PATIENCE, FIRST)]
-        begins = list(_starts(moments, k, seed)) if waiting else []
+    numbers, forms = wanted.numbers(u), wanted.forms(moments)
+    first = FIRST if d <= FEW_FEATURES else 0
+    lowest, at, best = dict.fromkeys(forms, np.inf), dict.fromkeys(forms, numbers[0]), {}
+    for k in numbers:
+        waiting = [form for form in forms if k <= max(at[form] + PATIENCE, first)]
+        begins = _starts(moments, k, seed) if waiting else []
         for form in waiting:
-            if form.shape == "full" and (1 if form.tied else k) * (d + 1) > n:
+            if form.shape == "full" and (1 if form.tied else k) * (d + 1) > n and len(forms) > 1:
                 continue  # too few rows to tell a covariance from them
             mixture, likelihood = max((fitted(begin, moments, form) for begin in begins), key=lambda fit: fit[1])
             bic = np.log(n) * form.parameters(k, d) - 2 * likelihood
             if bic < lowest[form]:
                 lowest[form], at[form], best[form] = bic, k, mixture
     form = min(best, key=lambda each: lowest[each])
-    logger.info("%d components, %s%s", at[form], "tied " if form.tied else "", form.shape)
-    return best[form]
+    name = next(name for name, each in FORMS.items() if each == form)
+    logger.info("%d components, %s", at[form], name)
+    return best[form], {"n_components": at[form], "covariance_type": name}
 
 
 def _starts(moments: Moments, k: int, seed: int) -> list[IntArray]:
@@ -242,4 +284,6 @@ def probabilities(joint: FloatArray, groups: list[Group]) -> FloatArray:
     return np.asarray(np.exp(together - log_sum(together)[:, None]))
 
 
-MIXTURE = ClusteringMethod(_mixture, "merged Gaussian mixture", needs_data=True)
+MIXTURE = ClusteringMethod(
+    _mixture, "merged Gaussian mixture", ("n_components", "covariance_type"), finds_number=True, needs_data=True
+)

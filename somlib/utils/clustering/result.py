@@ -56,6 +56,9 @@ class ClusterResult(TypedDict):
         probabilities: `"gmm"`: of each cluster by neuron, shape (m, k), rows sum to 1. `"hdbscan"`: strength of each
             neuron's membership in its cluster, shape (m,), 0 for noise. `"connectivity"`: share of its cluster in the
             density of rows there, shape (m,). `"mixture"`: mean probability of its cluster over its rows, shape (m,).
+        n_components: `"mixture"`: Gaussians before they are merged.
+        covariance_type: `"mixture"`: the form of their covariances.
+        stability: Where it was measured: of each cluster by number, shape (k,); see `cluster_stability`.
         membership: `"hdbscan"`: probability of each cluster by neuron, noise too, shape (m, k), rows sum to at most 1.
         outlier_scores: `"hdbscan"`: how far each neuron lies from dense regions, in [0, 1], shape (m,).
         relative_validity: `"hdbscan"`: density within clusters against that between them, in [-1, 1], higher is better,
@@ -73,6 +76,9 @@ class ClusterResult(TypedDict):
     bic: NotRequired[float]
     aic: NotRequired[float]
     probabilities: NotRequired[Tensor]
+    n_components: NotRequired[int]
+    covariance_type: NotRequired[str]
+    stability: NotRequired[Tensor]
     membership: NotRequired[Tensor]
     outlier_scores: NotRequired[Tensor]
     relative_validity: NotRequired[float]

@@ -58,6 +58,11 @@ class RowSample:
         """The same rows as deviations from a center, shape (d,)."""
         return replace(self, values=self.values - center)
 
+    def weighted(self, weight: Floats) -> Self:
+        """The rows under other weights, >= 0, shape (n,); those of 0 left out."""
+        kept = weight > 0
+        return replace(self, values=self.values[kept], winner=self.winner[kept], weight=weight[kept])
+
     def complete(self, points: Floats, seed: int) -> Floats:
         """The values with drawn ones where they are missing, shape (n, d).
 

@@ -130,7 +130,7 @@ def test_local_models_are_judged_logged_and_published(finished: Finished) -> Non
     answer = model.predict(table().to_pandas())
     assert {column.name: column.type.name for column in model.metadata.signature.outputs} == {
         **dict.fromkeys(("row", "col", "cluster"), "long"),
-        **dict.fromkeys(("quantization_error", "prediction", "lower", "upper", "n_samples"), "double"),
+        **dict.fromkeys(("quantization_error", "strength", "prediction", "lower", "upper", "n_samples"), "double"),
         "fallback": "boolean",
     }
     assert list(answer.columns) == model.metadata.signature.outputs.input_names()

@@ -5,16 +5,20 @@ import numpy as np
 import pytest
 
 from pipelines.report.words import (
+    CHOICES,
     Remark,
     Verdict,
+    choice_of_number,
     explained,
     heldout_ratio,
     number,
     percent,
     reach_in_words,
     remarks,
+    size_of,
     verdicts,
 )
+from somlib.utils.clustering import CLUSTERING_METHODS
 from tests.pipelines.report_content import METRICS, make_content
 
 
@@ -28,6 +32,39 @@ def told(**changes: Any) -> list[Remark]:
 
 def with_metrics(**changes: float) -> dict[str, Any]:
     return {"metrics": METRICS | {name.replace("cluster_", "cluster/"): value for name, value in changes.items()}}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"clustering": "mixture"}, "How many: Gaussians are merged unless rows show a valley"),
+        ({"clustering": "ward"}, "How many: the number is that of the largest silhouette."),
+        ({"clustering": "kmeans", "n_clusters": 5}, "Their number was asked for: 5."),
+    ],
+)
+def test_the_report_says_how_the_number_of_clusters_came_about(facts: dict[str, Any], expected: str) -> None:
+    assert choice_of_number(make_content(facts=facts)).startswith(expected)
+
+
+def test_every_method_says_how_it_chooses_a_number() -> None:
+    assert set(CHOICES) == set(CLUSTERING_METHODS)
+
+
+def test_one_group_that_was_found_says_what_to_read_instead() -> None:
+    one = {"labels": np.ones(12, dtype=np.int64)}
+    found = verdict("groups", facts={"clustering": "mixture"}, **one)
+    assert "found one group: the rows form one continuous map" in found.text
+    assert verdict("groups", facts={"n_clusters": 1}, **one).text.endswith("as was asked for.")
+
+
+def test_clusters_that_do_not_come_back_are_named() -> None:
+    shaky = with_metrics(**{"cluster_stability/1": 0.97, "cluster_stability/2": 0.41})
+    remark = next(each for each in told(**shaky) if "Not stable" in each.text)
+    assert remark.serious
+    assert "cluster 2 (0.41)" in remark.text
+    assert "cluster 1" not in remark.text
+    assert size_of(make_content(**shaky), 2).endswith("stability 0.41")
+    assert "stability" not in size_of(make_content(), 2)
 
 
 def test_explained_is_what_is_left_of_the_distance_to_the_mean() -> None:

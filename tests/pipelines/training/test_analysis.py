@@ -37,7 +37,7 @@ def trained() -> TrainedMap:
 
 @pytest.fixture(scope="module")
 def found(trained: TrainedMap) -> Any:
-    return analyze(trained.som, SAMPLES, {"y": TARGET}, SCALER, AnalysisConfig(n_clusters=3))
+    return analyze(trained.som, SAMPLES, {"y": TARGET}, SCALER, AnalysisConfig(clustering="kmeans", n_clusters=3))
 
 
 def winners(trained: TrainedMap) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_profiles_are_means_over_rows_as_a_group_by_finds_them(trained: TrainedM
     gappy = SAMPLES.copy()
     gappy[::7, 2] = np.nan
     som = train_som(gappy, SOMConfig(x=4, y=3, epochs=5, algorithm="batch", missing="mask"), SCALER.features).som
-    found = analyze(som, gappy, {"y": TARGET}, SCALER, AnalysisConfig(n_clusters=3))
+    found = analyze(som, gappy, {"y": TARGET}, SCALER, AnalysisConfig(clustering="kmeans", n_clusters=3))
     labels = found.clusters["labels"].numpy()
     winner = som.winners(torch.from_numpy(gappy)).index[:, 0].numpy()
     raw = np.where(np.isnan(gappy), np.nan, RAW)
@@ -125,6 +125,22 @@ def test_methods_that_ask_for_rows_know_those_of_the_training(trained: TrainedMa
     clusters = analyze(trained.som, SAMPLES, {}, SCALER, AnalysisConfig(clustering=method)).clusters
     assert torch.equal(clusters["labels"], trained.som.cluster(method, data=SAMPLES)["labels"])
     assert cluster_scores(clusters)["clusters"] == clusters["n_clusters"] >= 1
+
+
+def test_each_of_several_clusters_has_a_stability_and_one_alone_has_none(trained: TrainedMap) -> None:
+    several = analyze(trained.som, SAMPLES, {}, SCALER, AnalysisConfig(clustering="kmeans", n_clusters=3)).clusters
+    expected = trained.som.cluster_stability(several, SAMPLES, 3)
+    assert torch.equal(several["stability"], expected)
+    scores = cluster_scores(several)
+    assert [scores[f"cluster/stability/{k}"] for k in (1, 2, 3)] == expected.tolist()
+    alone = analyze(trained.som, SAMPLES, {}, SCALER, AnalysisConfig(clustering="kmeans", n_clusters=1)).clusters
+    assert "stability" not in alone
+
+
+def test_where_positions_are_compared_the_default_is_one_that_can() -> None:
+    assert AnalysisConfig().clustering == "mixture"
+    assert AnalysisConfig(feature_space="combined").clustering == "kmeans"
+    assert AnalysisConfig(feature_space="positions", clustering="ward").clustering == "ward"
 
 
 def test_every_method_of_clustering_can_be_configured_and_has_a_title() -> None:
@@ -185,10 +201,10 @@ def test_tables_have_a_row_for_each_neuron_and_join_by_place(found: Any) -> None
 
 def test_features_called_row_and_col_do_not_collide_with_the_place(trained: TrainedMap) -> None:
     scaler = fit_scaler(RAW, ("row", "col", "c"), "standard")
-    planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(n_clusters=2)))["maps/component_planes"]
+    planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(clustering="kmeans", n_clusters=2)))["maps/component_planes"]
     assert planes.columns == ["neuron_row", "neuron_col", "row", "col", "c"]
     scaler = fit_scaler(RAW, ("row", "neuron_row", "c"), "standard")
-    planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(n_clusters=2)))["maps/component_planes"]
+    planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(clustering="kmeans", n_clusters=2)))["maps/component_planes"]
     assert planes.columns == ["neuron_neuron_row", "col", "row", "neuron_row", "c"]
 
 
@@ -201,7 +217,7 @@ def test_samples_with_missing_values_are_analyzed_over_what_they_have() -> None:
     gaps = SAMPLES.copy()
     gaps[::7, 1] = np.nan
     masked = train_som(gaps, SOMConfig(x=4, y=3, epochs=3, algorithm="batch", missing="mask"), SCALER.features)
-    result = analyze(masked.som, gaps, {"y": TARGET}, SCALER, AnalysisConfig(n_clusters=2))
+    result = analyze(masked.som, gaps, {"y": TARGET}, SCALER, AnalysisConfig(clustering="kmeans", n_clusters=2))
     assert result.hits.sum() == 120
     assert bool(torch.isfinite(masked.som.weights).all())
 
@@ -211,7 +227,7 @@ def test_no_collection_in_an_analysis_grows_with_the_rows(trained: TrainedMap) -
 
     def visited(copies: int) -> int:
         samples, target = np.repeat(SAMPLES, copies, axis=0), np.repeat(TARGET, copies)
-        found = analyze(trained.som, samples, {"y": target}, SCALER, AnalysisConfig(n_clusters=3))
+        found = analyze(trained.som, samples, {"y": target}, SCALER, AnalysisConfig(clustering="kmeans", n_clusters=3))
         entries: list[Any] = []
         visit_collection(found, visit_fn=entries.append, return_data=False)
         return len(entries)

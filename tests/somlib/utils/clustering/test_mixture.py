@@ -9,10 +9,10 @@ from sklearn.datasets import make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
 
 from somlib import SOM
-from somlib.errors import ArgumentError, ShapeError, SomlibWarning
+from somlib.errors import ArgumentError, ShapeError
 from somlib.utils.clustering import Connections, RowSample, cluster_neurons, row_sample
-from somlib.utils.clustering.gaussians import Moments
-from somlib.utils.clustering.mixture import UNITS, Rows, best_mixture, merged
+from somlib.utils.clustering.gaussians import FORMS, Moments
+from somlib.utils.clustering.mixture import UNITS, Rows, Wanted, best_mixture, merged
 from somlib.utils.grid import Grid
 from tests.somlib.utils.clustering.test_connectivity import blobs, trained
 
@@ -125,10 +125,12 @@ def test_as_many_clusters_as_asked_for(k: int) -> None:
     assert trained(data).cluster("mixture", k, data=data)["n_clusters"] == k
 
 
-def test_more_clusters_than_rows_can_tell_apart_are_fewer_and_say_so() -> None:
+def test_more_clusters_than_a_mixture_shows_are_those_of_k_means() -> None:
     data, _ = blobs(1, n=30)
-    with pytest.warns(SomlibWarning, match="n_clusters=20 was asked for, but only .* hold neurons"):
-        assert trained(data, x=5, y=5).cluster("mixture", 20, data=data)["n_clusters"] < 20
+    som = trained(data, x=5, y=5)
+    result = som.cluster("mixture", 20, data=data)
+    assert torch.equal(result["labels"], som.cluster("kmeans", 20)["labels"])
+    assert "probabilities" not in result
 
 
 # ---------------------------------------------------------------- neurons, rows and components alone
@@ -171,8 +173,24 @@ def test_the_number_of_components_is_that_of_the_groups() -> None:
     data, group = blobs(4)
     order = np.argsort(group, kind="stable")
     moments = Moments.of(data[order].astype(np.float64), np.ones(480), np.arange(480) // 2, products=True)
-    assert len(best_mixture(moments, 0).theta) == 4
-    assert len(best_mixture(moments, 0, least=6).theta) >= 6
+    mixture, chosen = best_mixture(moments, 0, Wanted())
+    assert len(mixture.theta) == chosen["n_components"] == 4
+    assert len(best_mixture(moments, 0, Wanted(least=6))[0].theta) >= 6
+    asked, chosen = best_mixture(moments, 0, Wanted(5, FORMS["tied spherical"]))
+    assert len(asked.theta) == 5
+    assert chosen == {"n_components": 5, "covariance_type": "tied spherical"}
+
+
+def test_components_and_their_form_can_be_asked_for() -> None:
+    data, group = blobs(3)
+    som = trained(data)
+    result = som.cluster("mixture", data=data, n_components=6, covariance_type="spherical")
+    assert (result["n_components"], result["covariance_type"]) == (6, "spherical")
+    assert result["n_clusters"] == 3  # merged
+    for wrong in ({"n_components": 0}, {"covariance_type": "round"}):
+        with pytest.raises(ArgumentError, match=next(iter(wrong))):
+            som.cluster("mixture", data=data, **wrong)
+    assert group.max() == 2
 
 
 def test_rows_must_be_given_and_fit() -> None:
