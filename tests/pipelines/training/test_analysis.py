@@ -30,6 +30,9 @@ SAMPLES = SCALER.transform(RAW)
 TARGET = np.where(np.arange(120) % 11 == 0, np.nan, RAW[:, 1] + RAW[:, 0])
 
 
+TWO = AnalysisConfig(clustering="kmeans", n_clusters=2)
+
+
 @pytest.fixture(scope="module")
 def trained() -> TrainedMap:
     return train_som(SAMPLES, SOMConfig(x=4, y=3, epochs=5, algorithm="batch"), SCALER.features)
@@ -201,10 +204,14 @@ def test_tables_have_a_row_for_each_neuron_and_join_by_place(found: Any) -> None
 
 def test_features_called_row_and_col_do_not_collide_with_the_place(trained: TrainedMap) -> None:
     scaler = fit_scaler(RAW, ("row", "col", "c"), "standard")
-    planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(clustering="kmeans", n_clusters=2)))["maps/component_planes"]
+    planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(clustering="kmeans", n_clusters=2)))[
+        "maps/component_planes"
+    ]
     assert planes.columns == ["neuron_row", "neuron_col", "row", "col", "c"]
     scaler = fit_scaler(RAW, ("row", "neuron_row", "c"), "standard")
-    planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(clustering="kmeans", n_clusters=2)))["maps/component_planes"]
+    planes = tables(analyze(trained.som, SAMPLES, {}, scaler, AnalysisConfig(clustering="kmeans", n_clusters=2)))[
+        "maps/component_planes"
+    ]
     assert planes.columns == ["neuron_neuron_row", "col", "row", "neuron_row", "c"]
 
 
