@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from somlib.core.remembering import RememberingSOM
-from somlib.errors import ArgumentError, ShapeError, SomlibWarning
+from somlib.errors import ArgumentError, NotFittedError, ShapeError, SomlibWarning
 from somlib.utils.arguments import require_whole
 from somlib.utils.clustering import (
     CLUSTERING_METHODS,
@@ -67,6 +67,25 @@ class ClusteringSOM(RememberingSOM):
             self.codebook, self.grid, method, n_clusters, feature_space, seed,
             connections=connections, rows=rows, **kwargs,
         )  # fmt: skip
+
+    def connections(self, data: Any = None, sample_weight: Any = None) -> Connections:
+        """How many rows lie on each neuron, and between which two.
+
+        Args:
+            data: Rows, shape (n, d); None takes those of the latest training.
+            sample_weight: Of `data`, shape (n,). None for 1 each.
+
+        Raises:
+            NotFittedError: No `data`, and a map that was not trained, or whose weights were replaced since.
+            ArgumentError: A `sample_weight` without `data`.
+        """
+        if data is not None:
+            return self._connections_of(data, sample_weight)
+        if sample_weight is not None:
+            raise ArgumentError("sample_weight must be given together with data, got no data")
+        if self._connections is None:
+            raise NotFittedError("connections need rows: give data, or fit the map first")
+        return self._connections
 
     def cluster_stability(
         self,

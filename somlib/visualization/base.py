@@ -95,6 +95,7 @@ class SOMVisualizer:
     plot_rank_map = Delegated("maps", BaseVisualizer.plot_rank_map)
     plot_retrieval = Delegated("maps", BaseVisualizer.plot_retrieval)
     plot_cluster_map = Delegated("clusters", ClusteringVisualizer.plot_cluster_map)
+    plot_connections = Delegated("clusters", ClusteringVisualizer.plot_connections)
     plot_elbow_analysis = Delegated("clusters", ClusteringVisualizer.plot_elbow_analysis)
     plot_silhouette_analysis = Delegated("clusters", ClusteringVisualizer.plot_silhouette_analysis)
     plot_cluster_quality_comparison = Delegated("clusters", ClusteringVisualizer.plot_cluster_quality_comparison)

@@ -17,9 +17,11 @@ from somlib.utils.clustering import (
     neuron_features,
     silhouette_values,
 )
+from somlib.utils.maps import distance_map
 from somlib.visualization import cluster_figures
 from somlib.visualization.base_visualizer import BaseVisualizer
 from somlib.visualization.cluster_figures import standardized_differences
+from somlib.visualization.connection_figures import connection_figure
 from somlib.visualization.lattice import Floats, Ints
 
 SEED = 0  # of that sample
@@ -65,6 +67,38 @@ class ClusteringVisualizer:
         labels = self._labels(cluster_result)
         counts = self.maps.hits_of(data, hits) if data is not None or hits is not None else None
         figure = cluster_figures.cluster_figure(self.maps.frame, labels, _described(cluster_result), counts)
+        return self.maps.saved(figure, save_path, fig_name)
+
+    def plot_connections(
+        self,
+        data: Any = None,
+        cluster_result: ClusterResult | None = None,
+        *,
+        save_path: str | Path | None = None,
+        fig_name: str = "connections",
+    ) -> Figure:
+        """Between which neurons rows lie, as lines over the distances of neurons (CONNvis).
+
+        Lines join neurons that are the two nearest of some row, thicker where there are more. Colored ones join neurons
+        that are no neighbors: the map is folded or torn there. A gap without lines is a border of groups.
+
+        Args:
+            data: Rows, shape (n, d); None takes those of the latest training.
+            cluster_result: What `som.cluster` returned, to outline its clusters.
+            save_path: Folder to save in.
+            fig_name: Name of the file.
+
+        Raises:
+            NotFittedError: No `data`, and a map that was not trained.
+            ArgumentError: `cluster_result` is none.
+            ShapeError: It is of a map of another size.
+        """
+        labels = None if cluster_result is None else self._labels(cluster_result)
+        connections = self.som.connections(data)
+        distances = distance_map(self.som.codebook, self.som.grid, self.som.metric, scaling="mean")
+        values = np.asarray(distances.double().cpu().numpy()).ravel()
+        note = "thicker: more rows between two neurons; darker cells: farther from their neighbors"
+        figure = connection_figure(self.maps.frame, values, connections, labels, note)
         return self.maps.saved(figure, save_path, fig_name)
 
     def plot_elbow_analysis(
