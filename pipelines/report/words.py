@@ -184,8 +184,8 @@ def _one_group(content: ReportContent) -> str:
 
 
 CHOICES = {
-    "kmeans": "the number is that of the largest silhouette",
-    "ward": "the number is that of the largest silhouette",
+    "kmeans": "the number is that of the largest silhouette, or 1 where the density of rows has no valley",
+    "ward": "the number is that of the largest silhouette, or 1 where the density of rows has no valley",
     "gmm": "the number is that of the largest silhouette",
     "hdbscan": "the number is that of the dense regions that stay longest as the density rises",
     "connectivity": "two dense regions count as two where the valley between them is deeper than chance makes one",

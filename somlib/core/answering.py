@@ -255,8 +255,8 @@ class AnsweringSOM(ClusteringSOM):
         """The distance from each neuron that a new normal sample exceeds with probability at most `alpha`.
 
         Returns:
-            float64, shape (m,): `anomaly_threshold(alpha)` in units of distance, so that `is_anomaly` can be told from
-            distances to the nearest neuron that are known.
+            float64, shape (m,): `anomaly_threshold(alpha)` in units of distance, so that `is_anomaly` can be decided
+            from distances to the nearest neuron that are known.
 
         Raises:
             NotFittedError, ArgumentError, DataError: As in `anomaly_threshold`.

@@ -1,10 +1,10 @@
 r"""Groups of similar neurons, and how well they stand apart.
 
-    kmeans    smallest sum of squared distances to k means; k by silhouette
+    kmeans    smallest sum of squared distances to k means; k by silhouette, 1 where rows show no valley
     gmm       most likely mixture of k Gaussians (EM, several starts); k by silhouette, 1 where none is high
     hdbscan   dense regions, the rest is noise; finds its own k
     ward      merges the two neighboring clusters that add the least variance: every cluster is one connected piece of
-              the grid, torus included; k by silhouette
+              the grid, torus included; k by silhouette, 1 where rows show no valley
     connectivity  dense regions of neurons that share rows, with valleys between them that counts can prove; finds its
               own k, 1 included
     mixture   mixture of Gaussians on the rows of neurons, its components merged where rows bridge them; finds its own

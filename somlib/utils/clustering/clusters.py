@@ -63,7 +63,8 @@ def cluster_neurons(
         grid: The grid of the m neurons.
         method: A key of `CLUSTERING_METHODS`.
         n_clusters: From 1 to the number of distinct neurons; None chooses, up to sqrt(m) and at most 20. `"kmeans"`
-            and `"ward"` take the best silhouette from 2 up. `"gmm"` does so among mixtures whose every component
+            and `"ward"` take the best silhouette from 2 up, or 1 where none reaches 0.5 and the density
+            of rows, where `connections` tell it, has no valley. `"gmm"` does so among mixtures whose every component
             holds enough neurons to estimate its covariance, and takes 1 where no silhouette reaches 0.5. `"hdbscan"`
             finds its own and warns if a number is asked for. `"connectivity"` and `"mixture"` find their own, 1
             included, or merge down to the number.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from somlib.utils.clustering.choosing import STRUCTURE
 from somlib.utils.clustering.method import ClusteringMethod, Partition, all_in_one, starts
 from somlib.utils.clustering.neurons import FloatArray, Neurons
 from somlib.utils.clustering.result import undefined_score
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STRUCTURE = 0.5  # mean silhouette from which there is "a reasonable structure" (Kaufman and Rousseeuw 1990, ch. 2)
 GMM_STARTS, GMM_STARTED = 10, 4_000  # starts, and neurons that all starts have together where a map is large
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from somlib.utils.clustering.choosing import one_group
 from somlib.utils.clustering.method import ClusteringMethod, Partition, all_in_one
 from somlib.utils.clustering.neurons import FloatArray, Neurons, unit_variance
 from somlib.utils.clustering.result import undefined_score
@@ -25,7 +26,10 @@ def _hdbscan(neurons: Neurons, n_clusters: int | None, options: Mapping[str, Any
 
     defaults = {"min_cluster_size": max(5, math.isqrt(m) // 2), "min_samples": 1}
     settings = {**defaults, **{name: value for name, value in options.items() if value is not None}}
-    model = hdbscan.HDBSCAN(**settings, **FIXED).fit(unit_variance(neurons.points))
+    points = unit_variance(neurons.points)
+    model = hdbscan.HDBSCAN(**settings, **FIXED).fit(points)
+    if model.labels_.max() > 0 and "allow_single_cluster" not in settings and one_group(neurons):
+        model = hdbscan.HDBSCAN(**settings, allow_single_cluster=True, **FIXED).fit(points)
     labels = model.labels_.astype(np.int64)
     if neurons.uniform and labels.max() > 0:
         logger.info("no dense regions: cells are equally dense, and only rounding tells their distances apart")

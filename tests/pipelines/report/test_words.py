@@ -38,7 +38,7 @@ def with_metrics(**changes: float) -> dict[str, Any]:
     ("facts", "expected"),
     [
         ({"clustering": "mixture"}, "How many: Gaussians are merged unless rows show a valley"),
-        ({"clustering": "ward"}, "How many: the number is that of the largest silhouette."),
+        ({"clustering": "ward"}, "How many: the number is that of the largest silhouette, or 1 where"),
         ({"clustering": "kmeans", "n_clusters": 5}, "Their number was asked for: 5."),
     ],
 )
