@@ -275,7 +275,7 @@ def test_same_settings_give_the_same_tree_and_a_second_fit_starts_anew() -> None
 def test_refused_data_leaves_the_tree_as_it_was() -> None:
     tree = fitted()
     weights = tree.leaf_weights
-    for bad, error in ((torch.full((5, 3), torch.nan), DataError), (torch.zeros(5), ShapeError)):
+    for bad, error in ((torch.full((5, 3), torch.nan), DataError), (torch.zeros(5, 2, 2), ShapeError)):
         with pytest.raises(error):
             tree.fit(bad, verbose=False)
     with pytest.raises(ShapeError, match="must have 3 features"):
