@@ -237,7 +237,7 @@ def test_the_model_loads_by_alias_in_a_new_process_without_pickle(first_run: Fir
     )
     said, refusal = done.stdout.splitlines()
     answer = json.loads(said)
-    assert answer["columns"] == ["row", "col", "quantization_error", "cluster"] + [
+    assert answer["columns"] == ["row", "col", "quantization_error", "cluster", "strength"] + [
         f"{kind}_{target}"
         for target in ("humid_JFK", "temp_JFK")
         for kind in ("prediction", "lower", "upper", "n_samples", "fallback")
