@@ -389,7 +389,7 @@ def refused_data() -> list[tuple[str, Any, dict[str, Any], type[SomlibError], st
     fails: list[tuple[str, Any, dict[str, Any], type[SomlibError], str]] = [
         ("empty", torch.empty(0, 3), {}, DataError, "data must not be empty"),
         ("no features", torch.empty(3, 0), {}, DataError, "data must not be empty"),
-        ("one sample", good[0], {}, ShapeError, r"data must have shape \(n, d\), got \(3,\)"),
+        ("one sample", good[0], {"num_features": 3}, ShapeError, r"data must have shape \(n, 3\), got \(3,\)"),
         ("wrong width", good[:, :2], {"num_features": 3}, ShapeError, "data must have 3 features"),
         ("gap", gap, {}, DataError, r"got nan at row 4, column 1 \(1 such value\)"),
         ("infinity", infinite, {"missing": "mask"}, DataError, "got inf at row 2, column 0"),
