@@ -165,5 +165,6 @@ def work(modules: Sequence[str]) -> None:
         import_module(module)
     with listening(Reporting(say)):
         for line in sys.stdin:
+            # Written by the parent into a folder that only this user can read: nothing of a model, or from elsewhere.
             make(pickle.loads(Path(json.loads(line)).read_bytes()))
             say(DONE)

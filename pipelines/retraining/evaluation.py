@@ -199,31 +199,35 @@ def _of_answers(
     answers: pl.DataFrame | None, targets: Sequence[str], rows: NDArray[np.int64]
 ) -> Iterator[tuple[str, tuple[NDArray[np.float64], float]]]:
     """Squared errors at each row, NaN where none was asked, and coverage, by the name of the target in metrics."""
-    if answers is None:
-        return
-    place = _places(rows)
-    for target, stem in zip(targets, file_stems(targets), strict=True):
-        said = answers.filter(target=target)
-        if len(said):
-            truth, lower, upper = (said[name].to_numpy() for name in ("measured", "lower", "upper"))
-            errors = np.full(len(rows), np.nan)
-            errors[place[said["sample"].to_numpy()]] = (said["prediction"].to_numpy() - truth) ** 2
-            yield stem, (errors, float(np.mean((lower <= truth) & (truth <= upper))))
+    for stem, said in _by_target(answers, targets):
+        truth, lower, upper = (said[name].to_numpy() for name in ("measured", "lower", "upper"))
+        errors = (said["prediction"].to_numpy() - truth) ** 2
+        yield stem, (_at_rows(errors, said, rows), float(np.mean((lower <= truth) & (truth <= upper))))
 
 
 def _of_classes(
     answers: pl.DataFrame | None, targets: Sequence[str], rows: NDArray[np.int64]
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Log losses at each row, NaN where none was asked, by the name of the target in metrics."""
+    for stem, said in _by_target(answers, targets):
+        yield stem, _at_rows(class_scores.losses(said["given"].to_numpy()), said, rows)
+
+
+def _by_target(answers: pl.DataFrame | None, targets: Sequence[str]) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The answers of each target that has some, by its name in metrics."""
     if answers is None:
         return
-    place = _places(rows)
     for target, stem in zip(targets, file_stems(targets), strict=True):
         said = answers.filter(target=target)
         if len(said):
-            found = np.full(len(rows), np.nan)
-            found[place[said["sample"].to_numpy()]] = class_scores.losses(said["given"].to_numpy())
-            yield stem, found
+            yield stem, said
+
+
+def _at_rows(values: NDArray[np.float64], said: pl.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Values of answers at the rows that these are of, NaN at the others, shape (n,)."""
+    found = np.full(len(rows), np.nan)
+    found[_places(rows)[said["sample"].to_numpy()]] = values
+    return found
 
 
 def _places(rows: NDArray[np.int64]) -> NDArray[np.int64]:
