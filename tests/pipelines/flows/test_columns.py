@@ -14,15 +14,12 @@ import pytest
 import yaml
 
 from pipelines.errors import ModelError
-from pipelines.flows import refresh_flow, retrain_flow, train_flow
 from pipelines.model.map_model import MapModel
-from pipelines.publishing.train_result import TrainResult
-from pipelines.refreshing.refresh_result import RefreshResult
-from pipelines.retraining.retrain_result import RetrainResult
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry, servable
 from tests.pipelines.conftest import REPOSITORY
 from tests.pipelines.flows.conftest import opened
+from tests.pipelines.flows.story import Story
 
 ROWS, FIRST = 420, 260
 
@@ -69,26 +66,10 @@ def experiment(path: Path) -> PipelineConfig:
     return PipelineConfig.model_validate(EXAMPLE | quick | {"data": EXAMPLE["data"] | {"path": str(path)}})
 
 
-class Story:
-    """What the flows made of the table, one after the other."""
-
-    trained: TrainResult
-    refreshed: RefreshResult
-    retrained: RetrainResult
-    artifacts: Path
-
-
 @pytest.fixture(scope="module")
 def story(_empty_store: Path, prefect_api: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     with opened(tmp_path_factory.mktemp("shop"), _empty_store, _empty_store.parent) as shop:
-        story, path = Story(), shop.folder / "data.parquet"
-        rows()[:FIRST].write_parquet(path)
-        story.trained = train_flow(experiment(path))
-        rows().write_parquet(path)
-        story.refreshed = refresh_flow(experiment(path))
-        story.retrained = retrain_flow(experiment(path))
-        story.artifacts = Path(mlflow.artifacts.download_artifacts(run_id=story.trained.run_id))
-        yield story
+        yield Story.of(shop, rows(), FIRST, experiment)
 
 
 def model(version: str) -> MapModel:
