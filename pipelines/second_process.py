@@ -1,7 +1,7 @@
 """Work in a second process, while this one goes on with something else: for two cores, where threads take turns.
 
 Python runs in one thread at a time, and what draws figures is Python from end to end, as is most of what fits local
-models. A second process has to import all anew, so it is started before there is work for it.
+models. A second process has to import all anew, so it is started as soon as a command knows that there will be work.
 
 The process does nothing that cannot be done here as well, and what it has not done, for whatever reason, is done here:
 because it could not be started, ran out of memory, was ended by somebody, or because the work itself failed, which then
@@ -14,11 +14,12 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from pipelines.progress import advance, listening
 
@@ -35,19 +36,37 @@ DONE = "done"
 Call = tuple[str, tuple[Any, ...]]  # the function, as `module:name`, and its arguments
 
 
+_prepared: "ContextVar[subprocess.Popen[str] | None]" = ContextVar("second process", default=None)
+
+
+@contextmanager
+def prepared(modules: Sequence[str]) -> Iterator[None]:
+    """Let a second process import some modules from now on, for what is submitted inside; without any, there is none.
+
+    It ends with the block, whatever it is doing.
+    """
+    process = _started(modules) if modules else None
+    token = _prepared.set(process)
+    try:
+        yield
+    finally:
+        _prepared.reset(token)
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
 class SecondProcess:
-    """Takes calls of functions, and makes sure that they have been made; ends with its `with` block.
+    """Takes calls of functions, and makes sure that they have been made: by the process that is prepared, or here.
 
     Args:
         folder: Where the arguments of the calls lie until then; it must be there.
-        modules: What the process imports while there is nothing else to do; None does all work here, once it is asked
-            for.
     """
 
-    def __init__(self, folder: Path, modules: Sequence[str] | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._calls: list[Call] = []
-        self._process = None if modules is None else _started(modules)
+        self._process = _prepared.get()
 
     def submit(self, function: str, *arguments: Any) -> None:
         """Call a function, named as `module:name`, with arguments that can be pickled; what it returns is lost."""
@@ -87,16 +106,6 @@ class SecondProcess:
             go_on(*said)
         logger.debug("the second process ended before its work: exit code %s", self._process.wait())
         return False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
 
 
 def _started(modules: Sequence[str]) -> "subprocess.Popen[str] | None":

@@ -21,12 +21,15 @@ from pipelines.data.validation import require_publishing, require_usable
 from pipelines.errors import ConfigError, DatasetError
 from pipelines.masking import masked_uri
 from pipelines.progress import Stages, listening, steps
+from pipelines.second_process import prepared
 from pipelines.settings.config import PipelineConfig, checked, load_config, read_settings
 from pipelines.settings.sections import DataConfig
 from pipelines.training.plan import Plan, prepare, require_retrainable, require_trainable
 from pipelines.wording import agreeing, counted, some
+from somlib.utils.cores import cores
 
 NAMES_SHOWN = 30
+DRAWING = ("pipelines.training.figures", "somlib.visualization", "pipelines.report.page")  # what draws a training
 COMPARED = ("metric", "champion", "challenger", "change", "interval", "holds")  # of a verdict: what a line has room for
 
 
@@ -38,7 +41,8 @@ def train(file: str, overrides: Sequence[str], force: bool = False) -> None:
     """
     config = load_config(file, overrides)
     require_trainable(config)  # before Prefect is started, which may take a minute
-    with _ready("train_flow", config) as train_flow:
+    beside = DRAWING if config.runtime.threads != 1 and cores() > 1 else ()
+    with prepared(beside), _ready("train_flow", config) as train_flow:
         result = train_flow(config, force)
     facts = [*result.lines(), ("report", result.report), ("look at it", result.how_to_open)]
     show_facts(f"som train: {config.name}", facts)

@@ -70,8 +70,7 @@ def retrain_flow(config: PipelineConfig, force: bool = False) -> RetrainResult:
             plan = tasks.plan_training(config, rows.source, rows.dataset, samples, grid)
             tell(plan.notes)
         prepared = Prepared(rows.source, rows.dataset, samples, plan)
-        drawing = stack.enter_context(SecondProcess(folder, None))  # local models come before what there is to draw
-        retraining = Retraining(config, run, stages, prepared, work, folder, drawing)
+        retraining = Retraining(config, run, stages, prepared, work, folder, SecondProcess(folder))
         with stages("drift"):
             drift = retraining.drift(champion)
         if not force and config.retrain.skip_without_drift and drift is not None and drift.level == "none":

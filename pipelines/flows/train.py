@@ -11,10 +11,11 @@ from pipelines.errors import TrackingError
 from pipelines.flows import tasks
 from pipelines.flows.prefect_run import publish_figure, publish_summary, this_run
 from pipelines.flows.publication import FIGURES, run_of
-from pipelines.flows.training_steps import Training, checkpoints_of, drawing_of
+from pipelines.flows.training_steps import Training, checkpoints_of
 from pipelines.progress import Stages, announced, tell
 from pipelines.publishing.log_map import LoggedMap
 from pipelines.publishing.train_result import TrainResult
+from pipelines.second_process import SecondProcess
 from pipelines.serving.smoke import smoke_test
 from pipelines.settings.config import PipelineConfig
 from pipelines.store import registry
@@ -69,8 +70,9 @@ def train_flow(config: PipelineConfig, force: bool = False) -> TrainResult:
             samples = tasks.prepare_samples(dataset, config) if streamed is None else streamed
             plan = tasks.plan_training(config, source, dataset, samples)
             tell(plan.notes)
-        drawing = stack.enter_context(drawing_of(config, plan, folder))
-        training = Training(config, run, stages, Prepared(source, dataset, samples, plan), work, folder, drawing)
+        training = Training(
+            config, run, stages, Prepared(source, dataset, samples, plan), work, folder, SecondProcess(folder)
+        )
         findings = _findings(training, kept)
         logged = training.log(findings)
         # All that the run has to say, before it registers a version: killed after that, nothing is missing in it.

@@ -24,28 +24,15 @@ from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.findings import Findings
 from pipelines.training.fitting import TrainedMap
 from pipelines.training.local_scores import LocalResults
-from pipelines.training.plan import Plan, Prepared
+from pipelines.training.plan import Prepared
 from somlib import SOM
-from somlib.jitl.side_by_side import cores
 from somlib.utils.clustering import ClusterResult
 from somlib.utils.winners import Winners
-
-DRAWING = ("pipelines.training.figures", "somlib.visualization", "pipelines.report.page")
 
 
 def checkpoints_of(config: PipelineConfig, work: Work) -> Checkpoints:
     """Where a training that does this work keeps its checkpoint."""
     return Checkpoints(Path(config.runtime.state), config.name, work.key, config.runtime.checkpoint_seconds)
-
-
-def drawing_of(config: PipelineConfig, plan: Plan, folder: Path) -> SecondProcess:
-    """Who draws the figures of a training: a second process, where it has something to draw beside.
-
-    It takes two seconds to import what it needs, and boosting keeps this one busy for longer.
-    """
-    boosted = bool(plan.local.rows) and config.jitl.experts != "pure"
-    beside = boosted and config.runtime.threads != 1 and cores() > 1
-    return SecondProcess(folder, DRAWING if beside else None)
 
 
 def _on_cpu(som: SOM) -> SOM:

@@ -32,7 +32,8 @@ from somlib import SOM
 from somlib.errors import SavedMapError
 from somlib.jitl import JITLClassification, JITLClassifier, JITLPrediction, JITLRegressor, SampleIndex
 from somlib.jitl.base import OnStep
-from somlib.jitl.side_by_side import cores, side_by_side
+from somlib.jitl.side_by_side import side_by_side
+from somlib.utils.cores import cores
 
 CONTENTS = "local.json"
 MICROSECONDS_A_DAY = 86_400e6

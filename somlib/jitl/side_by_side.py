@@ -1,6 +1,5 @@
 """Work in several threads, each of which computes with one."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 from threadpoolctl import threadpool_limits
 
 from somlib.errors import ArgumentError
+from somlib.utils.cores import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,11 +52,6 @@ def require_jobs(jobs: Any) -> None:
     """
     if jobs is not None and not (isinstance(jobs, Integral) and (int(jobs) >= 1 or int(jobs) == -1)):
         raise ArgumentError(f"n_jobs must be a whole number of at least 1, -1 or None, got {jobs!r}")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _alone() -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from pipelines.progress import LogListener, listening, steps
-from pipelines.second_process import SecondProcess
+from pipelines.second_process import SecondProcess, prepared
 
 HERE = __name__
 
@@ -38,8 +38,8 @@ class Heard(LogListener):
 
 @pytest.fixture
 def beside(tmp_path: Path) -> Iterator[SecondProcess]:
-    with SecondProcess(tmp_path, [HERE]) as process:
-        yield process
+    with prepared([HERE]):
+        yield SecondProcess(tmp_path)
 
 
 def children() -> set[int]:
@@ -67,10 +67,13 @@ def test_calls_are_made_in_one_other_process_in_their_order_and_heard_of_here(
 
 
 def test_without_a_process_calls_are_made_here_once_they_are_asked_for(tmp_path: Path) -> None:
-    with SecondProcess(tmp_path, None) as process:
+    before = children()
+    with prepared([]):
+        process = SecondProcess(tmp_path)
         process.submit(f"{HERE}:write_process", tmp_path / "file")
         assert not (tmp_path / "file").exists()
         process.finish()
+        assert children() == before
     assert (tmp_path / "file").read_text() == str(os.getpid())
 
 
@@ -79,7 +82,8 @@ def test_what_an_ended_process_has_not_done_is_done_here(
     tmp_path: Path, number: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = children()
-    with SecondProcess(tmp_path, [HERE]) as process:
+    with prepared([HERE]):
+        process = SecondProcess(tmp_path)
         assert call(process, tmp_path / "done") != os.getpid()
         (child,) = children() - before
         os.kill(child, number)
@@ -98,8 +102,8 @@ def test_an_error_of_the_work_is_raised_here(beside: SecondProcess, tmp_path: Pa
 
 def test_no_process_is_left_whatever_it_is_doing(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with SecondProcess(tmp_path, [HERE]) as process:
-            process.submit("time:sleep", 600)
+        with prepared([HERE]):
+            SecondProcess(tmp_path).submit("time:sleep", 600)
             raise KeyboardInterrupt
 
     before = children()
@@ -110,5 +114,5 @@ def test_no_process_is_left_whatever_it_is_doing(tmp_path: Path) -> None:
 
 def test_where_no_process_can_be_started_all_is_done_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "no-python"))
-    with SecondProcess(tmp_path, [HERE]) as process:
-        assert call(process, tmp_path / "file") == os.getpid()
+    with prepared([HERE]):
+        assert call(SecondProcess(tmp_path), tmp_path / "file") == os.getpid()
